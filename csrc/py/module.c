@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * `ipcx._core`: the one extension module, multi-phase initialised.
+ * Invariant: each py_<module>.c adds its own names; this file only calls them in order. */
+#include "state.h"
+
+static int core_exec(PyObject *module)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    if (ipcx_py_socket_init(module, state) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int core_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    Py_VISIT(state->stdlib_socket);
+    Py_VISIT(state->base_type);
+    Py_VISIT(state->os_type);
+    Py_VISIT(state->socket_type);
+    return 0;
+}
+
+static int core_clear(PyObject *module)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->stdlib_socket);
+    Py_CLEAR(state->base_type);
+    Py_CLEAR(state->os_type);
+    Py_CLEAR(state->socket_type);
+    return 0;
+}
+
+static void core_free(void *module)
+{
+    (void)core_clear((PyObject *)module);
+}
+
+static PyModuleDef_Slot core_slots[] = {
+    {Py_mod_exec, core_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+struct PyModuleDef ipcx_py_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "ipcx._core",
+    .m_doc = "The C core of ipcx. Import ipcx and its modules instead of this one.",
+    .m_size = sizeof(ipcx_py_state),
+    .m_slots = core_slots,
+    .m_traverse = core_traverse,
+    .m_clear = core_clear,
+    .m_free = core_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&ipcx_py_module);
+}

@@ -1,0 +1,1 @@
+"""ipcx: every way two processes can talk."""
