@@ -26,6 +26,11 @@ typedef struct ipcx_error {
 IPCX_API ipcx_status ipcx_error_set(ipcx_error *err, ipcx_status status, int sys_errno,
                                     const char *op, const char *format, ...) IPCX_PRINTF(5, 6);
 
+/* ipcx_error_system: a system call failed with `sys_errno`: sets `err` as above with the status of
+ * ipcx_status_from_errno and returns that. EAGAIN and EINTR are ordinary answers: err untouched. */
+IPCX_API ipcx_status ipcx_error_system(ipcx_error *err, int sys_errno, const char *op,
+                                       const char *format, ...) IPCX_PRINTF(4, 5);
+
 #ifdef __cplusplus
 }
 #endif

@@ -24,6 +24,11 @@ IPCX_API const char *ipcx_status_name(ipcx_status status);
 /* ipcx_status_text: what happened, one line, from the table. Static storage. */
 IPCX_API const char *ipcx_status_text(ipcx_status status);
 
+/* ipcx_status_from_errno: the status that stands for a system call's errno: REFUSED for
+ * ECONNREFUSED, CLOSED for EBADF, AGAIN for EAGAIN, INTR for EINTR …, as the table's errno column
+ * says; SYSTEM for every other, 0 included. */
+IPCX_API ipcx_status ipcx_status_from_errno(int sys_errno);
+
 #ifdef __cplusplus
 }
 #endif

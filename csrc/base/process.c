@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The one file with process-wide state. See process.h for what each word means.
+ * Invariant: no lock and no allocation of ours, so fork and signals find nothing half done. */
+#include "base/process.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#ifndef HWCAP_CRC32
+#define HWCAP_CRC32 (1UL << 7) /* asm/hwcap.h of the kernel */
+#endif
+#endif
+
+_Atomic uint32_t ipcx__fork_mark;
+_Atomic(const ipcx_trace_hook *) ipcx__trace_hook;
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static _Atomic int fork_by_pid; /* 1 where no handler could be registered */
+static _Atomic int cpu_crc32c;  /* 0 not asked yet, 1 no, 2 yes */
+
+static void fork_in_child(void)
+{
+    uint32_t mark = atomic_load_explicit(&ipcx__fork_mark, memory_order_relaxed) + 1;
+    /* Runs in the child's only thread: no other writer exists. 0 means "never asked": skip it. */
+    atomic_store_explicit(&ipcx__fork_mark, mark != 0 ? mark : 1, memory_order_release);
+}
+
+static void fork_register(void)
+{
+    if (pthread_atfork(NULL, NULL, fork_in_child) != 0) {
+        atomic_store(&fork_by_pid, 1);
+        return;
+    }
+    atomic_store_explicit(&ipcx__fork_mark, 1, memory_order_release);
+}
+
+uint32_t ipcx__fork_mark_begin(void)
+{
+    /* pthread_once survives a fork in the middle of it: the child simply runs it again. */
+    (void)pthread_once(&fork_once, fork_register);
+    if (IPCX_UNLIKELY(atomic_load(&fork_by_pid))) {
+        /* pthread_atfork had no memory. The pid tells parent from child as well, at the price of
+         * a system call a time. */
+        return (uint32_t)getpid();
+    }
+    return atomic_load_explicit(&ipcx__fork_mark, memory_order_acquire);
+}
+
+static int crc32c_ask(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("sse4.2") ? 1 : 0;
+#elif defined(__aarch64__)
+    return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
+#else
+    return 0;
+#endif
+}
+
+int ipcx__cpu_has_crc32c(void)
+{
+    int known = atomic_load_explicit(&cpu_crc32c, memory_order_relaxed);
+    if (IPCX_UNLIKELY(known == 0)) {
+        /* Two threads may both ask; they get the same answer. */
+        known = crc32c_ask() + 1;
+        atomic_store_explicit(&cpu_crc32c, known, memory_order_relaxed);
+    }
+    return known - 1;
+}
+
+void ipcx__trace_emit(ipcx_trace_event *event, int64_t begun)
+{
+    const ipcx_trace_hook *hook = atomic_load_explicit(&ipcx__trace_hook, memory_order_acquire);
+    int saved = errno;
+    if (hook != NULL) {
+        event->duration = ipcx_clock_now() - begun;
+        hook->fn(hook->ctx, event);
+        errno = saved;
+    }
+}
+
+const ipcx_trace_hook *ipcx_trace_set(const ipcx_trace_hook *hook)
+{
+    return atomic_exchange_explicit(&ipcx__trace_hook, hook, memory_order_acq_rel);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The process-wide state of the core, all of it: the fork mark, what the CPU can do, the trace hook.
+ * Everything else lives in an object or belongs to the caller. Internal; C11 only.
+ * Invariant: each word here is one atomic that is right to read at any time from any thread, before
+ * and after fork; nothing here takes a lock, so no fork can leave one held. */
+#ifndef IPCX_BASE_PROCESS_H
+#define IPCX_BASE_PROCESS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "ipcx/api.h"
+#include "ipcx/clock.h"
+#include "ipcx/trace.h"
+
+/* The fork mark. An object remembers the mark under which it was made; a different one now means
+ * that this process is a child forked since. 0 until the first reader asks. */
+extern _Atomic uint32_t ipcx__fork_mark;
+uint32_t ipcx__fork_mark_begin(void);
+
+/* ipcx__fork_generation: the mark of this process: never 0, the same for all its threads and its
+ * whole life, another one in every fork(2)ed child. The first call registers the at-fork handler;
+ * later ones are one load and one branch. A child made by a raw clone(2) is not seen. */
+static inline uint32_t ipcx__fork_generation(void)
+{
+    uint32_t mark = atomic_load_explicit(&ipcx__fork_mark, memory_order_acquire);
+    return IPCX_LIKELY(mark != 0) ? mark : ipcx__fork_mark_begin();
+}
+
+/* ipcx__cpu_has_crc32c: 1 where the CPU has instructions for CRC-32C (SSE4.2, ARMv8 CRC). Asks the
+ * CPU or the kernel once. */
+int ipcx__cpu_has_crc32c(void);
+
+/* The hook that ipcx_trace_set installed, NULL when tracing is off. */
+extern _Atomic(const ipcx_trace_hook *) ipcx__trace_hook;
+void ipcx__trace_emit(ipcx_trace_event *event, int64_t begun);
+
+/* ipcx__trace_begin: the time when tracing is on, 0 when it is off: one predictable branch. */
+static inline int64_t ipcx__trace_begin(void)
+{
+    return IPCX_LIKELY(atomic_load_explicit(&ipcx__trace_hook, memory_order_relaxed) == NULL)
+               ? 0
+               : ipcx_clock_now();
+}
+
+/* ipcx__trace_end: reports `event` (all but its duration filled in) when `begun` is not 0. Keeps
+ * errno. Written so that a call site is
+ *     int64_t begun = ipcx__trace_begin();
+ *     ...
+ *     if (IPCX_UNLIKELY(begun != 0)) {
+ *         ipcx__trace_end(begun, &(ipcx_trace_event){.op = "send", .fd = fd, .bytes = n});
+ *     } */
+static inline void ipcx__trace_end(int64_t begun, ipcx_trace_event *event)
+{
+    if (IPCX_UNLIKELY(begun != 0)) {
+        ipcx__trace_emit(event, begun);
+    }
+}
+
+#endif
