@@ -183,7 +183,7 @@ class Snapshot:
 
     def complaints(self, later: "Snapshot") -> list[str]:
         """What `later` holds that this one did not, and descriptors of others it closed."""
-        lines = []
+        lines: list[str] = []
         for kind, before in self.held.items():
             for key, text in later.held[kind].items():
                 if key not in before or (kind == "fds" and before[key] != text):

@@ -19,7 +19,7 @@ def run_pytest(folder: Path, body: str, **environment: str) -> str:
     shutil.copy(CONFTEST, tests)
     (tests / "allowed_skips.txt").write_text("*test_one.py::test_fine* | not *\n")
     (tests / "test_one.py").write_text(body)
-    markers = '[pytest]\nmarkers =\n  hang_guard(s): x\n  leaves_behind(what): x\n  night: x\n'
+    markers = "[pytest]\nmarkers =\n  hang_guard(s): x\n  leaves_behind(what): x\n  night: x\n"
     (folder / "pytest.ini").write_text(markers)
     outer = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "IPCX_"))}
     done = subprocess.run(
@@ -84,7 +84,9 @@ def test_what_is_cleaned_up_is_fine(tmp_path):
 @pytest.mark.hang_guard(30)
 def test_a_test_that_hangs_ends_with_a_traceback(tmp_path):
     output = run_pytest(
-        tmp_path, "import threading\ndef test_stuck(): threading.Event().wait()", IPCX_HANG_GUARD="1"
+        tmp_path,
+        "import threading\ndef test_stuck(): threading.Event().wait()",
+        IPCX_HANG_GUARD="1",
     )
     assert "Timeout (0:00:01)!" in output
     assert "in test_stuck" in output

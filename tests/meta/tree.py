@@ -1,0 +1,33 @@
+"""The project's own files, as the meta tests read them."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+BUILT = {".git", ".venv", "build", "dist", "__pycache__", "_build", "out"}
+
+
+def files(*suffixes: str, under: str = ".") -> list[Path]:
+    """Every file of the project (git's list in a clone, else the folder's), sorted."""
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode == 0:
+        found = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        found = [p for p in ROOT.rglob("*") if not BUILT & set(p.relative_to(ROOT).parts)]
+    base = (ROOT / under).resolve()
+    return sorted(
+        path
+        for path in found
+        if path.is_file()
+        and path.is_relative_to(base)
+        and (path.suffix in suffixes or not suffixes)
+    )
+
+
+def name(path: Path) -> str:
+    """The path as a reader of the project writes it."""
+    return str(path.relative_to(ROOT))
