@@ -289,6 +289,6 @@ def unique_name() -> Callable[[], str]:
 
 @pytest.fixture
 def socket_dir() -> Iterator[Path]:
-    """A folder with a path short enough for sun_path, gone after the test with all that is in it."""
+    """A folder whose path is short enough for sun_path, removed with all that is in it."""
     with tempfile.TemporaryDirectory(prefix="s") as folder:
         yield Path(folder)

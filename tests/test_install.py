@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from meta.tree import ROOT, files, name
 
 pytestmark = pytest.mark.hang_guard(120)

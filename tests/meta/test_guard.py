@@ -1,4 +1,4 @@
-"""The guards of tests/conftest.py, seen from outside: each kind of leftover fails a test by name."""
+"""The guards of tests/conftest.py from outside: each kind of leftover fails a test by name."""
 
 import os
 import re

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from meta.tree import ROOT, files, name
 
 CSRC = ROOT / "csrc"

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from meta.tree import ROOT, files
 
 import ipcx._core
+from meta.tree import ROOT, files
 
 
 def defined(binary: Path, *options: str) -> set[str]:

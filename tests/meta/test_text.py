@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+
 from meta.tree import ROOT, files, name
 
 # Broken up, so that this file does not say it either.
