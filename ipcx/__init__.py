@@ -1,1 +1,38 @@
-"""ipcx: every way two processes can talk."""
+"""ipcx: every way two processes can talk.
+
+The modules carry the lecture's names: `ipcx.socket` is a drop-in for the stdlib's ``socket``. Here
+are the exceptions they share, made from the core's one table of outcomes; each derives from `Error`
+*and* from the built-in exception that a reader would expect. ``ipcx explain NAME`` tells what each
+means and what to do.
+"""
+
+from ipcx._core import (
+    AddressInUse,
+    Closed,
+    ConnectRefused,
+    Error,
+    MessageTooLarge,
+    PeerClosed,
+    ProtocolError,
+    ResourceExhausted,
+    Timeout,
+    Unsupported,
+    WouldBlock,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AddressInUse",
+    "Closed",
+    "ConnectRefused",
+    "Error",
+    "MessageTooLarge",
+    "PeerClosed",
+    "ProtocolError",
+    "ResourceExhausted",
+    "Timeout",
+    "Unsupported",
+    "WouldBlock",
+    "__version__",
+]

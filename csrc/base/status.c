@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Names and texts of the outcomes, expanded from status_table.h. */
+ * Names and texts of the outcomes, expanded from the tables.
+ * Invariant: this file spells no status, text or errno of its own. */
 #include "ipcx/status.h"
 
 #include <errno.h>
+
+#include "ipcx/explain_table.h"
 
 const char *ipcx_status_name(ipcx_status status)
 {
@@ -31,29 +34,13 @@ const char *ipcx_status_text(ipcx_status status)
 ipcx_status ipcx_status_from_errno(int sys_errno)
 {
     switch (sys_errno) {
-    case EAGAIN:
-        return IPCX_AGAIN;
-    case EINTR:
-        return IPCX_INTR;
-    case EBADF:
-        return IPCX_CLOSED;
-    case ENOMEM:
-        return IPCX_NOMEM;
-    case ECONNREFUSED:
-        return IPCX_REFUSED;
-    case EADDRINUSE:
-        return IPCX_ADDRESS_IN_USE;
-    case EPIPE:
-    case ECONNRESET:
-        return IPCX_PEER_CLOSED;
-    case EMSGSIZE:
-        return IPCX_TOO_LARGE;
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-        return IPCX_EXHAUSTED;
-    case EOPNOTSUPP:
-        return IPCX_UNSUPPORTED;
+#define STATUS_ROW(name, what, causes, cure, program)
+#define ERRNO_ROW(name, sys_errno, what, causes, cure, program)                                    \
+    case sys_errno:                                                                                \
+        return IPCX_##name;
+        IPCX_EXPLAIN_TABLE(STATUS_ROW, ERRNO_ROW)
+#undef STATUS_ROW
+#undef ERRNO_ROW
     default:
         return IPCX_SYSTEM;
     }

@@ -6,7 +6,7 @@
 static int core_exec(PyObject *module)
 {
     ipcx_py_state *state = PyModule_GetState(module);
-    if (ipcx_py_socket_init(module, state) < 0) {
+    if (ipcx_py_status_init(module, state) < 0 || ipcx_py_socket_init(module, state) < 0) {
         return -1;
     }
     return 0;
@@ -19,6 +19,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->base_type);
     Py_VISIT(state->os_type);
     Py_VISIT(state->socket_type);
+    Py_VISIT(state->exceptions);
     return 0;
 }
 
@@ -29,6 +30,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->base_type);
     Py_CLEAR(state->os_type);
     Py_CLEAR(state->socket_type);
+    Py_CLEAR(state->exceptions);
     return 0;
 }
 

@@ -12,11 +12,13 @@ typedef struct ipcx_py_state {
     PyTypeObject *base_type;     /* socket.socket, the Python class we derive from */
     PyTypeObject *os_type;       /* _socket.socket, the C class below it */
     PyTypeObject *socket_type;   /* ipcx.socket.socket */
+    PyObject *exceptions;        /* status (int) → exception class, from the status table */
 } ipcx_py_state;
 
 extern struct PyModuleDef ipcx_py_module;
 
 /* Each file's share of the module's initialisation: 0, or -1 with an exception set. */
+int ipcx_py_status_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
 
 #endif
