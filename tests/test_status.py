@@ -57,7 +57,8 @@ def row_id(row):
 def test_row(row):
     assert {key: type(value) for key, value in row.items()} == KEYS
     assert re.fullmatch("[A-Z][A-Z_]*", row["name"])
-    assert row["text"] and not row["text"].endswith(".")
+    assert row["text"]
+    assert not row["text"].endswith(".")
     assert row["what"].endswith((".", "b''."))
     assert row["cure"].endswith((".", "`."))
     assert all(isinstance(cause, str) and cause for cause in row["causes"])
@@ -90,15 +91,20 @@ def test_exception(name):
     made = getattr(_core, name)
     assert getattr(ipcx, name) is made
     assert name in ipcx.__all__
-    assert made.__module__ == "ipcx" and made.__qualname__ == name
+    assert made.__module__ == "ipcx"
+    assert made.__qualname__ == name
     assert made.__doc__ == OURS[name]["text"]
     assert made.__bases__ == tuple(find_class(base) for base in OURS[name]["bases"])
-    assert issubclass(made, ipcx.Error) and issubclass(ipcx.Error, Exception)
+    assert issubclass(made, ipcx.Error)
+    assert issubclass(ipcx.Error, Exception)
     copy = pickle.loads(pickle.dumps(made("what happened")))
-    assert type(copy) is made and copy.args == ("what happened",)
+    assert type(copy) is made
+    assert copy.args == ("what happened",)
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if issubclass(getattr(ipcx, name), OSError)])
+@pytest.mark.parametrize(
+    "name", [name for name in OURS if issubclass(getattr(ipcx, name), OSError)]
+)
 def test_oserror_carries_errno(name):
     exc = getattr(ipcx, name)(errno.EPERM, "text")
     assert (exc.errno, exc.strerror, str(exc)) == (1, "text", "[Errno 1] text")
@@ -107,7 +113,8 @@ def test_oserror_carries_errno(name):
 def test_the_outcome_table():
     assert issubclass(ipcx.ConnectRefused, ConnectionRefusedError)
     assert issubclass(ipcx.AddressInUse, OSError)
-    assert issubclass(ipcx.PeerClosed, ConnectionError) and issubclass(ipcx.PeerClosed, EOFError)
+    assert issubclass(ipcx.PeerClosed, ConnectionError)
+    assert issubclass(ipcx.PeerClosed, EOFError)
     assert issubclass(ipcx.Timeout, TimeoutError)
     assert issubclass(ipcx.WouldBlock, ipcx.Timeout)
     assert issubclass(ipcx.WouldBlock, BlockingIOError)
@@ -147,7 +154,8 @@ def test_program(row, tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     if (row["name"], row["errno"]) in SHOWS:
-        assert (ran.returncode, ran.stderr) == (0, "") and ran.stdout
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert ran.stdout
         return
     if row["errno"] == "EACCES" and may_bind_80():
         # This machine lets anybody have port 80: then it works, or somebody has it.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The process-wide state of the core, all of it: the fork mark, what the CPU can do, the trace hook.
- * Everything else lives in an object or belongs to the caller. Internal; C11 only.
+ * The process-wide state of the core, all of it: the fork mark, what the CPU can do, the trace
+ * hook. Everything else lives in an object or belongs to the caller. Internal; C11 only.
  * Invariant: each word here is one atomic that is right to read at any time from any thread, before
  * and after fork; nothing here takes a lock, so no fork can leave one held. */
 #ifndef IPCX_BASE_PROCESS_H

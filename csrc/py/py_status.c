@@ -33,7 +33,8 @@ static const status_row status_rows[] = {
 };
 
 static const explain_row explain_rows[] = {
-#define STATUS_ROW(name, what, causes, cure, program) {IPCX_##name, "", what, causes, cure, program},
+#define STATUS_ROW(name, what, causes, cure, program)                                              \
+    {IPCX_##name, "", what, causes, cure, program},
 #define ERRNO_ROW(name, sys_errno, what, causes, cure, program)                                    \
     {IPCX_##name, #sys_errno, what, causes, cure, program},
     IPCX_EXPLAIN_TABLE(STATUS_ROW, ERRNO_ROW)
@@ -173,31 +174,32 @@ static PyObject *row_dict(const status_row *status, const explain_row *row)
     PyObject *bases = parts(status->bases, " ");
     PyObject *dict = NULL;
     if (causes != NULL && bases != NULL) {
-        dict = Py_BuildValue("{s:s,s:i,s:s,s:s,s:O,s:s,s:s,s:O,s:s,s:s}", "name", status->name,
-                             "value", status->value, "errno", row->sys_errno, "exception",
-                             status->exception, "bases", bases, "text", status->text, "what",
-                             row->what, "causes", causes, "cure", row->cure, "program",
-                             row->program);
+        dict =
+            Py_BuildValue("{s:s,s:i,s:s,s:s,s:O,s:s,s:s,s:O,s:s,s:s}", "name", status->name,
+                          "value", status->value, "errno", row->sys_errno, "exception",
+                          status->exception, "bases", bases, "text", status->text, "what",
+                          row->what, "causes", causes, "cure", row->cure, "program", row->program);
     }
     Py_XDECREF(bases);
     Py_XDECREF(causes);
     return dict;
 }
 
-PyDoc_STRVAR(status_table_doc,
-             "status_table()\n--\n\n"
-             "The one table of outcomes, as a new list of dicts, one for each outcome and errno.\n\n"
-             "Keys, all str unless said otherwise:\n"
-             "  name       the status: 'REFUSED'\n"
-             "  value      int: 0 done, > 0 an ordinary answer, < 0 a failure\n"
-             "  errno      'ECONNREFUSED', or '' for the outcome as such\n"
-             "  exception  'ConnectRefused' (of ipcx), or a built-in one where bases is (), or ''\n"
-             "  bases      tuple of str: ('Error', 'ConnectionRefusedError')\n"
-             "  text       what happened, in a few words, the same in each row of the status\n"
-             "  what       what happened, a sentence\n"
-             "  causes     tuple of str: the usual causes, most common first\n"
-             "  cure       what to do\n"
-             "  program    the smallest program in which it happens, or ''");
+PyDoc_STRVAR(
+    status_table_doc,
+    "status_table()\n--\n\n"
+    "The one table of outcomes, as a new list of dicts, one for each outcome and errno.\n\n"
+    "Keys, all str unless said otherwise:\n"
+    "  name       the status: 'REFUSED'\n"
+    "  value      int: 0 done, > 0 an ordinary answer, < 0 a failure\n"
+    "  errno      'ECONNREFUSED', or '' for the outcome as such\n"
+    "  exception  'ConnectRefused' (of ipcx), or a built-in one where bases is (), or ''\n"
+    "  bases      tuple of str: ('Error', 'ConnectionRefusedError')\n"
+    "  text       what happened, in a few words, the same in each row of the status\n"
+    "  what       what happened, a sentence\n"
+    "  causes     tuple of str: the usual causes, most common first\n"
+    "  cure       what to do\n"
+    "  program    the smallest program in which it happens, or ''");
 
 static PyObject *status_table(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -282,8 +284,7 @@ PyObject *ipcx_py_raise(ipcx_py_state *state, ipcx_status status, const ipcx_err
     if (message == NULL) {
         return NULL;
     }
-    if (sys_errno != 0 &&
-        PyType_IsSubtype((PyTypeObject *)type, (PyTypeObject *)PyExc_OSError)) {
+    if (sys_errno != 0 && PyType_IsSubtype((PyTypeObject *)type, (PyTypeObject *)PyExc_OSError)) {
         args = Py_BuildValue("(iO)", sys_errno, message);
     } else {
         args = PyTuple_Pack(1, message);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Where a socket is: an IPv4, IPv6 or Unix address in storage of the caller's, to be made from text,
- * handed to the kernel, and shown to people.
+ * Where a socket is: an IPv4, IPv6 or Unix address in storage of the caller's, to be made from
+ * text, handed to the kernel, and shown to people.
  * Invariant: `len` bytes of `u` are the address exactly as the kernel takes and gives it; {0} is
  * "no address". A failed call leaves the old address as it was. */
 #ifndef IPCX_ADDR_H
@@ -49,8 +49,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_addr_unix(ipcx_addr *addr, const char *
 /* ipcx_addr_resolve: like ipcx_addr_ip, but `host` may be a name; "" is the wildcard (every address
  * of this machine). `family` is AF_INET, AF_INET6 or AF_UNSPEC (whichever comes first). Numbers are
  * tried first, so only a name may block: in the resolver, for as long as that likes, no deadline.
- * Statuses: OK, INVALID (port, family), NOMEM, SYSTEM, RESOLVE: then *gai_code (which may be NULL) is
- * getaddrinfo's EAI_ code; it is 0 otherwise. */
+ * Statuses: OK, INVALID (port, family), NOMEM, SYSTEM, RESOLVE: then *gai_code (which may be NULL)
+ * is getaddrinfo's EAI_ code; it is 0 otherwise. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_addr_resolve(ipcx_addr *addr, int family, const char *host,
                                                       int port, int *gai_code, ipcx_error *err);
 

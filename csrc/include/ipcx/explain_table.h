@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The one table's second half: what each outcome means to a person. `ipcx explain NAME`, the notes on
- * exceptions and the documentation take their words from here, and ipcx_status_from_errno its cases.
+ * The one table's second half: what each outcome means to a person. `ipcx explain NAME`, the notes
+ * on exceptions and the documentation take their words from here, and ipcx_status_from_errno its
+ * cases.
  * Invariant: every status of status_table.h has a row here and no errno has two; each program is
  * complete, harmless, and ends in exactly what it explains: tests/test_status.py runs them all.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What every fallible function returns. Three ways: 0 done; > 0 an ordinary answer, free and without
- * text; < 0 a failure, with detail in the caller's ipcx_error if it gave one (error.h).
+ * What every fallible function returns. Three ways: 0 done; > 0 an ordinary answer, free and
+ * without text; < 0 a failure, with detail in the caller's ipcx_error if it gave one (error.h).
  * Invariant: the enum and the texts come from status_table.h alone. */
 #ifndef IPCX_STATUS_H
 #define IPCX_STATUS_H

@@ -6,9 +6,9 @@
  *   NAME       IPCX_<NAME> in C
  *   value      0 done; > 0 an ordinary answer (free, no text filled in); < 0 a failure
  *   exception  the Python exception's name, "" where no exception stands for it
- *   bases      its bases, separated by blanks: exceptions of the standard library or of earlier rows;
- *              every exception made here derives from Error. "" where `exception` is itself one of
- *              Python's own
+ *   bases      its bases, separated by blanks: the standard library's or those of earlier rows;
+ *              every exception made here derives from Error. "" where `exception` is itself one
+ *              of Python's own
  *   text       what happened, one line
  * What an outcome means to a person (causes, cure, errno, a program) is in explain_table.h.
  * New rows are appended to their block; a value is never used again. */

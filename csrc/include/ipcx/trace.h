@@ -18,11 +18,11 @@ extern "C" {
 
 /* One operation that has ended. Every pointer is borrowed until the hook returns. */
 typedef struct ipcx_trace_event {
-    const char *op;             /* "connect", "send" …; static storage */
-    int fd;                     /* the descriptor it was called on, -1 for none */
-    ipcx_status status;         /* how it came out */
-    int sys_errno;              /* errno of the system call behind a failure, else 0 */
-    size_t bytes;               /* bytes moved, 0 where none are */
+    const char *op;              /* "connect", "send" …; static storage */
+    int fd;                      /* the descriptor it was called on, -1 for none */
+    ipcx_status status;          /* how it came out */
+    int sys_errno;               /* errno of the system call behind a failure, else 0 */
+    size_t bytes;                /* bytes moved, 0 where none are */
     const struct sockaddr *addr; /* the address it was about, or NULL */
     socklen_t addr_len;
     int64_t duration; /* nanoseconds from call to outcome, waiting included */
