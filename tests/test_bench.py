@@ -1,0 +1,62 @@
+"""bench/: a short run comes through and its JSON has the schema. No figure is asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench" / "bench_socket.py"
+CONTESTANTS = {"C", "stdlib", "ipcx"}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.hang_guard(60)
+def test_a_quick_run_writes_the_schema():
+    rows = ("unix-timeout", "pingpong")
+    only = [word for row in rows for word in ("--only", row)]
+    done = bench("--quick", "--pairs", "1", *only, "--no-pin", "--seed", "7", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["schema"] == "ipcx-bench-1"
+    assert document["settings"] == dict(pairs=1, slices=6, quick=True, pin=False, seed=7)
+    assert {"kernel", "cpu", "cpus_allowed", "governor", "python"} <= document["machine"].keys()
+    assert [row["name"] for row in document["rows"]] == list(rows)
+    for row in document["rows"]:
+        assert row["failed"] == row["absent"] == {}
+        assert row["contestants"].keys() == CONTESTANTS
+        for contestant in row["contestants"].values():
+            assert contestant["p10"] <= contestant["median"] <= contestant["p90"]
+            (trial,) = contestant["trials"]
+            assert trial["ns"] > 0
+            assert trial["ops"] > 0
+        assert row["ratios"].keys() == {"C", "stdlib"}
+        assert len(row["ratios"]["stdlib"]["pairs"]) == 1
+        assert isinstance(row["over_floor_ns"], float)
+        assert isinstance(row["goal"]["reached"], bool)
+
+
+def test_every_row_is_listed_and_an_unknown_one_refused():
+    names = [line.split()[0] for line in bench("--list").stdout.splitlines()]
+    assert len(names) == len(set(names)) > 30
+    done = bench("--only", "no-such-row")
+    assert done.returncode == 2
+    assert "no row is called no-such-row" in done.stderr
+
+
+@pytest.mark.hang_guard(60)
+def test_a_contestant_that_cannot_run_is_named_and_the_others_go_on():
+    done = subprocess.run(
+        [sys.executable, "-S", BENCH, "--quick", "--pairs", "1", "--only", "unix", "--json", "-"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/nowhere", "CC": "no-such-compiler"},
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert "stdlib" in row["contestants"]
+    assert set(row["absent"]) | set(row["contestants"]) == CONTESTANTS
