@@ -55,6 +55,7 @@ ipcx_status ipcx__io_sendmsg(const ipcx__io *io, struct msghdr *msg, int flags, 
             /* Descriptors travel with the first byte: unix(7). */
             msg->msg_control = NULL;
             msg->msg_controllen = 0;
+            status = ipcx__wait_ready(io, &wait, POLLOUT, err);
             continue;
         }
         status = errno == EAGAIN ? ipcx__wait_ready(io, &wait, POLLOUT, err)
@@ -67,15 +68,22 @@ ipcx_status ipcx__io_send_all(const ipcx__io *io, const void *data, size_t size,
                               size_t *sent, ipcx_error *err)
 {
     ipcx__wait wait = {0};
+    bool in_kernel = io->as_kernel && io->deadline == IPCX_FOREVER && ipcx__single_threaded();
     ipcx_status status = IPCX_OK;
     do {
-        ssize_t n = send(io->fd, (const char *)data + *sent, size - *sent, flags | MSG_DONTWAIT);
+        ssize_t n = send(io->fd, (const char *)data + *sent, size - *sent,
+                         in_kernel ? flags : flags | MSG_DONTWAIT);
         if (n >= 0) {
             *sent += (size_t)n;
             wait.in_vain = 0;
+            if (*sent < size) {
+                /* The kernel's own call stops short at a signal only. */
+                status = in_kernel ? IPCX_INTR : ipcx__wait_ready(io, &wait, POLLOUT, err);
+            }
+        } else if (errno != EAGAIN) {
+            status = ipcx__io_failed("send", err);
         } else {
-            status = errno == EAGAIN ? ipcx__wait_ready(io, &wait, POLLOUT, err)
-                                     : ipcx__io_failed("send", err);
+            status = in_kernel ? IPCX_AGAIN : ipcx__wait_ready(io, &wait, POLLOUT, err);
         }
     } while (status == IPCX_OK && *sent < size);
     return status;
