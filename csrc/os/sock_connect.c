@@ -141,12 +141,28 @@ ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, so
     return ipcx__io_failed("connect", err);
 }
 
-ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err)
+/* How a connection that was under way has ended: 0 or errno. */
+static int connect_result(const ipcx__io *io, const struct sockaddr *addr, socklen_t len)
 {
-    ipcx__wait wait = {0};
     int error = 0;
     socklen_t size = sizeof error;
+    if (io->as_kernel && io->deadline == IPCX_FOREVER) {
+        /* Asked by connect(2) itself, the socket is afterwards as a blocking connect leaves it: after
+         * a failure it may be connected anew. */
+        return connect_now(io->fd, addr, len) == 0 || errno == EISCONN ? 0 : errno;
+    }
+    if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) {
+        return errno;
+    }
+    return error == EISCONN ? 0 : error;
+}
+
+ipcx_status ipcx__io_connected(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
+                               ipcx_error *err)
+{
+    ipcx__wait wait = {0};
     ipcx_status status = ipcx__wait_ready(io, &wait, POLLOUT, err);
+    int error;
     if (status == IPCX_AGAIN) {
         /* SO_SNDTIMEO: socket(7) has connect(2) end with EINPROGRESS. */
         return ipcx_error_set(err, IPCX_SYSTEM, EINPROGRESS, "connect", "still under way");
@@ -154,11 +170,7 @@ ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err)
     if (status != IPCX_OK) {
         return status;
     }
-    if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) {
-        error = errno;
-    }
-    if (error == 0 || error == EISCONN) {
-        return IPCX_OK;
-    }
-    return ipcx_error_set(err, IPCX_SYSTEM, error, "connect", "the peer's address");
+    error = connect_result(io, addr, len);
+    return error == 0 ? IPCX_OK
+                      : ipcx_error_set(err, IPCX_SYSTEM, error, "connect", "the peer's address");
 }

@@ -57,8 +57,9 @@ ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_e
 ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
                              ipcx_error *err);
 
-/* ipcx__io_connected: waits for a connection under way and tells how it ended (SO_ERROR). */
-ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err);
+/* ipcx__io_connected: waits for the connection to `addr` that is under way and tells how it ended. */
+ipcx_status ipcx__io_connected(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
+                               ipcx_error *err);
 
 /* ipcx__io_recv_exactly: `size` bytes of a stream; *got counts on in every outcome. EOF: the peer
  * closed before. */

@@ -10,6 +10,10 @@
 
 #include "py/state.h"
 
+#if PY_VERSION_HEX < 0x030C0000
+#include <structmember.h> /* PyMemberDef */
+#endif
+
 ipcx_py_layout_t ipcx_py_layout;
 
 /* A time-out that no other field could hold by chance: 1234.5 s. */

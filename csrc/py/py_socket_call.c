@@ -48,7 +48,7 @@ PyObject *ipcx_py_delegate(PyObject *self, ipcx_py_verb verb, PyObject *const *a
 {
     ipcx_py_state *state = ipcx_py_own_of(self)->state;
     Py_ssize_t count = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
-    PyObject **all = PyMem_New(PyObject *, count + 1);
+    PyObject **all = PyMem_Calloc((size_t)count + 1, sizeof *all);
     PyObject *result;
     if (all == NULL) {
         return PyErr_NoMemory();

@@ -45,8 +45,8 @@ static bool parts_pin(parts *p, PyObject *list, int flags)
         return false;
     }
     if (size > PARTS_SMALL) {
-        p->iov = PyMem_New(struct iovec, size);
-        p->views = PyMem_New(Py_buffer, size);
+        p->iov = PyMem_Calloc((size_t)size, sizeof *p->iov);
+        p->views = PyMem_Calloc((size_t)size, sizeof *p->views);
         if (p->iov == NULL || p->views == NULL) {
             parts_release(p);
             return false;
