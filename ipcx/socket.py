@@ -39,3 +39,7 @@ _adopt_stdlib()
 __all__ = list(_stdlib.__all__)
 socket = _core.socket
 SocketType = _stdlib.SocketType
+
+from ipcx import _reduction  # noqa: E402
+
+_reduction.arm()
