@@ -36,11 +36,21 @@ def compile_c(source: str, *libraries: str) -> list[str]:
     """The command that runs bench/SOURCE: compiled into build/bench unless that is newer."""
     path = HERE / source
     binary = BUILD / path.stem
-    if not binary.exists() or binary.stat().st_mtime <= path.stat().st_mtime:
+    newest = max(file.stat().st_mtime for file in (path, HERE / "floor.h"))
+    if not binary.exists() or binary.stat().st_mtime <= newest:
         compiler = os.environ.get("CC", "cc")
         BUILD.mkdir(parents=True, exist_ok=True)
         fresh = binary.with_suffix(f".{os.getpid()}")
-        flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-pthread"]
+        flags = [
+            "-std=c11",
+            "-D_GNU_SOURCE",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Wconversion",
+            "-Wshadow",
+            "-pthread",
+        ]
         command = [compiler, *flags, "-o", str(fresh), str(path), *libraries]
         try:
             done = subprocess.run(command, capture_output=True, text=True)

@@ -2,23 +2,17 @@
  * The floor of bench_socket.py: the same system calls for the same rows, from C, with nothing else.
  * Invariant: where a time-out is set in Python the descriptor is non-blocking here, is tried first
  * and polled only when it would block; a call that fails ends the program with one line. */
-#include <errno.h>
+#include "floor.h"
+
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { SMALL = 64, ROOM = 4096, BULK = 64 * 1024, MEBI = 1024 * 1024, LINES = 64 };
@@ -46,27 +40,6 @@ typedef struct {
 } row;
 
 static char data[MEBI], room[MEBI];
-static int cpus[2] = {-1, -1};
-
-static long must(long result, const char *call)
-{
-    if (result < 0) {
-        printf("error %s: %s\n", call, strerror(errno));
-        exit(1);
-    }
-    return result;
-}
-
-static void pin(int which)
-{
-    cpu_set_t set;
-    int cpu = cpus[which] >= 0 ? cpus[which] : cpus[0];
-    if (cpu >= 0) {
-        CPU_ZERO(&set);
-        CPU_SET(cpu, &set);
-        (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-    }
-}
 
 /* Fixtures. */
 
@@ -530,16 +503,14 @@ static const row *find(const char *name)
     return NULL;
 }
 
-static long long now(void)
+static bool measure(const char *name, long ops, long slices)
 {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void measure(const row *r, long ops, long slices)
-{
-    fixture f = {.a = -1, .b = -1, .listener = -1, .child = -1, .nonblocking = r->nonblocking};
+    const row *r = find(name);
+    fixture f = {.a = -1, .b = -1, .listener = -1, .child = -1};
+    if (r == NULL) {
+        return false;
+    }
+    f.nonblocking = r->nonblocking;
     f.family = r->family;
     f.type = r->type;
     if (r->threaded) {
@@ -553,31 +524,15 @@ static void measure(const row *r, long ops, long slices)
         r->run(&f, ops);
         printf("%lld ", now() - before);
     }
-    printf("\n");
-    (void)fflush(stdout);
     done(&f);
+    return true;
 }
 
 int main(int argc, char **argv)
 {
-    char name[64];
-    long ops, slices;
-    if (argc == 3) {
-        (void)sscanf(argv[2], "%d,%d", &cpus[0], &cpus[1]);
-    }
-    pin(0);
     memset(data, 'x', sizeof data);
     for (size_t at = SMALL - 1; at < (size_t)LINES * SMALL; at += SMALL) {
         data[at] = '\n';
     }
-    while (scanf("%63s %ld %ld", name, &ops, &slices) == 3) {
-        const row *r = find(name);
-        if (r == NULL) {
-            printf("absent no such row in C\n");
-            (void)fflush(stdout);
-        } else {
-            measure(r, ops, slices);
-        }
-    }
-    return 0;
+    return answer(argc, argv, measure);
 }

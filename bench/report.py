@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -106,6 +107,27 @@ def over_floor(result: Result, floor: str, ours: str) -> float | None:
     return median(differences) if differences else None
 
 
+def interval(values: list[float]) -> tuple[float, float]:
+    """Where the true median lies with 95 % confidence, by order statistics (no shape assumed)."""
+    ordered, n = sorted(values), len(values)
+    outside, tail = 0, 0.5**n
+    while tail + math.comb(n, outside + 1) * 0.5**n <= 0.025 and 2 * outside + 3 < n:
+        outside += 1
+        tail += math.comb(n, outside) * 0.5**n
+    return ordered[outside], ordered[-1 - outside]
+
+
+def sure(result: Result, ours: str) -> bool:
+    """Whether the verdict is more than noise: all of the median's interval is on one side."""
+    goal = result.row.goal
+    pairs = ratios(result, goal.peer, ours) if goal else []
+    if not goal or not pairs:
+        return False
+    low, high = interval(pairs)
+    needed = goal.ratio * (1 - goal.slack)
+    return low >= needed or high < needed
+
+
 def reached(result: Result, ours: str) -> bool | None:
     """Whether the median ratio holds the row's goal; None where there is none to hold."""
     goal = result.row.goal
@@ -126,7 +148,7 @@ class Lines:
         self._out, self._contestants, self._ours, self._floor = out, contestants, ours, floor
         self._peers = [name for name in contestants if name not in (ours, floor)]
         cells = [f"{'row':<24}", f"{'unit':<5}", *(f"{name:>9}" for name in contestants)]
-        cells += [f"{f'{peer}/{ours}':>12} [p10–p90]  " for peer in self._peers]
+        cells += [f"{f'{peer}/{ours}':>12} {'[p10–p90]':<13}" for peer in self._peers]
         cells += [f"{f'over {floor}':>9}", f"{'goal':>8}", "verdict"]
         print(" ".join(cells), file=out)
 
@@ -140,17 +162,14 @@ class Lines:
         for peer in self._peers:
             pairs = ratios(result, peer, self._ours)
             low, high = spread(pairs) if pairs else (0.0, 0.0)
-            cells.append(
-                f"{median(pairs):12.3f} [{low:.2f}–{high:.2f}] "
-                if pairs
-                else f"{'–':>12}" + 14 * " "
-            )
+            text = f"{median(pairs):12.3f} [{low:.2f}–{high:.2f}]" if pairs else f"{'–':>12}"
+            cells.append(f"{text:<26}")
         over = over_floor(result, self._floor, self._ours)
         cells.append(f"{over:6.0f} ns" if over is not None else f"{'–':>9}")
         cells.append(f"{_goal_text(row.goal):>8}")
-        cells.append(
-            {True: "reached", False: "NOT REACHED", None: "–"}[reached(result, self._ours)]
-        )
+        verdict = reached(result, self._ours)
+        noise = "" if verdict is None or sure(result, self._ours) else " (unsure)"
+        cells.append({True: "reached", False: "NOT REACHED", None: "–"}[verdict] + noise)
         print(" ".join(cells), file=self._out, flush=True)
         for name, why in result.absent.items():
             print(f"{'':<24} {name}: {why}", file=self._out)
@@ -182,6 +201,11 @@ def _spread_of(values: list[float]) -> dict[str, Any]:
     return {"median": median(values), "p10": low, "p90": high}
 
 
+def _goal_document(result: Result, ours: str) -> dict[str, Any]:
+    verdict = {"reached": reached(result, ours), "sure": sure(result, ours)}
+    return {**vars(result.row.goal), **verdict}
+
+
 def _row_document(result: Result, bench: Bench) -> dict[str, Any]:
     row, goal = result.row, result.row.goal
     contestants = {}
@@ -194,7 +218,8 @@ def _row_document(result: Result, bench: Bench) -> dict[str, Any]:
     for name in result.trials:
         pairs = ratios(result, name, bench.ours)
         if name != bench.ours and pairs:
-            peers[name] = {**_spread_of(pairs), "pairs": pairs}
+            low, high = interval(pairs)
+            peers[name] = {**_spread_of(pairs), "low": low, "high": high, "pairs": pairs}
     return {
         "name": row.name,
         "what": row.what,
@@ -202,7 +227,7 @@ def _row_document(result: Result, bench: Bench) -> dict[str, Any]:
         "contestants": contestants,
         "ratios": peers,
         "over_floor_ns": over_floor(result, bench.floor, bench.ours),
-        "goal": {**vars(goal), "reached": reached(result, bench.ours)} if goal else None,
+        "goal": _goal_document(result, bench.ours) if goal else None,
         "absent": result.absent,
         "failed": result.failed,
         "void_pairs": result.void_pairs,

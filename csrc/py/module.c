@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `ipcx._core`: the one extension module, multi-phase initialised.
  * Invariant: each py_<module>.c adds its own names; this file only calls them in order. */
-#include "state.h"
+#include "py/state.h"
 
 static int core_exec(PyObject *module)
 {
@@ -15,22 +15,24 @@ static int core_exec(PyObject *module)
 static int core_traverse(PyObject *module, visitproc visit, void *arg)
 {
     ipcx_py_state *state = PyModule_GetState(module);
-    Py_VISIT(state->stdlib_socket);
-    Py_VISIT(state->base_type);
-    Py_VISIT(state->os_type);
-    Py_VISIT(state->socket_type);
-    Py_VISIT(state->exceptions);
+#define VISIT(name) Py_VISIT(state->name);
+    IPCX_PY_STATE_OBJECTS(VISIT)
+#undef VISIT
+    for (int verb = 0; verb < IPCX_PY_VERB_COUNT; verb++) {
+        Py_VISIT(state->base_verbs[verb]);
+    }
     return 0;
 }
 
 static int core_clear(PyObject *module)
 {
     ipcx_py_state *state = PyModule_GetState(module);
-    Py_CLEAR(state->stdlib_socket);
-    Py_CLEAR(state->base_type);
-    Py_CLEAR(state->os_type);
-    Py_CLEAR(state->socket_type);
-    Py_CLEAR(state->exceptions);
+#define CLEAR(name) Py_CLEAR(state->name);
+    IPCX_PY_STATE_OBJECTS(CLEAR)
+#undef CLEAR
+    for (int verb = 0; verb < IPCX_PY_VERB_COUNT; verb++) {
+        Py_CLEAR(state->base_verbs[verb]);
+    }
     return 0;
 }
 

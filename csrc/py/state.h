@@ -1,18 +1,67 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The state of one `_core` module object: one per interpreter, reached through the types it made.
- * Invariant: everything the binding keeps between calls is here or in an object; nothing is static. */
+ * Invariant: everything the binding keeps between calls is here or in an object; the one static is
+ * ipcx_py_layout (prefix.h), which is the same for all interpreters of a process. */
 #ifndef IPCX_PY_STATE_H
 #define IPCX_PY_STATE_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "py/prefix.h"
+
+/* The verbs of socket.socket that are the core's. The base class's method of the same name stands
+ * behind each: it gets what is not ours to judge. */
+#define IPCX_PY_VERBS(X)                                                                           \
+    X(__init__)                                                                                    \
+    X(accept)                                                                                      \
+    X(bind)                                                                                        \
+    X(close)                                                                                       \
+    X(_real_close)                                                                                 \
+    X(connect)                                                                                     \
+    X(connect_ex)                                                                                  \
+    X(detach)                                                                                      \
+    X(listen)                                                                                      \
+    X(recv)                                                                                        \
+    X(recv_into)                                                                                   \
+    X(recvfrom)                                                                                    \
+    X(recvfrom_into)                                                                               \
+    X(recvmsg)                                                                                     \
+    X(recvmsg_into)                                                                                \
+    X(send)                                                                                        \
+    X(sendall)                                                                                     \
+    X(sendmsg)                                                                                     \
+    X(sendto)                                                                                      \
+    X(setblocking)                                                                                 \
+    X(settimeout)                                                                                  \
+    X(shutdown)
+
+typedef enum ipcx_py_verb {
+#define IPCX_PY_VERB(name) IPCX_PY_##name,
+    IPCX_PY_VERBS(IPCX_PY_VERB)
+#undef IPCX_PY_VERB
+        IPCX_PY_VERB_COUNT
+} ipcx_py_verb;
+
+/* Every object reference of the state, so that traverse and clear cannot forget one. */
+#define IPCX_PY_STATE_OBJECTS(X)                                                                   \
+    X(exceptions)        /* status (int) → exception class, from the status table */               \
+    X(base_type)         /* socket.socket, the Python class we derive from */                      \
+    X(os_type)           /* _socket.socket, the C class below it */                                \
+    X(socket_type)       /* ipcx.socket.socket */                                                  \
+    X(gaierror)          /* socket.gaierror */                                                     \
+    X(getdefaulttimeout) /* socket.getdefaulttimeout */                                            \
+    X(zero)              /* 0, what _io_refs starts with */                                        \
+    X(no_arguments)      /* () */                                                                  \
+    X(trace)             /* what set_trace() was given, or NULL */                                 \
+    X(error_hook)        /* what set_error_hook() was given, or NULL */
+
 typedef struct ipcx_py_state {
-    PyObject *stdlib_socket;     /* the stdlib's module `socket` */
-    PyTypeObject *base_type;     /* socket.socket, the Python class we derive from */
-    PyTypeObject *os_type;       /* _socket.socket, the C class below it */
-    PyTypeObject *socket_type;   /* ipcx.socket.socket */
-    PyObject *exceptions;        /* status (int) → exception class, from the status table */
+#define IPCX_PY_STATE_OBJECT(name) PyObject *name;
+    IPCX_PY_STATE_OBJECTS(IPCX_PY_STATE_OBJECT)
+#undef IPCX_PY_STATE_OBJECT
+    PyObject *base_verbs[IPCX_PY_VERB_COUNT];
+    ipcx_py_template template; /* what the base's own part of a fresh socket holds */
 } ipcx_py_state;
 
 extern struct PyModuleDef ipcx_py_module;

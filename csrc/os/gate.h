@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Entering, leaving, waiting at and closing a gate (ipcx/gate.h says what it is for).
+ * Invariant: between enter and leave the descriptor behind the gate is not closed. */
+#ifndef IPCX_OS_GATE_H
+#define IPCX_OS_GATE_H
+
+#include <stdbool.h>
+
+#include "ipcx/clock.h"
+#include "ipcx/error.h"
+#include "ipcx/gate.h"
+
+#if defined(__has_include)
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#define IPCX__SINGLE_THREADED __libc_single_threaded
+#endif
+#endif
+#ifndef IPCX__SINGLE_THREADED
+#define IPCX__SINGLE_THREADED 0
+#endif
+
+/* ipcx__single_threaded: true only if no other thread exists that could close what we wait for.
+ * glibc clears the flag before the first pthread_create(3) returns; where there is no such flag the
+ * answer is always false, which is slower and as right. */
+static inline bool ipcx__single_threaded(void)
+{
+    return IPCX__SINGLE_THREADED != 0;
+}
+
+/* ipcx__gate_enter: false when the gate is closed. Never blocks. */
+bool ipcx__gate_enter(ipcx_gate *gate);
+
+/* ipcx__gate_leave: undoes one successful enter. Keeps errno. */
+void ipcx__gate_leave(ipcx_gate *gate);
+
+/* ipcx__gate_step_out, ipcx__gate_step_in: around a system call that may block where nobody can wake
+ * it. close() does not wait for who stepped out; stepping in again never fails. Keep errno. */
+void ipcx__gate_step_out(ipcx_gate *gate);
+void ipcx__gate_step_in(ipcx_gate *gate);
+
+/* ipcx__gate_poll: waits, inside the gate, until `fd` shows one of `events` (poll(2)), with fd -1
+ * for the deadline alone. OK: it does, or shows an error. TIMEOUT, INTR: as they say.
+ * CLOSED: the gate was closed meanwhile (sys_errno EBADF). SYSTEM: poll itself failed. */
+ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
+                            ipcx_error *err);
+
+/* ipcx__gate_poll_edge: the same for an fd that is readable all the while: waits for *new* input
+ * after the previous wait on the same `epoll_fd` (-1 before the first; the caller closes it). */
+ipcx_status ipcx__gate_poll_edge(ipcx_gate *gate, int *epoll_fd, int fd, ipcx_deadline deadline,
+                                 ipcx_error *err);
+
+/* ipcx__gate_is_closed: whether close has begun. */
+bool ipcx__gate_is_closed(const ipcx_gate *gate);
+
+/* ipcx__gate_close: closes it, wakes who waits, returns when all have left. Blocks for as long as
+ * they need to get out, which is bounded: nobody sleeps inside but at ipcx__gate_poll.
+ * Must not be called from inside. */
+void ipcx__gate_close(ipcx_gate *gate);
+
+/* ipcx__gate_reopen: an open, empty gate again; nobody may be inside. */
+void ipcx__gate_reopen(ipcx_gate *gate);
+
+#endif

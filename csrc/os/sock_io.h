@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The verbs of a socket that may wait, each one call with one deadline, on a bare descriptor and a
+ * gate. ipcx_sock (ipcx/sock.h) and the Python binding both stand on these.
+ *
+ * Try first, then wait: a verb makes its system call without blocking and goes to the gate only when
+ * there is nothing to do yet.
+ * Invariant: none of them blocks anywhere but at the gate, except as `io->as_kernel` says. */
+#ifndef IPCX_OS_SOCK_IO_H
+#define IPCX_OS_SOCK_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "ipcx/addr.h"
+#include "ipcx/clock.h"
+#include "ipcx/error.h"
+#include "ipcx/gate.h"
+
+typedef struct ipcx__io {
+    int fd;
+    ipcx_gate *gate;
+    ipcx_deadline deadline;
+    bool stream;
+    /* With IPCX_FOREVER only: behave as the kernel's own blocking call on this descriptor would,
+     * O_NONBLOCK, SO_RCVTIMEO, SO_SNDTIMEO and MSG_WAITALL included, and use that very call where
+     * nobody else could close the socket meanwhile (a single thread) or where there is no other
+     * way to have its meaning. */
+    bool as_kernel;
+} ipcx__io;
+
+/* All verbs answer: OK · AGAIN (deadline IPCX_NOW, or what O_NONBLOCK and the time-out options
+ * say) · TIMEOUT · INTR (run the signal handlers, call again) · SYSTEM with sys_errno · CLOSED. */
+
+/* ipcx__io_recvmsg: recvmsg(2) into `msg`; *got bytes. `msg` may be used up (iovec advanced). */
+ipcx_status ipcx__io_recvmsg(const ipcx__io *io, struct msghdr *msg, int flags, size_t *got,
+                             ipcx_error *err);
+
+/* ipcx__io_sendmsg: sendmsg(2) of `msg`; *sent bytes. On a stream with IPCX_FOREVER it takes all
+ * of it unless a signal, an error or a time-out option ends it, and *sent > 0 is OK then, as with
+ * send(2). */
+ipcx_status ipcx__io_sendmsg(const ipcx__io *io, struct msghdr *msg, int flags, size_t *sent,
+                             ipcx_error *err);
+
+/* ipcx__io_send_all: the whole of `data` to a stream; *sent counts on from where it stands, in
+ * every outcome, so the same call goes on where it was interrupted. */
+ipcx_status ipcx__io_send_all(const ipcx__io *io, const void *data, size_t size, int flags,
+                              size_t *sent, ipcx_error *err);
+
+/* ipcx__io_accept: accept4(2), close-on-exec; *fd is the caller's. `addr` may be NULL. */
+ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_error *err);
+
+/* ipcx__io_connect: begins connect(2). MORE: under way (a signal may have arrived),
+ * ipcx__io_connected waits for it. INTR: not begun, call again. */
+ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
+                             ipcx_error *err);
+
+/* ipcx__io_connected: waits for the connection to `addr` that is under way and tells how it ended. */
+ipcx_status ipcx__io_connected(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
+                               ipcx_error *err);
+
+/* ipcx__io_recv_exactly: `size` bytes of a stream; *got counts on in every outcome. EOF: the peer
+ * closed before. */
+ipcx_status ipcx__io_recv_exactly(const ipcx__io *io, void *buffer, size_t size, size_t *got,
+                                  ipcx_error *err);
+
+/* ipcx__io_recv_until: bytes of a stream up to and with `delimiter`, at most `limit`, into
+ * `buffer` of `limit` bytes; nothing past the delimiter is taken. *got counts on in every outcome.
+ * MORE: the buffer's *room* is used up but the limit is not: enlarge it, call again. TOO_LARGE:
+ * `limit` bytes without it. EOF: the peer closed before. */
+ipcx_status ipcx__io_recv_until(const ipcx__io *io, char *buffer, size_t room, size_t limit,
+                                const char *delimiter, size_t delimiter_size, size_t *got,
+                                ipcx_error *err);
+
+/* Shared by the verbs: what to do after EAGAIN. {0} at the start of a call. */
+typedef struct ipcx__wait {
+    ipcx_deadline deadline; /* the call's, or sooner by SO_RCVTIMEO / SO_SNDTIMEO */
+    int64_t nap;            /* ns of the next nap */
+    int in_vain;            /* how often in a row readiness was promised at once and was not true */
+    bool asked;             /* O_NONBLOCK and the time-out option have been looked at */
+} ipcx__wait;
+
+/* ipcx__wait_ask: settles wait->deadline. AGAIN: the descriptor's mode forbids to wait. */
+ipcx_status ipcx__wait_ask(const ipcx__io *io, ipcx__wait *wait, short events);
+
+/* ipcx__wait_ready: OK: try again. AGAIN: the answer is EAGAIN after all. */
+ipcx_status ipcx__wait_ready(const ipcx__io *io, ipcx__wait *wait, short events, ipcx_error *err);
+
+/* ipcx__io_failed: SYSTEM with errno, or INTR for EINTR. */
+ipcx_status ipcx__io_failed(const char *op, ipcx_error *err);
+
+#endif

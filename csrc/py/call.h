@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The one place that lets the GIL go: exactly one call of the core without it.
+ * Invariant: `expression` touches no Python object but pinned memory. */
+#ifndef IPCX_PY_CALL_H
+#define IPCX_PY_CALL_H
+
+#include <Python.h>
+
+#define IPCX_PY_WITHOUT_GIL(expression)                                                            \
+    do {                                                                                           \
+        PyThreadState *ipcx_py_saved = PyEval_SaveThread();                                        \
+        expression;                                                                                \
+        PyEval_RestoreThread(ipcx_py_saved);                                                       \
+    } while (0)
+
+/* Up to this many bytes are moved with the GIL held, by a call that cannot wait: letting it go and
+ * taking it again costs more (bench/bench_socket.py). */
+#define IPCX_PY_TRY_MAX 16384
+
+#endif

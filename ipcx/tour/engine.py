@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one pairing of one station: real processes, started, heard, and ended.
+
+Invariant: when `perform` returns or raises, every process it started, and what those started, has
+been killed and reaped, and its scratch folder is gone.
+"""
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from ipcx.tour import ports
+from ipcx.tour.model import IPCX, Actor, Keys, Line, Pairing, Run, Spoken, Station, mismatch
+
+LOOK_AGAIN = 0.005  # seconds between two looks at /proc/net/tcp, while somebody waits for it
+
+Pause = Callable[[Run, str, str], None]
+"""Called with the run, an actor and the call it has made; the actor goes on when it returns."""
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP, felt only where nothing can be lost: inside `felt`.
+
+    An exception out of a signal handler in the middle of starting or ending a process would leave
+    that process behind. Elsewhere than in the main thread this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, object] = {}
+        self._open = False
+        self._pending: int | None = None
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _arrived(self, number: int, _: FrameType | None) -> None:
+        self._pending = number
+        if self._open:
+            self.check()
+
+    def check(self) -> None:
+        """Raises what has arrived: KeyboardInterrupt, or SystemExit for the others."""
+        number, self._pending = self._pending, None
+        if number is not None:
+            self._open = False
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    @contextlib.contextmanager
+    def felt(self) -> Iterator[None]:
+        try:
+            self._open = True
+            self.check()
+            yield
+        finally:
+            self._open = False
+
+
+# ---------------------------------------------------------------- what surrounds a program
+
+
+def find_examples() -> Path:
+    """The folder of the example programs: in the installed package, else in the source tree."""
+    from ipcx._examples import folder
+
+    return folder()
+
+
+def environment() -> dict[str, str]:
+    """The environment of the programs: ours, less what would change what they print."""
+    unwanted = {"PYTHONDEVMODE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONVERBOSE", "FORCE_COLOR"}
+    env = {name: value for name, value in os.environ.items() if name not in unwanted}
+    env |= {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "PYTHONNODEBUGRANGES": "1",  # tracebacks without ^^^^
+        "NO_COLOR": "1",
+    }
+    home = str(Path(__file__).resolve().parents[2])
+    probe = [sys.executable, "-c", "import ipcx"]
+    if subprocess.run(probe, env=env, cwd="/", stderr=subprocess.DEVNULL).returncode != 0:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [home, env.get("PYTHONPATH")]))
+    return env
+
+
+def command(actor: Actor, program: Path | str, on: str, *, stepping: bool = False) -> list[str]:
+    """The command line that runs an actor's program on the stdlib's sockets or on ipcx's."""
+    through: list[str] = []
+    if on == IPCX and stepping:
+        through = ["-m", "ipcx.tour.step"]
+    elif on == IPCX and not actor.imports_ipcx:
+        through = ["-m", "ipcx.run"]
+    return [sys.executable, *through, str(program), *actor.args]
+
+
+def _die_with_the_tour() -> Callable[[], None] | None:
+    """Has the kernel kill a program whose tour is killed. Without it (a Python without ctypes, a
+    tour beside other threads) a `kill -9` of the tour would leave a server waiting for ever."""
+    if threading.active_count() > 1:
+        return None
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    pr_set_pdeathsig = 1
+    return lambda: prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _copy_renumbered(folders: list[str], source: Path, target: Path, new: dict[int, int]) -> None:
+    for folder in folders:
+        for path in sorted((source / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                copy = target / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_text(ports.renumbered(path.read_text("utf-8"), new), "utf-8")
+
+
+# ---------------------------------------------------------------- the stage
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # an old kernel, or a container that forbids it
+        return None
+
+
+class _Process:
+    """An actor at work."""
+
+    def __init__(self, actor: Actor, popen: subprocess.Popen[bytes]) -> None:
+        self.actor = actor
+        self.popen = popen
+        self.typed = list(actor.typed)
+        self.half = b""  # a line that has not ended yet
+        self.status: int | None = None
+        self.pidfd = _pidfd(popen.pid)
+        self.pauses: socket.socket | None = None
+
+    def has_ended(self) -> bool:
+        """Whether it has ended. It is not reaped yet: its pid and its group stay its own."""
+        if self.status is None:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            seen = os.waitid(os.P_PID, self.popen.pid, flags)
+            if seen is not None:
+                exited = seen.si_code == os.CLD_EXITED
+                self.status = seen.si_status if exited else -seen.si_status
+        return self.status is not None
+
+    def finish(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+        for stream in (self.popen.stdin, self.pauses):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+class _Stage:
+    """A run under way.
+
+    All actors write to one datagram socket, each from an address of its own: the kernel's queue
+    keeps the one true order of who said what, which a pipe for each could not tell.
+    """
+
+    def __init__(self, station: Station, run: Run, scratch: Path, env: dict[str, str]) -> None:
+        self.station = station
+        self.run = run
+        self.scratch = scratch
+        self.env = env
+        self.processes: dict[str, _Process] = {}
+        self.waiting = list(station.actors)
+        self.by_address: dict[bytes, str] = {}
+        self.began = time.monotonic()
+        self.ends = self.began + station.limit
+        self.ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.ear.bind("")  # the kernel chooses an abstract name
+        self.ear.setblocking(False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.ear, selectors.EVENT_READ)
+
+    # What conditions ask (see model.Stage).
+
+    def listens(self, port: int) -> bool:
+        return ports.listens(self.run.ports[port])
+
+    def said(self, line: Line) -> bool:
+        return any(line.matches(spoken, self.run.ports) for spoken in self.run.spoken)
+
+    def ended(self, actor: str) -> bool:
+        process = self.processes.get(actor)
+        return process is not None and process.status is not None
+
+    # Starting.
+
+    def start(self, actor: Actor, *, stepping: bool) -> None:
+        on = self.run.pairing[actor.name]
+        steps = stepping and on == IPCX
+        ours, theirs = socket.socketpair() if steps else (None, None)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+            mouth.bind("")
+            mouth.connect(self.ear.getsockname())
+            self.by_address[mouth.getsockname()] = actor.name
+            popen = subprocess.Popen(
+                command(actor, self.scratch / actor.program, on, stepping=steps),
+                stdin=subprocess.PIPE if actor.typed else subprocess.DEVNULL,
+                stdout=mouth.fileno(),
+                stderr=mouth.fileno(),
+                cwd=self.scratch,
+                env=self.env | ({"IPCX_TOUR_STEP": str(theirs.fileno())} if theirs else {}),
+                pass_fds=[theirs.fileno()] if theirs else [],
+                process_group=0,  # a group of its own: what it starts can be ended with it
+                preexec_fn=_die_with_the_tour(),
+            )
+        process = self.processes[actor.name] = _Process(actor, popen)
+        if process.pidfd is not None:
+            self.selector.register(process.pidfd, selectors.EVENT_READ)
+        if ours is not None and theirs is not None:
+            theirs.close()
+            process.pauses = ours
+            self.selector.register(ours, selectors.EVENT_READ, actor.name)
+
+    # Going on.
+
+    def act(self, *, stepping: bool) -> None:
+        """Starts and types what is due."""
+        for actor in [actor for actor in self.waiting if actor.when.holds(self)]:
+            self.waiting.remove(actor)
+            self.start(actor, stepping=stepping)
+        for process in self.processes.values():
+            while process.typed and process.typed[0].when.holds(self):
+                self._type(process, process.typed.pop(0))
+
+    def _type(self, process: _Process, keys: Keys) -> None:
+        stdin = process.popen.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(keys.text.encode())
+            stdin.flush()
+
+    def hear(self) -> None:
+        """Takes what has been said, as whole lines."""
+        while True:
+            try:
+                text, address = self.ear.recvfrom(1 << 18)
+            except BlockingIOError:
+                return
+            who = self.by_address.get(address)
+            if who is None:  # a stranger's datagram
+                continue
+            process = self.processes[who]
+            *lines, process.half = (process.half + text).split(b"\n")
+            for line in lines:
+                self._note(who, line)
+
+    def _note(self, who: str, line: bytes) -> None:
+        text = line.decode(errors="backslashreplace").replace(f"{self.scratch}/", "").rstrip()
+        self.run.spoken.append(Spoken(who, text, time.monotonic() - self.began))
+
+    def is_over(self) -> bool:
+        """Whether nothing can happen any more: all have ended that were started."""
+        if not all([process.has_ended() for process in self.processes.values()]):
+            return False
+        return not any(actor.when.holds(self) for actor in self.waiting)
+
+    def wait(self) -> list[str]:
+        """Sleeps until something may have changed; gives the actors that pause."""
+        left = self.ends - time.monotonic()
+        looking = self.waiting or any(p.typed or not p.pidfd for p in self.processes.values())
+        pausing = []
+        for key, _ in self.selector.select(max(0.0, min(left, LOOK_AGAIN) if looking else left)):
+            if key.data is not None:
+                pausing.append(key.data)
+            elif key.fileobj is not self.ear:  # a pidfd: readable for ever, once is enough
+                self.selector.unregister(key.fileobj)
+        return pausing
+
+    def pause(self, who: str, ask: Pause) -> None:
+        """Lets an actor that stands still after a call go on, once the reader says so."""
+        pauses = self.processes[who].pauses
+        assert pauses is not None
+        call = pauses.recv(4096)
+        if not call:
+            self.selector.unregister(pauses)
+            return
+        self.hear()
+        before = time.monotonic()
+        ask(self.run, who, call.decode(errors="backslashreplace"))
+        self.ends += time.monotonic() - before  # a reader may take any time
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            pauses.send(b"\n")
+
+    # Ending.
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.has_ended()
+        for process in self.processes.values():
+            process.finish()
+        self.hear()
+        for process in self.processes.values():
+            if process.half:
+                self._note(process.actor.name, process.half)
+        self.selector.close()
+        self.ear.close()
+
+    def verdict(self) -> str | None:
+        """Why the run did not hold, or None."""
+        run = self.run
+        for process in self.processes.values():
+            if process.status is None:
+                return (
+                    f"{process.actor.name} still ran after {self.station.limit:g} s and was killed"
+                )
+        wrong = mismatch(self.station.says, run.spoken, run.pairing, run.ports)
+        for actor in self.waiting:
+            return f"{actor.name} was never started: the tour waited until {actor.when}"
+        for actor in self.station.actors:
+            if run.exits[actor.name] != actor.exit:
+                return f"{actor.name} ended with status {run.exits[actor.name]}, not {actor.exit}"
+        return wrong
+
+
+# ---------------------------------------------------------------- the run
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ipcx-tour-") as folder:
+        yield Path(folder).resolve()
+
+
+def perform(
+    station: Station,
+    pairing: Pairing,
+    *,
+    env: dict[str, str],
+    examples: Path | None = None,
+    pause: Pause | None = None,
+    signals: Signals | None = None,
+) -> Run:
+    """Runs the station's programs as that pairing says. With *pause*, those on ipcx stand still
+    after each socket call until it returns."""
+    run = Run(pairing)
+    run.exits = {actor.name: None for actor in station.actors}
+    try:
+        for port in station.ports:
+            run.ports[port] = ports.free_port(run.ports.values())
+        with _scratch() as scratch:
+            source = examples or find_examples()
+            _copy_renumbered(station.folders(), source, scratch, run.ports)
+            stage = _Stage(station, run, scratch, env)
+            try:
+                _play(stage, pause, signals or Signals())
+            finally:
+                stage.close()
+        run.exits |= {name: process.status for name, process in stage.processes.items()}
+        run.why = stage.verdict()
+    except OSError as error:
+        run.why = f"this machine did not let it run: {error}"
+    return run
+
+
+def _play(stage: _Stage, pause: Pause | None, signals: Signals) -> None:
+    while time.monotonic() < stage.ends:
+        stage.act(stepping=pause is not None)
+        if stage.is_over():
+            break
+        with signals.felt():
+            pausing = stage.wait()
+        for who in pausing:
+            assert pause is not None
+            with signals.felt():
+                stage.pause(who, pause)
+        stage.hear()
+    stage.run.seconds = time.monotonic() - stage.began

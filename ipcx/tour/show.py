@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells the tour: for people, in colour where there is a terminal for it, and as JSON for programs.
+
+Invariant: whatever the encoding of the output, nothing here raises UnicodeEncodeError.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, TextIO
+
+from ipcx.tour.model import IPCX, Pairing, Result, Run, Spoken, Station
+
+FANCY = {"ok": "✓", "bad": "✗", "skip": "–", "bar": "│", "rule": "─", "next": "▸", "dots": "…"}
+PLAIN = {
+    "ok": "ok",
+    "bad": "FAILED",
+    "skip": "-",
+    "bar": "|",
+    "rule": "-",
+    "next": ">",
+    "dots": "...",
+}
+
+CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+VOICES = ("36", "35", "34", "33")  # a colour for each actor, in their order
+
+
+def python_name() -> str:
+    """The shortest name by which a reader's shell starts this very interpreter."""
+    for name in ("python", "python3"):
+        found = shutil.which(name)
+        # By folder: a virtual environment's python resolves to the system's, and is another one.
+        if found and Path(found).parent == Path(sys.executable).parent:
+            return name
+    return shlex.quote(shown_path(Path(sys.executable)))
+
+
+def shown_path(path: Path) -> str:
+    """Relative where that is shorter to read: below the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, FileNotFoundError):
+        return str(path)
+
+
+def by_hand(station: Station, examples: Path) -> list[str]:
+    """A command line for each process, one terminal each, in the order to start them."""
+    python = python_name()
+    lines = []
+    for actor in station.actors:
+        through = ["-m", "ipcx.run"] if IPCX in actor.on and not actor.imports_ipcx else []
+        if "stdlib" in actor.on:
+            through = []
+        words = [*through, shown_path(examples / actor.program), *actor.args]
+        lines.append(" ".join([python, *map(shlex.quote, words)]))
+    return lines
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+class Screen:
+    """Where people read. Colour, signs and the progress line are there when `out` can take them."""
+
+    def __init__(self, out: TextIO, examples: Path) -> None:
+        self.out = out
+        self.examples = examples
+        self.encoding = getattr(out, "encoding", None) or "ascii"
+        self.terminal = out.isatty() and os.environ.get("TERM") != "dumb"
+        self.colours = self.terminal and not os.environ.get("NO_COLOR")
+        self.width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+        self.signs = FANCY if self._can("".join(FANCY.values())) else PLAIN
+        self.progressing = False
+
+    def _can(self, text: str) -> bool:
+        try:
+            text.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
+
+    # Writing.
+
+    def line(self, text: str = "") -> None:
+        self.clear()
+        self._write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        if self.signs is PLAIN:
+            text = text.replace("…", "...").replace("–", "-").replace("·", "-").replace("×", "x")
+        if not self._can(text):
+            text = text.encode("ascii", "backslashreplace").decode()
+        self.out.write(text)
+        self.out.flush()
+
+    def style(self, text: str, *names: str) -> str:
+        if not self.colours or not names:
+            return text
+        return f"\033[{';'.join(CODES.get(name, name) for name in names)}m{text}\033[0m"
+
+    def wrapped(self, text: str, *styles: str, indent: str = "  ") -> None:
+        for row in textwrap.wrap(text, self.width - len(indent)):
+            self.line(indent + self.style(row, *styles))
+
+    def labelled(self, label: str, text: str) -> None:
+        self.line(f"  {self.style(f'{label:<8}', 'dim')} {text}")
+
+    # The progress line: on a terminal only, one line, gone before anything else is written.
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        if not self.terminal:
+            return
+        filled = 20 * done // max(total, 1)
+        full, empty = "█░" if self._can("█░") else "#."
+        bar = full * filled + empty * (20 - filled)
+        self.clear()
+        self._write(f"  {bar} {text}"[: self.width - 1])
+        self.progressing = True
+
+    def clear(self) -> None:
+        if self.progressing:
+            self.progressing = False
+            self.out.write("\r\033[K")
+
+    # The parts of the tour, in the order in which they appear.
+
+    def opening(self) -> None:
+        title = self.style("The tour of ipcx", "bold")
+        system = f"CPython {platform.python_version()}, {platform.system()} {platform.release()}"
+        self.line(f"{title}: real processes, on free ports")
+        self.line(self.style(system, "dim"))
+
+    def heading(self, station: Station) -> None:
+        name = f" {station.name} "
+        rule = self.signs["rule"]
+        tail = rule * max(2, self.width - len(name) - 2)
+        self.line()
+        self.line(self.style(rule * 2, "dim") + self.style(name, "bold") + self.style(tail, "dim"))
+        self.line("  " + self.style(station.title, "bold"))
+        self.wrapped(station.teaches)
+        self.line()
+
+    def run(self, station: Station, run: Run) -> None:
+        self.verdict(station, run)
+        for spoken in run.spoken:
+            self.spoken(station, spoken)
+        self.why(run)
+
+    def verdict(self, station: Station, run: Run) -> None:
+        sign = self.mark("ok" if run.held else "bad")
+        took = self.style(f"{run.seconds:.2f} s", "dim")
+        self.line(f"  {sign} {self.pairing(station, run.pairing)}  {took}")
+
+    def why(self, run: Run) -> None:
+        if run.why is not None:
+            self.wrapped(run.why, "red", indent="      ")
+
+    def pairing(self, station: Station, pairing: Pairing) -> str:
+        sides = (f"{actor.name} on {pairing[actor.name]:<6}" for actor in station.actors)
+        return "   ".join(sides)
+
+    def spoken(self, station: Station, spoken: Spoken) -> None:
+        self.line(f"      {self.voice(station, spoken.who)} {self.signs['bar']} {spoken.text}")
+
+    def voice(self, station: Station, who: str) -> str:
+        names = [actor.name for actor in station.actors]
+        return self.style(f"{who:>{max(map(len, names))}}", VOICES[names.index(who) % len(VOICES)])
+
+    def mark(self, what: str) -> str:
+        colour = {"ok": "green", "bad": "red", "skip": "yellow"}[what]
+        return self.style(self.signs[what], colour, "bold")
+
+    def skipped(self, why: str) -> None:
+        self.line(f"  {self.mark('skip')} skipped: {why}")
+
+    def closing(self, station: Station) -> None:
+        """Where the source lies, and how to run it by hand."""
+        places = [shown_path(self.examples / folder) + os.sep for folder in station.folders()]
+        self.line()
+        self.labelled("source", "  ".join(places))
+        for number, text in enumerate(by_hand(station, self.examples), 1):
+            label = "by hand" if number == 1 else ""
+            self.labelled(label, f"{self.style(f'terminal {number}', 'dim')}  {text}")
+        if any(IPCX in actor.on and "stdlib" in actor.on for actor in station.actors):
+            self.labelled("", self.style("on ipcx     put -m ipcx.run before the program", "dim"))
+
+    def summary(self, results: list[Result], seconds: float) -> None:
+        held, failed, skipped = (
+            [r for r in results if r.status == status] for status in ("held", "failed", "skipped")
+        )
+        runs = sum(len(r.runs) for r in results)
+        self.line()
+        self.line(self.style(self.signs["rule"] * self.width, "dim"))
+        for result in failed:
+            self.line(f"  {self.mark('bad')} {result.station.name}: {_first_reason(result)}")
+        for result in skipped:
+            self.line(f"  {self.mark('skip')} {result.station.name} was skipped: {result.skipped}")
+        count = f"{len(held)} of {_plural(len(results), 'station')}"
+        verb = "holds" if len(held) == 1 else "hold"
+        sign = self.mark("bad" if failed else "ok" if held else "skip")
+        self.line(f"  {sign} {count} {verb}; {_plural(runs, 'transcript')} in {seconds:.1f} s")
+        again = f"{python_name()} -m ipcx"
+        if failed:
+            self.line(f"  Look closer:  {again} tour --only {failed[0].station.name} --step")
+        else:
+            self.line(f"  Call by call:        {again} tour --step")
+            self.line(f"  A copy to change:    {again} examples my_examples")
+
+    # --step.
+
+    def call(self, station: Station, who: str, call: str) -> None:
+        arrow = self.style(self.signs["next"], "dim")
+        self._write(f"      {self.voice(station, who)} {arrow} {self.style(call, 'bold')} ")
+
+
+def _first_reason(result: Result) -> str:
+    return next((run.why for run in result.runs if run.why is not None), "")
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def described(station: Station, examples: Path) -> dict[str, Any]:
+    """What there is to know of a station before it runs, as JSON can say it."""
+    return {
+        "name": station.name,
+        "title": station.title,
+        "teaches": station.teaches,
+        "source": [str(examples / folder) for folder in station.folders()],
+        "by_hand": by_hand(station, examples),
+        "pairings": [dict(pairing) for pairing in station.pairings()],
+    }
+
+
+def reported(results: list[Result], seconds: float, examples: Path) -> dict[str, Any]:
+    """What --json prints."""
+    counts = {
+        status: sum(result.status == status for result in results)
+        for status in ("held", "failed", "skipped")
+    }
+    return {
+        "all_held": counts["failed"] == 0,
+        **counts,
+        "seconds": round(seconds, 3),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "stations": [
+            described(result.station, examples)
+            | {"status": result.status, "skipped": result.skipped}
+            | {"runs": [_reported_run(run) for run in result.runs]}
+            for result in results
+        ],
+    }
+
+
+def _reported_run(run: Run) -> dict[str, Any]:
+    return {
+        "pairing": dict(run.pairing),
+        "held": run.held,
+        "why": run.why,
+        "seconds": round(run.seconds, 3),
+        "ports": {str(port): new for port, new in run.ports.items()},
+        "exits": run.exits,
+        "transcript": [
+            {"who": spoken.who, "text": spoken.text, "at": round(spoken.at, 4)}
+            for spoken in run.spoken
+        ],
+    }
