@@ -51,7 +51,7 @@ test: $(VENV)/.built $(VENV)/.test ## run the whole test suite (ARGS="-k name" f
 # ---- form
 
 .PHONY: fmt lint lint-format
-FMT_PYTHON := $(wildcard bench examples ipcx tests tools) setup.py
+FMT_PYTHON := $(wildcard bench docs examples ipcx tests tools) setup.py
 fmt: $(VENV)/.lint ## format C and Python with the pinned formatters
 	@$(VENV)/bin/clang-format -i $(C_FILES) $(wildcard tests/c/*.[ch] tests/fuzz/*.[ch])
 	@$(VENV)/bin/ruff check -q --fix --select I $(FMT_PYTHON)

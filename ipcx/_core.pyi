@@ -2,8 +2,8 @@
 
 import io
 import socket as _stdlib
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias, overload
+from collections.abc import Iterable
+from typing import Any, TypeAlias, TypedDict, overload
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -68,3 +68,17 @@ class MessageTooLarge(Error, ValueError):
 
 class ResourceExhausted(Error, OSError): ...
 class Unsupported(Error, io.UnsupportedOperation): ...
+
+class _StatusRow(TypedDict):
+    name: str
+    value: int
+    errno: str
+    exception: str
+    bases: tuple[str, ...]
+    text: str
+    what: str
+    causes: tuple[str, ...]
+    cure: str
+    program: str
+
+def status_table() -> list[_StatusRow]: ...

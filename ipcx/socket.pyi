@@ -6,7 +6,7 @@ that a star import brings again, pyright the last. tests/typing/ holds both to i
 """
 
 # isort: skip_file
-# ruff: noqa: F811
+# ruff: noqa: F403, F811
 from ipcx._core import socket as socket
 from ipcx._makers import (
     create_connection as create_connection,

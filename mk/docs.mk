@@ -1,0 +1,14 @@
+# Types and documents: `make lint` checks the first, `make docs` builds the second.
+
+.PHONY: lint-types docs
+lint: lint-types
+lint-types: $(VENV)/.built $(VENV)/.types $(VENV)/.test $(VENV)/.docs
+	@$(PY) -m mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(PY)
+	@$(PY) -m mypy.stubtest ipcx --concise --mypy-config-file pyproject.toml \
+	  --allowlist tests/typing/stubtest_allow.txt
+
+# -W: a warning fails the build; -n: so does a reference that leads nowhere.
+docs: $(VENV)/.built $(VENV)/.docs ## build the API reference (Python and C) and the guides
+	@$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
