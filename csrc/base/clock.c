@@ -28,8 +28,11 @@ ipcx_deadline ipcx_deadline_after(int64_t ns)
 int64_t ipcx_deadline_left(ipcx_deadline deadline)
 {
     int64_t left;
-    if (deadline == IPCX_NOW || deadline == IPCX_FOREVER) {
-        return deadline;
+    if (deadline <= IPCX_NOW) {
+        return 0; /* the clock never shows less than 1, so the difference cannot overflow */
+    }
+    if (deadline == IPCX_FOREVER) {
+        return INT64_MAX;
     }
     left = deadline - ipcx_clock_now();
     return left > 0 ? left : 0;

@@ -16,6 +16,10 @@
 
 _Atomic uint32_t ipcx__fork_mark;
 _Atomic(const ipcx_trace_hook *) ipcx__trace_hook;
+#ifdef IPCX_TEST_ALLOC
+_Atomic uint64_t ipcx__alloc_count;
+_Atomic uint64_t ipcx__alloc_fail_at;
+#endif
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static _Atomic int fork_by_pid; /* 1 where no handler could be registered */

@@ -57,4 +57,10 @@ static inline void ipcx__trace_end(int64_t begun, ipcx_trace_event *event)
     }
 }
 
+#ifdef IPCX_TEST_ALLOC
+/* Test builds only: allocations tried, and which of them fails; see ipcx/alloc.h. */
+extern _Atomic uint64_t ipcx__alloc_count;
+extern _Atomic uint64_t ipcx__alloc_fail_at;
+#endif
+
 #endif

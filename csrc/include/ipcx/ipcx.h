@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Everything at once: the public C API of ipcx, bottom up.
+ * Invariant: every public header is here; tests/test_lib.py compares with the folder. */
+#ifndef IPCX_IPCX_H
+#define IPCX_IPCX_H
+
+#include "ipcx/api.h"
+
+#include "ipcx/status.h"
+#include "ipcx/status_table.h"
+#include "ipcx/explain_table.h"
+#include "ipcx/error.h"
+#include "ipcx/clock.h"
+#include "ipcx/alloc.h"
+#include "ipcx/buf.h"
+#include "ipcx/endian.h"
+#include "ipcx/crc32c.h"
+#include "ipcx/trace.h"
+
+#include "ipcx/fd.h"
+#include "ipcx/addr.h"
+
+#endif
