@@ -19,5 +19,6 @@
 
 #include "ipcx/fd.h"
 #include "ipcx/addr.h"
+#include "ipcx/gate.h"
 
 #endif
