@@ -185,14 +185,14 @@ def main(
     began = time.monotonic()
     stepper = _Stepper(screen, sys.stdin) if options.step else None
     if not options.json:
-        screen.opening()
+        screen.opening(stepping=options.step)
     try:
         with engine.Signals() as signals:
             told = None if options.json else screen
             results = _Tour(examples, signals, told, stepper).visit(chosen)
             signals.check()
     except KeyboardInterrupt:
-        screen.line()
+        screen.clear()
         print("ipcx tour: ended by Ctrl-C; nothing was left running", file=sys.stderr)
         return 130
     seconds = time.monotonic() - began

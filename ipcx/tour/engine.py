@@ -130,7 +130,10 @@ def _copy_renumbered(folders: list[str], source: Path, target: Path, new: dict[i
             if path.is_file() and "__pycache__" not in path.parts:
                 copy = target / path.relative_to(source)
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(ports.renumbered(path.read_text("utf-8"), new), "utf-8")
+                try:
+                    copy.write_text(ports.renumbered(path.read_text("utf-8"), new), "utf-8")
+                except UnicodeDecodeError:  # not a program's text
+                    copy.write_bytes(path.read_bytes())
 
 
 # ---------------------------------------------------------------- the stage
@@ -146,14 +149,16 @@ def _pidfd(pid: int) -> int | None:
 class _Process:
     """An actor at work."""
 
-    def __init__(self, actor: Actor, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, actor: Actor, popen: subprocess.Popen[bytes], pauses: socket.socket | None
+    ) -> None:
         self.actor = actor
         self.popen = popen
         self.typed = list(actor.typed)
         self.half = b""  # a line that has not ended yet
         self.status: int | None = None
         self.pidfd = _pidfd(popen.pid)
-        self.pauses: socket.socket | None = None
+        self.pauses = pauses
 
     def has_ended(self) -> bool:
         """Whether it has ended. It is not reaped yet: its pid and its group stay its own."""
@@ -217,10 +222,16 @@ class _Stage:
     def start(self, actor: Actor, *, stepping: bool) -> None:
         on = self.run.pairing[actor.name]
         steps = stepping and on == IPCX
-        ours, theirs = socket.socketpair() if steps else (None, None)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+        with contextlib.ExitStack() as both, contextlib.ExitStack() as on_failure:
+            mouth = both.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             mouth.bind("")
             mouth.connect(self.ear.getsockname())
+            env, passed, pauses = self.env, [], None
+            if steps:
+                pauses, theirs = socket.socketpair()
+                on_failure.enter_context(pauses)
+                both.enter_context(theirs)
+                env, passed = env | {"IPCX_TOUR_STEP": str(theirs.fileno())}, [theirs.fileno()]
             self.by_address[mouth.getsockname()] = actor.name
             popen = subprocess.Popen(
                 command(actor, self.scratch / actor.program, on, stepping=steps),
@@ -228,18 +239,17 @@ class _Stage:
                 stdout=mouth.fileno(),
                 stderr=mouth.fileno(),
                 cwd=self.scratch,
-                env=self.env | ({"IPCX_TOUR_STEP": str(theirs.fileno())} if theirs else {}),
-                pass_fds=[theirs.fileno()] if theirs else [],
+                env=env,
+                pass_fds=passed,
                 process_group=0,  # a group of its own: what it starts can be ended with it
                 preexec_fn=_die_with_the_tour(),
             )
-        process = self.processes[actor.name] = _Process(actor, popen)
+            on_failure.pop_all()
+        process = self.processes[actor.name] = _Process(actor, popen, pauses)
         if process.pidfd is not None:
             self.selector.register(process.pidfd, selectors.EVENT_READ)
-        if ours is not None and theirs is not None:
-            theirs.close()
-            process.pauses = ours
-            self.selector.register(ours, selectors.EVENT_READ, actor.name)
+        if pauses is not None:
+            self.selector.register(pauses, selectors.EVENT_READ, actor.name)
 
     # Going on.
 
@@ -326,20 +336,17 @@ class _Stage:
         self.ear.close()
 
     def verdict(self) -> str | None:
-        """Why the run did not hold, or None."""
+        """Why the run did not hold, or None: the likeliest cause of the others comes first."""
         run = self.run
-        for process in self.processes.values():
+        for name, process in self.processes.items():
             if process.status is None:
-                return (
-                    f"{process.actor.name} still ran after {self.station.limit:g} s and was killed"
-                )
-        wrong = mismatch(self.station.says, run.spoken, run.pairing, run.ports)
+                return f"{name} still ran after {self.station.limit:g} s and was killed"
+        for name, process in self.processes.items():
+            if process.status != process.actor.exit:
+                return f"{name} ended with status {process.status}, not {process.actor.exit}"
         for actor in self.waiting:
             return f"{actor.name} was never started: the tour waited until {actor.when}"
-        for actor in self.station.actors:
-            if run.exits[actor.name] != actor.exit:
-                return f"{actor.name} ended with status {run.exits[actor.name]}, not {actor.exit}"
-        return wrong
+        return mismatch(self.station.says, run.spoken, run.pairing, run.ports)
 
 
 # ---------------------------------------------------------------- the run

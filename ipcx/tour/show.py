@@ -130,11 +130,15 @@ class Screen:
 
     # The parts of the tour, in the order in which they appear.
 
-    def opening(self) -> None:
+    def opening(self, *, stepping: bool) -> None:
         title = self.style("The tour of ipcx", "bold")
         system = f"CPython {platform.python_version()}, {platform.system()} {platform.release()}"
         self.line(f"{title}: real processes, on free ports")
         self.line(self.style(system, "dim"))
+        if stepping:
+            self.line(
+                f"At each {self.signs['next']}: Enter goes on, q goes on without more waiting."
+            )
 
     def heading(self, station: Station) -> None:
         name = f" {station.name} "
@@ -154,7 +158,8 @@ class Screen:
 
     def verdict(self, station: Station, run: Run) -> None:
         sign = self.mark("ok" if run.held else "bad")
-        took = self.style(f"{run.seconds:.2f} s", "dim")
+        became = "".join(f", port {old} as {new}" for old, new in run.ports.items())
+        took = self.style(f"{run.seconds:.2f} s{became}", "dim")
         self.line(f"  {sign} {self.pairing(station, run.pairing)}  {took}")
 
     def why(self, run: Run) -> None:
@@ -200,9 +205,9 @@ class Screen:
         for result in failed:
             self.line(f"  {self.mark('bad')} {result.station.name}: {_first_reason(result)}")
         for result in skipped:
-            self.line(f"  {self.mark('skip')} {result.station.name} was skipped: {result.skipped}")
+            self.line(f"  {self.mark('skip')} {result.station.name}: skipped, {result.skipped}")
         count = f"{len(held)} of {_plural(len(results), 'station')}"
-        verb = "holds" if len(held) == 1 else "hold"
+        verb = "holds" if len(results) == 1 else "hold"
         sign = self.mark("bad" if failed else "ok" if held else "skip")
         self.line(f"  {sign} {count} {verb}; {_plural(runs, 'transcript')} in {seconds:.1f} s")
         again = f"{python_name()} -m ipcx"
