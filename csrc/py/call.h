@@ -4,6 +4,7 @@
 #ifndef IPCX_PY_CALL_H
 #define IPCX_PY_CALL_H
 
+#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #define IPCX_PY_WITHOUT_GIL(expression)                                                            \
