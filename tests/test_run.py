@@ -13,7 +13,6 @@ import pytest
 pytestmark = pytest.mark.hang_guard(60)
 GUARD = 50  # seconds: a hang guard, never a measurement
 RUN = ("-m", "ipcx.run")
-AWAITS_ACCEPT = pytest.mark.xfail(reason="accept() is not the core's yet", strict=False)
 
 
 def python(*arguments, cwd, stdin=b"", merge=False, options=(), env=None):
@@ -494,7 +493,6 @@ def test_a_failing_child_shows_the_same_traceback(tmp_path):
 # --- real programs --------------------------------------------------------------------------------
 
 
-@AWAITS_ACCEPT
 def test_http_server_and_urllib(tmp_path):
     lines = ours(
         """\
@@ -629,7 +627,6 @@ def test_requests(tmp_path):
     assert lines == ["hello", "ipcx.socket"]
 
 
-@AWAITS_ACCEPT
 def test_socketserver_tcp_udp_unix_threading(tmp_path):
     lines = ours(
         """\
