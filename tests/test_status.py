@@ -136,14 +136,7 @@ def may_bind_80():
     return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80
 
 
-PROGRAMS = [
-    row
-    for row in ROWS
-    if row["program"] and ("recv_" not in row["program"] or hasattr(_core.socket, "recv_until"))
-]
-
-
-@pytest.mark.parametrize("row", PROGRAMS, ids=row_id)
+@pytest.mark.parametrize("row", [row for row in ROWS if row["program"]], ids=row_id)
 def test_program(row, tmp_path):
     program = row["program"]
     if row["errno"] == "EACCES":
