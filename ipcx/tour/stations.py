@@ -5,12 +5,22 @@ A new station: its programs in a folder of examples/ (with their two lines in ex
 and a record here. The engine picks free ports for `ports` and checks `says` and each `exit`.
 """
 
+from typing import Any
+
 from ipcx.tour import ports
 from ipcx.tour.model import IPCX, STDLIB, Actor, Ended, Keys, Line, Listening, Need, Said, Station
 
 SEES_LISTENERS = Need("/proc/net/tcp", ports.lacks_proc_net)
 
 BOND = "The name is Bond. James Bond."
+
+
+def pair(folder: str, port: int, *arguments: str, **both: Any) -> tuple[Actor, Actor]:
+    """The usual two: a folder's server, and its client once the server listens on the port."""
+    return (
+        Actor("server", f"{folder}/server.py", **both),
+        Actor("client", f"{folder}/client.py", arguments, when=Listening(port), **both),
+    )
 
 
 def _stations() -> tuple[Station, ...]:
@@ -20,10 +30,7 @@ def _stations() -> tuple[Station, ...]:
             title="The first server and the first client",
             teaches="A server binds, listens and accepts; a client connects. Then both can send "
             "and receive, whatever each is written with.",
-            actors=(
-                Actor("server", "hello_8080/server.py"),
-                Actor("client", "hello_8080/client.py", when=Listening(8080)),
-            ),
+            actors=pair("hello_8080", 8080),
             says=(
                 Line("server", "Received b'Hello from client!'"),
                 Line("client", "Received b'Hello from server!'"),
@@ -36,10 +43,7 @@ def _stations() -> tuple[Station, ...]:
             title="A server with a secret function",
             teaches="accept() returns a second socket for this one client; the server answers on "
             "it until recv() gives b'', which says that the client has closed.",
-            actors=(
-                Actor("server", "bond_65432/server.py"),
-                Actor("client", "bond_65432/client.py", ("James Bond",), when=Listening(65432)),
-            ),
+            actors=pair("bond_65432", 65432, "James Bond"),
             says=(
                 Line("server", "Connected by ('127.0.0.1', {port})"),
                 Line("client", f"Received '{BOND}'"),
@@ -114,16 +118,7 @@ def _stations() -> tuple[Station, ...]:
             title="TCP is a stream of bytes",
             teaches="What one send() wrote may arrive in pieces, or glued to the next: a protocol "
             "marks its messages by a delimiter or by a size.",
-            actors=(
-                Actor("server", "byte_stream/server.py", on=(IPCX,), imports_ipcx=True),
-                Actor(
-                    "client",
-                    "byte_stream/client.py",
-                    on=(IPCX,),
-                    imports_ipcx=True,
-                    when=Listening(8082),
-                ),
-            ),
+            actors=pair("byte_stream", 8082, on=(IPCX,), imports_ipcx=True),
             says=(
                 Line("client", "Sending 3 lines at once, 8 bytes in two pieces, half a message"),
                 Line("server", r"recv(7)            b'one\ntwo'"),
