@@ -4,13 +4,15 @@ import sys
 import tomllib
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
 project = "ipcx"
 author = "the ipcx authors"
 release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "c_headers"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "c_headers", "commands"]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"ipcx {release}"
@@ -24,3 +26,15 @@ autodoc_use_type_comments = False
 nitpicky = True
 # Only references into ipcx itself are checked: the stdlib's and the C library's live elsewhere.
 nitpick_ignore_regex = [("py:.*", r"(?!ipcx\b).*"), ("c:.*", r"(?!ipcx_).*")]
+
+
+def our_words_only(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Leaves out what the stdlib says of its own module: it is not reStructuredText."""
+    if "The stdlib says:" in lines:
+        del lines[lines.index("The stdlib says:") :]
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", our_words_only)

@@ -7,6 +7,8 @@ that a star import brings again, pyright the last. tests/typing/ holds both to i
 
 # isort: skip_file
 # ruff: noqa: F403, F811
+from types import ModuleType
+
 from ipcx._core import socket as socket
 from ipcx._makers import (
     create_connection as create_connection,
@@ -32,3 +34,4 @@ from ipcx._makers import (
 )
 
 _GLOBAL_DEFAULT_TIMEOUT: object
+_stdlib: ModuleType
