@@ -2,7 +2,6 @@
 # a C compiler and make; whatever else they use they install into .venv. `make help` lists all.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv

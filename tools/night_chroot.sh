@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds ipcx and runs its whole suite on the CPython of a newer Debian, in a chroot outside the tree.
+#
+#   tools/night_chroot.sh [suite]        (trixie: CPython 3.13)
+#
+# IPCX_NIGHT_DIR holds the chroots (default /var/tmp/ipcx-night), DEBIAN_MIRROR is where they come
+# from. What runs inside has mounts and processes of its own, so nothing of it stays behind; the
+# chroot itself is kept, because the next night is quick then. The suite needs no network inside:
+# the pinned tools are fetched out here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+suite=${1:-trixie}
+night=${IPCX_NIGHT_DIR:-/var/tmp/ipcx-night}
+root=$night/$suite
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+packages=python3,python3-dev,python3-venv,libpython3-testsuite,gcc,libc6-dev,make,pkg-config,clang
+packages+=,procps,openssl,strace,ca-certificates,media-types,netbase
+
+if [[ $(id -u) != 0 ]]; then
+    echo "tools/night_chroot.sh makes a chroot: run it as root." >&2
+    exit 1
+fi
+if ! command -v debootstrap >/dev/null; then
+    echo "tools/night_chroot.sh needs debootstrap (Debian: \`apt-get install debootstrap\`)." >&2
+    exit 1
+fi
+
+if [[ ! -e $root/.complete ]]; then
+    echo "making $root from $mirror"
+    rm -rf "$root"
+    mkdir -p "$root"
+    debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" \
+        >"$night/$suite.log" 2>&1 || { tail -n 20 "$night/$suite.log" >&2; exit 1; }
+    touch "$root/.complete"
+fi
+
+version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+echo "running the suite on CPython $version ($suite)"
+rm -rf "$root/ipcx" "$root/wheels"
+mkdir -p "$root/ipcx" "$root/wheels"
+git ls-files -z | tar --null -T - -c | tar -x -C "$root/ipcx"
+python3 -m pip download -q --only-binary=:all: --python-version "$version" -d "$root/wheels" \
+    -r requirements/build.txt -r requirements/test.txt
+
+# The two mounts live in a mount namespace of their own and end with it.
+# shellcheck disable=SC2016
+unshare --mount --pid --fork --kill-child bash -c '
+    set -e
+    mount -t proc proc "$1/proc"
+    mount --rbind /dev "$1/dev"
+    mount -t tmpfs tmpfs "$1/dev/shm"
+    mount -t tmpfs tmpfs "$1/tmp"
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp LANG=C.UTF-8 \
+        PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels PIP_ROOT_USER_ACTION=ignore \
+        IPCX_NIGHT="${IPCX_NIGHT:-0}" IPCX_HANG_GUARD="${IPCX_HANG_GUARD:-30}" \
+        chroot "$1" make -C /ipcx test
+' night "$root"
