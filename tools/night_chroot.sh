@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds ipcx and runs its whole suite on the CPython of a newer Debian, in a chroot outside the tree.
 #
-#   tools/night_chroot.sh [suite]        (trixie: CPython 3.13)
+#   tools/night_chroot.sh [suite python]        (default: trixie 3.13)
 #
 # IPCX_NIGHT_DIR holds the chroots (default /var/tmp/ipcx-night), DEBIAN_MIRROR is where they come
 # from. What runs inside has mounts and processes of its own, so nothing of it stays behind; the
@@ -11,10 +11,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 suite=${1:-trixie}
+version=${2:-3.13}
 night=${IPCX_NIGHT_DIR:-/var/tmp/ipcx-night}
 root=$night/$suite
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-packages=python3,python3-dev,python3-venv,libpython3-testsuite,gcc,libc6-dev,make,pkg-config,clang
+packages=python3,python3-dev,python3-venv,libpython$version-testsuite,gcc,libc6-dev,make,pkg-config,clang
 packages+=,procps,openssl,strace,ca-certificates,media-types,netbase
 
 if [[ $(id -u) != 0 ]]; then
@@ -35,7 +36,6 @@ if [[ ! -e $root/.complete ]]; then
     touch "$root/.complete"
 fi
 
-version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 echo "running the suite on CPython $version ($suite)"
 rm -rf "$root/ipcx" "$root/wheels"
 mkdir -p "$root/ipcx" "$root/wheels"

@@ -9,7 +9,9 @@ LIMITS = {".c": 500, ".h": 150}
 FUNCTION = 50
 
 # What may be longer, and why. A path for a file, path:function for a function.
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {
+    "csrc/include/ipcx/explain_table.h": "one table of texts, a paragraph for each status",
+}
 
 
 def functions(path: Path) -> dict[str, int]:

@@ -9,13 +9,10 @@ BUILT = {".git", ".venv", "build", "dist", "__pycache__", "_build", "out"}
 
 def files(*suffixes: str, under: str = ".") -> list[Path]:
     """Every file of the project (git's list in a clone, else the folder's), sorted."""
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-    )
-    if listed.returncode == 0:
-        found = [ROOT / name for name in listed.stdout.split("\0") if name]
+    if (ROOT / ".git").exists():
+        command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = [ROOT / name for name in listed.split("\0") if name]
     else:
         found = [p for p in ROOT.rglob("*") if not BUILT & set(p.relative_to(ROOT).parts)]
     base = (ROOT / under).resolve()
