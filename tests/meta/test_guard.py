@@ -38,9 +38,9 @@ kept = []
 other = os.dup(2)
 def test_fd(): kept.append(os.open("/dev/null", 0))
 def test_foreign_fd(): os.close(other)
+def test_zombie(): os.fork() or os._exit(0)
 def test_thread(): threading.Thread(target=threading.Event().wait, daemon=True).start()
 def test_child(): kept.append(subprocess.Popen(["sleep", "60"]))
-def test_zombie(): os.fork() or os._exit(0)
 def test_name(unique_name): open("/dev/shm/" + unique_name(), "w").close()
 def test_socket_file():
     with socket.socket(socket.AF_UNIX) as s:

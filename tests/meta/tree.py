@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-BUILT = {".git", ".venv", "build", "dist", "__pycache__", "_build", "out"}
+BUILT = {".venv", "build", "dist", "__pycache__", "_build", "out"}
 
 
 def files(*suffixes: str, under: str = ".") -> list[Path]:
@@ -14,7 +14,13 @@ def files(*suffixes: str, under: str = ".") -> list[Path]:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = [ROOT / name for name in listed.split("\0") if name]
     else:
-        found = [p for p in ROOT.rglob("*") if not BUILT & set(p.relative_to(ROOT).parts)]
+        found = [
+            path
+            for path in ROOT.rglob("*")
+            if not BUILT & set(path.relative_to(ROOT).parts)
+            and path.suffix not in (".so", ".o")
+            and not path.parent.name.endswith(".egg-info")
+        ]
     base = (ROOT / under).resolve()
     return sorted(
         path
