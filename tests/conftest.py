@@ -6,11 +6,12 @@ temporary file behind; whoever does is named with what it left.
 
 import contextlib
 import dataclasses
-import faulthandler
 import gc
 import itertools
 import os
 import re
+import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ HANG_GUARD = float(os.environ.get("IPCX_HANG_GUARD", "10"))
 RUN_TAG = f"ipcx-t{os.getpid()}-"
 SETTLE = 1.0  # seconds granted to the kernel to take away a thread or a child that has ended
 
-_stderr = pytest.StashKey[int]()
+_watchdog = pytest.StashKey["Watchdog"]()
 _temporary = pytest.StashKey[Path]()
 
 
@@ -36,8 +37,7 @@ _temporary = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Not yet captured here: the hang guard writes to the real stderr.
-    config.stash[_stderr] = os.dup(2)
+    config.stash[_watchdog] = Watchdog()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="ipcx-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
     config.stash[_temporary] = Path(folder)
@@ -45,11 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    faulthandler.cancel_dump_traceback_later()
     tempfile.tempdir = None
     os.environ["TMPDIR"] = os.environ["PYTEST_DEBUG_TEMPROOT"]
     shutil.rmtree(config.stash[_temporary], ignore_errors=True)
-    os.close(config.stash[_stderr])
+    config.stash[_watchdog].close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,6 +58,61 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("night"):
             item.add_marker(skip)
+
+
+# ---------------------------------------------------------------- hangs
+
+
+class Watchdog:
+    """Ends the run when one test takes too long: its name, the traceback of each thread, SIGABRT.
+
+    A process of its own, and no child of ours: a thread would make every test multi-threaded, which
+    changes how sockets wait and how fork warns, and waitpid(-1) would see a child.
+    """
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        victim = os.pidfd_open(pid)
+        orders, self.pipe = os.pipe()
+        child = os.fork()  # nothing is captured yet: what it writes to stderr is seen
+        if child == 0:
+            try:
+                if os.fork() == 0:
+                    os.setsid()  # Ctrl-C is for the tests
+                    os.close(self.pipe)
+                    self.watch(pid, victim, orders)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(victim)
+        os.close(orders)
+
+    @staticmethod
+    def watch(pid: int, victim: int, orders: int) -> None:
+        poll = select.poll()
+        poll.register(victim, select.POLLIN)
+        poll.register(orders, select.POLLIN)
+        limit, test = 0.0, ""
+        while True:
+            ready = dict(poll.poll(limit * 1000 or None))
+            if not ready:
+                os.write(2, f"\n{test}: still running after {limit:g} s\n".encode())
+                resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+                signal.pidfd_send_signal(victim, signal.SIGABRT)
+                if not poll.poll(5000):
+                    signal.pidfd_send_signal(victim, signal.SIGKILL)
+                return
+            order = os.read(orders, 4096).decode() if orders in ready else ""
+            if not order:
+                return
+            seconds, _, test = order.splitlines()[-1].partition(" ")
+            limit = float(seconds)
+
+    def tell(self, seconds: float, test: str = "") -> None:
+        os.write(self.pipe, f"{seconds} {test}\n".encode())
+
+    def close(self) -> None:
+        os.close(self.pipe)
 
 
 # ---------------------------------------------------------------- skips
@@ -234,14 +288,14 @@ def guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """Set up before and taken down after everything else the test uses."""
     marker = request.node.get_closest_marker("hang_guard")
     limit = max(HANG_GUARD, marker.args[0] if marker else 0)
-    stderr = request.config.stash[_stderr]
-    faulthandler.dump_traceback_later(limit, exit=True, file=stderr)
+    watchdog = request.config.stash[_watchdog]
+    watchdog.tell(limit, request.node.nodeid)
     excused = {what for m in request.node.iter_markers("leaves_behind") for what in m.args}
     looks = {kind: look for kind, look in LOOKS.items() if kind not in excused}
     before = Snapshot.take(looks)
     yield
     complaints = _settled(before, looks)
-    faulthandler.cancel_dump_traceback_later()
+    watchdog.tell(0)
     if complaints:
         _clear_away(before)
         pytest.fail(f"{request.node.nodeid}\n  " + "\n  ".join(complaints), pytrace=False)

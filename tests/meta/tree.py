@@ -10,7 +10,16 @@ BUILT = {".venv", "build", "dist", "__pycache__", "_build", "out"}
 def files(*suffixes: str, under: str = ".") -> list[Path]:
     """Every file of the project (git's list in a clone, else the folder's), sorted."""
     if (ROOT / ".git").exists():
-        command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        command = [
+            "git",
+            "-C",
+            ROOT,
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = [ROOT / name for name in listed.split("\0") if name]
     else:
