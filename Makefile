@@ -44,6 +44,9 @@ build: $(VENV)/.built
 # ---- the two commands
 
 .PHONY: demo test
+demo: $(VENV)/.built ## build ipcx and run the lecture's programs: the tour
+	@$(PY) -m ipcx tour $(ARGS)
+
 test: $(VENV)/.built $(VENV)/.test ## run the whole test suite (ARGS="-k name" for a part)
 	@$(PY) -m pytest $(ARGS)
 
