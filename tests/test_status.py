@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import gc
 import importlib
 import io
 import pickle
@@ -162,3 +163,52 @@ def test_program(row, tmp_path):
     assert find_class(raised) is expected(row), ran.stderr
     if row["errno"] and row["name"] not in ("INTR", "NOMEM"):
         assert f"[Errno {getattr(errno, row['errno'])}]" in last
+
+
+NO_MEMORY = """
+import importlib.util
+import _testcapi
+from ipcx import _core
+
+def module():
+    made = importlib.util.module_from_spec(_core.__spec__)
+    _core.__spec__.loader.exec_module(made)
+
+def walk(function):
+    function()
+    failed = fine = 0
+    for k in range(1, 5000):
+        try:
+            _testcapi.set_nomemory(k, k + 1)
+            try:
+                function()
+            finally:
+                _testcapi.remove_mem_hooks()
+        except MemoryError:
+            failed, fine = failed + 1, 0
+        else:
+            fine += 1
+        if fine == 50:
+            break
+    return failed
+
+print(walk(_core.status_table) > 100, walk(module) > 100)
+"""
+
+
+@pytest.mark.hang_guard(60)
+def test_every_allocation_of_the_module_fails_once():
+    """Creating the module and the table: with the k-th allocation refused, for every k."""
+    pytest.importorskip("_testcapi", reason="no _testcapi in this Python")
+    ran = subprocess.run([sys.executable, "-c", NO_MEMORY], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("True True\n", "")
+
+
+def test_reference_counts_are_flat():
+    _core.status_table()
+    before = sys.getrefcount(None), len(gc.get_objects())
+    for _ in range(1000):
+        _core.status_table()
+    after = sys.getrefcount(None), len(gc.get_objects())
+    assert abs(after[0] - before[0]) < 50
+    assert abs(after[1] - before[1]) < 50

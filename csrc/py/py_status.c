@@ -61,10 +61,11 @@ static PyObject *class_find(PyObject *module, PyObject *name)
 {
     Py_ssize_t n = PyUnicode_GET_LENGTH(name);
     Py_ssize_t dot = PyUnicode_FindChar(name, '.', 0, n, 1);
-    PyObject *owner_name, *owner, *attribute, *found = NULL;
+    PyObject *owner_name, *owner, *attribute, *found;
 
-    if (dot == -1 && PyObject_HasAttr(module, name)) {
-        return PyObject_GetAttr(module, name);
+    found = PyDict_GetItemWithError(PyModule_GetDict(module), name);
+    if (found != NULL || PyErr_Occurred()) {
+        return Py_XNewRef(found);
     }
     owner_name = dot < 0 ? PyUnicode_FromString("builtins") : PyUnicode_Substring(name, 0, dot);
     if (owner_name == NULL) {
