@@ -139,6 +139,7 @@ static bool send_all(ipcx_py_call *call, send_arg *arg)
     if (arg->size <= IPCX_PY_TRY_MAX) {
         ssize_t n = send(call->fd, arg->data, arg->size, arg->flags | MSG_DONTWAIT);
         if (n >= 0 && (size_t)n == arg->size) {
+            arg->sent = arg->size;
             return PyErr_CheckSignals() == 0;
         }
         if (n >= 0) {
