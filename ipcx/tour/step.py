@@ -6,27 +6,26 @@ IPCX_TOUR_STEP names, and the program goes on when a byte comes back. Nothing he
 that imports the stdlib's ``socket``, which would then stay the stdlib's.
 """
 
+import io
 import os
 import sys
+from typing import TextIO, cast
 
 
-class Gate:
+class Gate(io.TextIOBase):
     """A stream for one line at a time: writing a whole line waits for a byte from the tour."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.text = ""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, /) -> int:
         self.text += text
         *lines, self.text = self.text.split("\n")
         for line in lines:
             os.write(self.fd, line.encode(errors="backslashreplace") or b" ")
             os.read(self.fd, 1)
         return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits here: a line goes out when it is whole."""
 
 
 def main() -> int:
@@ -37,7 +36,7 @@ def main() -> int:
 
     fd = int(os.environ.pop("IPCX_TOUR_STEP"))
     os.set_inheritable(fd, False)
-    _core.set_trace(Teller(Gate(fd)).tell)
+    _core.set_trace(Teller(cast(TextIO, Gate(fd))).tell)
     return run(sys.argv[1:])
 
 
