@@ -468,6 +468,12 @@ def _(socket, cpus):
         yield asks(end)
 
 
+@bench.row("pingpong-threads-one-cpu", "blocking, both threads on one CPU (with --pin)", EVEN)
+def _(socket, cpus):
+    with between_threads(socket, cpus[:1]) as end:
+        yield asks(end)
+
+
 @bench.row("pingpong-threads-timeout", "the same with a time-out set", EVEN, cpus=2)
 def _(socket, cpus):
     with between_threads(socket, cpus, 5.0) as end:

@@ -25,6 +25,7 @@ typedef struct {
     socklen_t to_size;
     pid_t child;
     pthread_t thread;
+    int cpu; /* the thread runs on the first CPU or the second */
     bool has_thread, quiet_thread;
     bool nonblocking;
     int family, type;
@@ -214,16 +215,22 @@ static void open_supply(fixture *f)
 static void *echo_thread(void *argument)
 {
     fixture *f = argument;
-    pin(1);
+    pin(f->cpu);
     echo(f->b);
     return NULL;
 }
 
-static void open_threads(fixture *f)
+static void open_threads_here(fixture *f)
 {
     open_pair(f);
     must(-pthread_create(&f->thread, NULL, echo_thread, f), "pthread_create");
     f->has_thread = true;
+}
+
+static void open_threads(fixture *f)
+{
+    f->cpu = 1;
+    open_threads_here(f);
 }
 
 static void *sleep_thread(void *unused)
@@ -486,6 +493,7 @@ static const row rows[] = {
     {"pingpong-timeout", open_echo, run_ask, STREAM, true, false},
     {"pingpong-one-cpu", open_echo_here, run_ask, STREAM, false, false},
     {"pingpong-threads", open_threads, run_ask, STREAM, false, false},
+    {"pingpong-threads-one-cpu", open_threads_here, run_ask, STREAM, false, false},
     {"pingpong-threads-timeout", open_threads, run_ask, STREAM, true, false},
     {"readline", open_pair, run_line, STREAM, false, false},
     {"readline-64", open_pair, run_lines, STREAM, false, false},
