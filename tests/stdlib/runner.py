@@ -28,10 +28,9 @@ LOOPBACK_ONLY = ("test.test_socketserver",)
 def install(over: str) -> None:
     """Makes ``import socket`` mean what `over` says, for every module loaded from here on."""
     if over == "ipcx":
-        from ipcx import socket as ours
+        from ipcx.run import install as install_ipcx
 
-        sys.modules["socket"] = ours
-        import socketserver  # noqa: F401  (its globals must be ours too, whoever imports it first)
+        install_ipcx()
 
 
 def _child(module: str, over: str, results: str, only: list[str]) -> int:
