@@ -9,6 +9,7 @@ Invariant: nothing but the standard library and ipcx is imported here, and in th
 that imports ``socket`` before `install` ran.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -94,10 +95,7 @@ def _child(module: str, over: str, results: str, only: list[str]) -> int:
 
         # regrtest's own order: load, then run as one suite so that fixtures of modules work.
         loader = unittest.TestLoader()
-        if only:
-            suite = loader.loadTestsFromNames(only)
-        else:
-            suite = loader.loadTestsFromName(module)
+        suite = loader.loadTestsFromNames(only) if only else loader.loadTestsFromName(module)
         for trouble in loader.errors:
             say(id=module, outcome="error", text=trouble)
         _drop(suite)
@@ -120,12 +118,14 @@ def _names(test) -> tuple:
     return () if hasattr(test, "_tests") else (type(test).__name__, test.id())
 
 
-def run_module(module: str, over: str, only: list[str] = [], guard: float = 600) -> dict:
+def run_module(module: str, over: str, only: list[str] | None = None, guard: float = 600) -> dict:
     """Runs `module` over `over` in a child; returns outcomes by test id.
 
     A test's worst event counts. A test that was started and never finished (crash, hang past the
     `guard`) has the outcome "died". The key "" says how the child ended.
     """
+    if only is None:
+        only = []
     with tempfile.TemporaryDirectory(prefix="ipcx-stdlib-") as folder:
         results = os.path.join(folder, "results.jsonl")
         work = os.path.join(folder, "work")
@@ -137,7 +137,12 @@ def run_module(module: str, over: str, only: list[str] = [], guard: float = 600)
         started = time.monotonic()
         with open(output, "wb") as sink:
             child = subprocess.Popen(
-                command, cwd=work, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                command,
+                cwd=work,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
                 start_new_session=True,
             )
             try:
@@ -146,16 +151,16 @@ def run_module(module: str, over: str, only: list[str] = [], guard: float = 600)
                 status = "hang"
             finally:
                 # The tests' own children, if one was left, end with their session's group.
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, 9)
-                except ProcessLookupError:
-                    pass
                 child.wait()
         outcomes = _read(results)
         with open(output, errors="replace") as source:
             tail = source.read()[-4000:]
         outcomes[""] = {
-            "outcome": str(status), "text": tail, "seconds": time.monotonic() - started,
+            "outcome": str(status),
+            "text": tail,
+            "seconds": time.monotonic() - started,
         }
         return outcomes
 
@@ -213,8 +218,9 @@ def compare(module: str, guard: float = 600, retries: int = 2) -> dict:
 
     def both(only: list[str]) -> list[dict]:
         with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(lambda over: run_module(module, over, only, guard),
-                                 ("stdlib", "ipcx")))
+            return list(
+                pool.map(lambda over: run_module(module, over, only, guard), ("stdlib", "ipcx"))
+            )
 
     stdlib, ipcx = both([])
     lost = passes(stdlib) - passes(ipcx) - exceptions().keys()
@@ -225,8 +231,9 @@ def compare(module: str, guard: float = 600, retries: int = 2) -> dict:
         if not again:
             break
         alone_stdlib, alone_ipcx = both(again)
-        settled = {name for name in again
-                   if name in passes(alone_ipcx) or name not in passes(alone_stdlib)}
+        settled = {
+            name for name in again if name in passes(alone_ipcx) or name not in passes(alone_stdlib)
+        }
         flaky |= settled
         lost -= settled
     return {
@@ -245,9 +252,12 @@ def main(arguments: list[str]) -> int:
     worst = 0
     for module in arguments:
         seen = compare(module)
-        print(f"{module}: {seen['stdlib']} pass over stdlib, {seen['ipcx']} over ipcx, "
-              f"{len(seen['lost'])} lost, {len(seen['flaky'])} flaky, {seen['seconds']:.1f} s, "
-              f"ends {seen['ends']}", flush=True)
+        print(
+            f"{module}: {seen['stdlib']} pass over stdlib, {seen['ipcx']} over ipcx, "
+            f"{len(seen['lost'])} lost, {len(seen['flaky'])} flaky, {seen['seconds']:.1f} s, "
+            f"ends {seen['ends']}",
+            flush=True,
+        )
         for name, text in sorted(seen["lost"].items()):
             print(f"  {name}\n    " + text[-1500:].replace("\n", "\n    "), flush=True)
             worst = 1
