@@ -8,7 +8,8 @@ lint-types: $(VENV)/.built $(VENV)/.types $(VENV)/.test $(VENV)/.docs
 	@$(PY) -m mypy.stubtest ipcx --concise --mypy-config-file pyproject.toml \
 	  --allowlist tests/typing/stubtest_allow.txt
 
-# -W: a warning fails the build; -n: so does a reference that leads nowhere.
+# -W: a warning fails the build; -n: so does a reference that leads nowhere; -E: each time anew, for
+# what was warned about once would not be warned about again.
 docs: $(VENV)/.built $(VENV)/.docs ## build the API reference (Python and C) and the guides
-	@$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@$(PY) -m sphinx -E -W --keep-going -n -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"

@@ -34,6 +34,12 @@ def to_rst(text: str, known: set[str]) -> str:
     return re.sub(r"(?<=\S)\n(?=\\\* |- )", "\n\n", "".join(parts)).replace("\n\\* ", "\n* ")
 
 
+def without_name(item: headers.Item) -> str:
+    """The text without the name it begins with, which the declaration says already."""
+    text = item.text.removeprefix(f"{item.name}: ")
+    return text if text is item.text else text[:1].upper() + text[1:]
+
+
 def link(name: str, known: set[str]) -> str | None:
     return rf":c:expr:`{name}`\ " if name in known else None
 
@@ -59,7 +65,7 @@ class CHeader(SphinxDirective):
                     item.name,
                     location=f"{header}:{item.line}",
                 )
-            text = "" if item.text == told else to_rst(item.text, known)
+            text = "" if item.text == told else to_rst(without_name(item), known)
             told = item.text
             lines += [*self.directive(item, text), ""]
         return self.parse_text_to_nodes("\n".join(lines))
