@@ -28,6 +28,7 @@ SLICE_NS = 1_000_000
 SLICES = 25
 QUICK_SLICES = 6
 PAIRS = 9
+PAIRS_TWO_SIDED = 21  # how two sides wake each other scatters more
 QUICK_PAIRS = 3
 PAIRS_PER_LIFE = 3  # a contestant is started anew after so many: addresses and hashes vary
 
@@ -142,16 +143,20 @@ def _arguments(bench: Bench) -> argparse.Namespace:
     add = parser.add_argument
     add("--only", metavar="ROW", action="append", help="this row (repeatable; a prefix ends in *)")
     add("--list", action="store_true", help="print the rows and what each does, and leave")
-    add("--pairs", type=int, help=f"pairs of trials a row (default {PAIRS})")
+    add(
+        "--pairs",
+        type=int,
+        help=f"pairs of trials a row ({PAIRS}, {PAIRS_TWO_SIDED} with two sides)",
+    )
     add("--quick", action="store_true", help=f"short trials and {QUICK_PAIRS} pairs: a smoke test")
     add("--pin", action=argparse.BooleanOptionalAction, default=True, help="pin to two CPUs")
     add("--seed", type=int, help="of the random order of trials (recorded in the JSON)")
     add("--json", metavar="FILE", help="write everything as JSON; - for standard output")
     add("--plot", metavar="FILE", help="draw the ratios into FILE.svg or FILE.png")
     options = parser.parse_args()
-    if options.pairs is None:
-        options.pairs = QUICK_PAIRS if options.quick else PAIRS
-    if options.pairs < 1:
+    if options.pairs is None and options.quick:
+        options.pairs = QUICK_PAIRS
+    if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs must be at least 1")
     if options.seed is None:
         options.seed = random.randrange(1 << 32)
@@ -237,13 +242,15 @@ class Session:
         result = Result(row, absent=dict(self._missing))
         running = {name: 0 for name in self._commands}
         pair = kept = 0
-        while kept < self._options.pairs and pair < 2 * self._options.pairs and running:
+        pairs = self._options.pairs or (PAIRS_TWO_SIDED if row.cpus == 2 else PAIRS)
+        self.progress.pairs = pairs
+        while kept < pairs and running:
             if pair % PAIRS_PER_LIFE == 0:
                 self._end_contestants()
             trials = self._pair(row, pair, running, result)
             pair += 1
             mixed = len({trial.near for trial in trials.values()}) > 1
-            last_chance = pair - kept > self._options.pairs
+            last_chance = pair - kept > pairs  # it never settles: then so be it
             if row.cpus == 2 and mixed and not last_chance:
                 result.void_pairs += 1
                 continue
@@ -262,7 +269,7 @@ class Session:
         self._random.shuffle(order)
         trials = {}
         for place, name in enumerate(order):
-            self.progress.show(f"pair {pair + 1}/{self._options.pairs} {name}")
+            self.progress.show(pair, name)
             try:
                 child = self._child(name)
                 if running[name] == 0:

@@ -63,7 +63,8 @@ def header(out: TextIO, name: str, facts: dict[str, Any], options: argparse.Name
         f"governor {facts['governor'] or 'unknown'}, load {facts['load']}",
         file=out,
     )
-    print(f"{options.pairs} pairs a row, random order, {placing}, seed {options.seed}\n", file=out)
+    pairs = f"{options.pairs} pairs" if options.pairs else "9 pairs (21 with two sides)"
+    print(f"{pairs} a row, random order, {placing}, seed {options.seed}\n", file=out)
 
 
 class Progress:
@@ -72,13 +73,15 @@ class Progress:
     def __init__(self) -> None:
         self._on = sys.stderr.isatty()
         self._where = ""
+        self.pairs = 0
 
     def at(self, where: str) -> None:
         self._where = where
 
-    def show(self, what: str) -> None:
+    def show(self, pair: int, name: str) -> None:
         if self._on:
-            print(f"\r\x1b[K{self._where} · {what}", end="", file=sys.stderr, flush=True)
+            text = f"\r\x1b[K{self._where} · pair {pair + 1}/{self.pairs} · {name}"
+            print(text, end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._on:
