@@ -164,8 +164,26 @@ def outcome(scenario: Callable, net, *args):
 
 def same(scenario: Callable, *args) -> None:
     """`scenario(kit, *args)` gives over ipcx what it gives over the stdlib."""
-    expected = outcome(scenario, stdlib, *args)
-    assert outcome(scenario, ours, *args) == expected
+    expected, got = outcome(scenario, stdlib, *args), outcome(scenario, ours, *args)
+    if got != expected:
+        raise AssertionError("ipcx differs from the stdlib:\n" + difference(expected, got))
+
+
+def difference(expected, got, where: str = "") -> str:
+    """The innermost places where two results differ."""
+    if (
+        isinstance(expected, (list, tuple))
+        and type(expected) is type(got)
+        and len(expected) == len(got)
+    ):
+        pairs = enumerate(zip(expected, got, strict=True))
+        return "".join(difference(a, b, f"{where}[{i}]") for i, (a, b) in pairs if a != b)
+    return f"{where}: stdlib {shorten(expected)}\n{' ' * len(where)}    ipcx {shorten(got)}\n"
+
+
+def shorten(value) -> str:
+    text = repr(value)
+    return text if len(text) < 600 else text[:300] + " … " + text[-300:]
 
 
 # ---- other threads
