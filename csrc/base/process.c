@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #if defined(__aarch64__)
@@ -23,6 +24,7 @@ _Atomic uint64_t ipcx__alloc_fail_at;
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static _Atomic int fork_by_pid; /* 1 where no handler could be registered */
+static _Atomic int wake_signal; /* 0 not chosen yet */
 static _Atomic int cpu_crc32c;  /* 0 not asked yet, 1 no, 2 yes */
 
 static void fork_in_child(void)
@@ -51,6 +53,43 @@ uint32_t ipcx__fork_mark_begin(void)
         return (uint32_t)getpid();
     }
     return atomic_load_explicit(&ipcx__fork_mark, memory_order_acquire);
+}
+
+static void wake_handler(int number)
+{
+    (void)number;
+}
+
+static int wake_signal_choose(void)
+{
+    struct sigaction old, ours = {.sa_handler = wake_handler, .sa_flags = SA_ONSTACK};
+    int number;
+    (void)sigemptyset(&ours.sa_mask);
+    /* SIGRTMAX - 2 is the JDK's for the same purpose, and the two above it are often taken. */
+    for (number = SIGRTMAX - 3; number > SIGRTMIN; number--) {
+        if (sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+            break;
+        }
+    }
+    (void)sigaction(number, &ours, NULL);
+    return number;
+}
+
+static pthread_once_t wake_once = PTHREAD_ONCE_INIT;
+
+static void wake_begin(void)
+{
+    atomic_store_explicit(&wake_signal, wake_signal_choose(), memory_order_release);
+}
+
+int ipcx__wake_signal(void)
+{
+    int known = atomic_load_explicit(&wake_signal, memory_order_acquire);
+    if (IPCX_UNLIKELY(known == 0)) {
+        (void)pthread_once(&wake_once, wake_begin);
+        known = atomic_load_explicit(&wake_signal, memory_order_acquire);
+    }
+    return known;
 }
 
 static int crc32c_ask(void)

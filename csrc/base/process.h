@@ -27,6 +27,12 @@ static inline uint32_t ipcx__fork_generation(void)
     return IPCX_LIKELY(mark != 0) ? mark : ipcx__fork_mark_begin();
 }
 
+/* ipcx__wake_signal: the signal that ends a system call of one thread of ours (os/gate.h): a
+ * real-time signal, the highest below SIGRTMAX - 2 that nobody handles when it is first asked for.
+ * Its handler does nothing; it has one so that the call ends with EINTR (signal(7)). The first call
+ * installs it for the life of the process. */
+int ipcx__wake_signal(void);
+
 /* ipcx__cpu_has_crc32c: 1 where the CPU has instructions for CRC-32C (SSE4.2, ARMv8 CRC). Asks the
  * CPU or the kernel once. */
 int ipcx__cpu_has_crc32c(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The gate: a closed bit and a count in one word, and a list of who waits.
- * Invariant: a waiter is in the list exactly while its eventfd is open, and whoever rings it holds
- * the list's lock; so no ring goes to a descriptor that has become somebody else's. */
+ * The gate: fork generation, closed bit and count in one word, and a list of who sleeps.
+ * Invariant: a thread is in the list exactly while it may be sent the wake signal, and whoever sends
+ * it holds the list's lock; so the signal meets no system call but ours. */
 #include "os/gate.h"
 
 #include <errno.h>
@@ -9,77 +9,84 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/process.h"
 
-#define CLOSED_BIT UINT32_C(0x80000000)
+#define CLOSED_BIT UINT64_C(0x80000000)
+#define COUNT_MASK UINT64_C(0x7fffffff)
 
-/* With no descriptor left for an eventfd, the closed bit is looked at this often. */
-#define SLICE_NS INT64_C(20000000)
+/* A signal that arrives between a sleeper's last look at the closed bit and its system call is
+ * lost; so whoever closes repeats it this often. */
+#define AGAIN_NS 1000000L
 
-struct ipcx__waiter {
-    struct ipcx__waiter *next;
-    int bell; /* eventfd(2), or -1 */
-};
+static uint64_t generation(void)
+{
+    return (uint64_t)ipcx__fork_generation() << 32;
+}
 
+/* The word as it is in this process: in a child of fork(2) the count speaks of threads that exist
+ * only in the parent. */
+static uint64_t current(uint64_t word, uint64_t now)
+{
+    return (word & ~(CLOSED_BIT | COUNT_MASK)) == now ? word : now | (word & CLOSED_BIT);
+}
+
+/* The half of the word that changes while somebody waits for it. */
+static uint32_t *futex_half(ipcx_gate *gate)
+{
+    return (uint32_t *)(void *)&gate->word + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+}
+
+/* The lock names its generation, so a child finds a lock that its parent held at fork(2) free and
+ * its sleepers gone. */
 static void lock(ipcx_gate *gate)
 {
-    while (__atomic_exchange_n(&gate->lock, 1, __ATOMIC_ACQUIRE) != 0) {
+    uint32_t mine = (ipcx__fork_generation() << 1) | 1, old;
+    for (;;) {
+        old = __atomic_load_n(&gate->lock, __ATOMIC_RELAXED);
+        if (old != mine && __atomic_compare_exchange_n(&gate->lock, &old, mine, false,
+                                                       __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            break;
+        }
         (void)sched_yield();
+    }
+    if (old >> 1 != mine >> 1) {
+        gate->sleepers = NULL;
     }
 }
 
 static void unlock(ipcx_gate *gate)
 {
-    __atomic_store_n(&gate->lock, 0, __ATOMIC_RELEASE);
-}
-
-/* In a child of fork(2) the count and the list speak of threads that exist only in the parent. */
-static void forget_parent(ipcx_gate *gate)
-{
-    uint32_t now = ipcx__fork_generation();
-    if (IPCX_UNLIKELY(__atomic_load_n(&gate->generation, __ATOMIC_RELAXED) != now)) {
-        uint32_t closed = __atomic_load_n(&gate->word, __ATOMIC_RELAXED) & CLOSED_BIT;
-        __atomic_store_n(&gate->word, closed, __ATOMIC_RELAXED);
-        gate->lock = 0;
-        gate->waiters = NULL;
-        __atomic_store_n(&gate->generation, now, __ATOMIC_RELEASE);
-    }
+    __atomic_store_n(&gate->lock, ipcx__fork_generation() << 1, __ATOMIC_RELEASE);
 }
 
 bool ipcx__gate_enter(ipcx_gate *gate)
 {
-    forget_parent(gate);
-    if (__atomic_add_fetch(&gate->word, 1, __ATOMIC_SEQ_CST) & CLOSED_BIT) {
-        ipcx__gate_leave(gate);
-        return false;
-    }
+    uint64_t now = generation(), word = __atomic_load_n(&gate->word, __ATOMIC_RELAXED), next;
+    do {
+        next = current(word, now);
+        if (next & CLOSED_BIT) {
+            return false;
+        }
+        next++;
+    } while (!__atomic_compare_exchange_n(&gate->word, &word, next, true, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED));
     return true;
 }
 
 void ipcx__gate_leave(ipcx_gate *gate)
 {
-    if (__atomic_sub_fetch(&gate->word, 1, __ATOMIC_SEQ_CST) == CLOSED_BIT) {
+    uint64_t word = __atomic_sub_fetch(&gate->word, 1, __ATOMIC_SEQ_CST);
+    if ((word & (CLOSED_BIT | COUNT_MASK)) == CLOSED_BIT) {
         int saved = errno;
-        (void)syscall(SYS_futex, &gate->word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+        (void)syscall(SYS_futex, futex_half(gate), FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
         errno = saved;
     }
-}
-
-void ipcx__gate_step_out(ipcx_gate *gate)
-{
-    ipcx__gate_leave(gate);
-}
-
-void ipcx__gate_step_in(ipcx_gate *gate)
-{
-    (void)__atomic_add_fetch(&gate->word, 1, __ATOMIC_SEQ_CST);
 }
 
 bool ipcx__gate_is_closed(const ipcx_gate *gate)
@@ -87,93 +94,111 @@ bool ipcx__gate_is_closed(const ipcx_gate *gate)
     return (__atomic_load_n(&gate->word, __ATOMIC_SEQ_CST) & CLOSED_BIT) != 0;
 }
 
-static void ring_all(ipcx_gate *gate)
+ipcx_status ipcx__gate_closed(const char *op, ipcx_error *err)
 {
-    const uint64_t one = 1;
+    return ipcx_error_set(err, IPCX_CLOSED, EBADF, op, "closed by another thread");
+}
+
+static void wake_all(ipcx_gate *gate)
+{
     lock(gate);
-    for (struct ipcx__waiter *waiter = gate->waiters; waiter != NULL; waiter = waiter->next) {
-        if (waiter->bell >= 0) {
-            /* A counter that is full is readable all the same. */
-            ssize_t ignored = write(waiter->bell, &one, sizeof one);
-            (void)ignored;
-        }
+    for (struct ipcx__sleeper *sleeper = gate->sleepers; sleeper != NULL; sleeper = sleeper->next) {
+        (void)pthread_kill(sleeper->thread, ipcx__wake_signal());
     }
     unlock(gate);
 }
 
 void ipcx__gate_close(ipcx_gate *gate)
 {
-    uint32_t word;
-    forget_parent(gate);
-    word = __atomic_or_fetch(&gate->word, CLOSED_BIT, __ATOMIC_SEQ_CST);
-    if (word == CLOSED_BIT) {
-        return;
-    }
-    ring_all(gate);
-    while ((word = __atomic_load_n(&gate->word, __ATOMIC_SEQ_CST)) != CLOSED_BIT) {
-        /* EINTR and EAGAIN both mean: look again. */
-        (void)syscall(SYS_futex, &gate->word, FUTEX_WAIT_PRIVATE, word, NULL, NULL, 0);
+    const struct timespec again = {.tv_nsec = AGAIN_NS};
+    uint64_t now = generation(), word = __atomic_load_n(&gate->word, __ATOMIC_RELAXED), next;
+    do {
+        next = current(word, now) | CLOSED_BIT;
+    } while (!__atomic_compare_exchange_n(&gate->word, &word, next, true, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED));
+    while ((next & COUNT_MASK) != 0) {
+        wake_all(gate);
+        (void)syscall(SYS_futex, futex_half(gate), FUTEX_WAIT_PRIVATE, (uint32_t)next, &again, NULL,
+                      0);
+        next = __atomic_load_n(&gate->word, __ATOMIC_SEQ_CST);
     }
 }
 
 void ipcx__gate_reopen(ipcx_gate *gate)
 {
-    *gate = (ipcx_gate){.generation = ipcx__fork_generation()};
+    __atomic_store_n(&gate->word, generation(), __ATOMIC_SEQ_CST);
 }
 
-static void arrive(ipcx_gate *gate, struct ipcx__waiter *self)
+bool ipcx__gate_sleep(ipcx_gate *gate, ipcx__sleeper *self)
 {
-    self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    sigset_t wake, old;
+    self->alone = ipcx__single_threaded();
+    if (self->alone) {
+        return true;
+    }
+    self->thread = pthread_self();
+    (void)sigemptyset(&wake);
+    (void)sigaddset(&wake, ipcx__wake_signal());
+    self->blocked = pthread_sigmask(SIG_UNBLOCK, &wake, &old) == 0 &&
+                    sigismember(&old, ipcx__wake_signal()) == 1;
     lock(gate);
-    self->next = gate->waiters;
-    gate->waiters = self;
+    self->next = gate->sleepers;
+    gate->sleepers = self;
     unlock(gate);
+    return !ipcx__gate_is_closed(gate);
 }
 
-static void depart(ipcx_gate *gate, struct ipcx__waiter *self)
+void ipcx__gate_wake_up(ipcx_gate *gate, ipcx__sleeper *self)
 {
-    struct ipcx__waiter **link = &gate->waiters;
+    struct ipcx__sleeper **link;
+    int saved = errno;
+    if (self->alone) {
+        return;
+    }
     lock(gate);
-    while (*link != self) {
-        link = &(*link)->next;
+    for (link = &gate->sleepers; *link != self; link = &(*link)->next) {
     }
     *link = self->next;
     unlock(gate);
-    if (self->bell >= 0) {
-        (void)close(self->bell);
+    if (ipcx__gate_is_closed(gate)) {
+        /* A signal sent before we left the list is delivered by now: at the end of this call. */
+        (void)syscall(SYS_gettid);
     }
+    if (self->blocked) {
+        sigset_t wake;
+        (void)sigemptyset(&wake);
+        (void)sigaddset(&wake, ipcx__wake_signal());
+        (void)pthread_sigmask(SIG_BLOCK, &wake, NULL);
+    }
+    errno = saved;
 }
 
 /* One ppoll(2) up to the deadline: > 0 ready, 0 the deadline, -1 errno. */
-static int poll_until(struct pollfd *fds, nfds_t count, ipcx_deadline deadline)
+static int poll_until(struct pollfd *fd, ipcx_deadline deadline)
 {
     struct timespec limit;
     int64_t left;
     if (deadline == IPCX_FOREVER) {
-        return ppoll(fds, count, NULL, NULL);
+        return ppoll(fd, 1, NULL, NULL);
     }
     left = ipcx_deadline_left(deadline);
     limit.tv_sec = (time_t)(left / 1000000000);
     limit.tv_nsec = (long)(left % 1000000000);
-    return ppoll(fds, count, &limit, NULL);
+    return ppoll(fd, 1, &limit, NULL);
 }
 
-/* poll_until in slices, for a waiter that has no bell. */
-static int poll_sliced(const ipcx_gate *gate, struct pollfd *fds, ipcx_deadline deadline)
+ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
+                            ipcx_error *err)
 {
-    for (;;) {
-        ipcx_deadline slice = ipcx_deadline_after(SLICE_NS);
-        int ready = poll_until(fds, 1, slice < deadline ? slice : deadline);
-        if (ready != 0 || ipcx__gate_is_closed(gate) || ipcx_deadline_left(deadline) == 0) {
-            return ready;
-        }
+    struct pollfd polled = {.fd = fd, .events = events};
+    ipcx__sleeper self;
+    int ready = 0;
+    if (ipcx__gate_sleep(gate, &self)) {
+        ready = poll_until(&polled, deadline);
     }
-}
-
-static ipcx_status poll_status(const ipcx_gate *gate, int ready, int error, ipcx_error *err)
-{
+    ipcx__gate_wake_up(gate, &self);
     if (ipcx__gate_is_closed(gate)) {
-        return ipcx_error_set(err, IPCX_CLOSED, EBADF, "poll", "closed by another thread");
+        return ipcx__gate_closed("poll", err);
     }
     if (ready > 0) {
         return IPCX_OK;
@@ -181,52 +206,8 @@ static ipcx_status poll_status(const ipcx_gate *gate, int ready, int error, ipcx
     if (ready == 0) {
         return IPCX_TIMEOUT;
     }
-    if (error == EINTR) {
+    if (errno == EINTR) {
         return IPCX_INTR;
     }
-    return ipcx_error_set(err, IPCX_SYSTEM, error, "poll", "cannot wait for the descriptor");
-}
-
-ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
-                            ipcx_error *err)
-{
-    struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = -1, .events = POLLIN}};
-    struct ipcx__waiter self;
-    int ready, error;
-
-    if (ipcx__single_threaded()) {
-        ready = poll_until(fds, 1, deadline);
-        return poll_status(gate, ready, errno, err);
-    }
-    arrive(gate, &self);
-    if (ipcx__gate_is_closed(gate)) {
-        ready = 0;
-    } else if (self.bell < 0) {
-        ready = poll_sliced(gate, fds, deadline);
-    } else {
-        fds[1].fd = self.bell;
-        ready = poll_until(fds, 2, deadline);
-    }
-    error = errno;
-    depart(gate, &self);
-    return poll_status(gate, ready, error, err);
-}
-
-ipcx_status ipcx__gate_poll_edge(ipcx_gate *gate, int *epoll_fd, int fd, ipcx_deadline deadline,
-                                 ipcx_error *err)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
-    ipcx_status status;
-    if (*epoll_fd < 0) {
-        *epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-        if (*epoll_fd < 0 || epoll_ctl(*epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-            return ipcx_error_set(err, IPCX_SYSTEM, errno, "epoll", "cannot wait for new input");
-        }
-    }
-    status = ipcx__gate_poll(gate, *epoll_fd, POLLIN, deadline, err);
-    if (status == IPCX_OK) {
-        /* Takes the edge, so that the next wait is for the next one. */
-        (void)epoll_wait(*epoll_fd, &event, 1, 0);
-    }
-    return status;
+    return ipcx_error_set(err, IPCX_SYSTEM, errno, "poll", "cannot wait for the descriptor");
 }

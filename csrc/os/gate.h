@@ -4,6 +4,7 @@
 #ifndef IPCX_OS_GATE_H
 #define IPCX_OS_GATE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "ipcx/clock.h"
@@ -34,10 +35,19 @@ bool ipcx__gate_enter(ipcx_gate *gate);
 /* ipcx__gate_leave: undoes one successful enter. Keeps errno. */
 void ipcx__gate_leave(ipcx_gate *gate);
 
-/* ipcx__gate_step_out, ipcx__gate_step_in: around a system call that may block where nobody can wake
- * it. close() does not wait for who stepped out; stepping in again never fails. Keep errno. */
-void ipcx__gate_step_out(ipcx_gate *gate);
-void ipcx__gate_step_in(ipcx_gate *gate);
+/* One thread in a system call that may sleep; on its stack. */
+typedef struct ipcx__sleeper {
+    struct ipcx__sleeper *next;
+    pthread_t thread;
+    bool alone;   /* nobody exists who could close the gate: nothing was entered anywhere */
+    bool blocked; /* the thread had the wake signal blocked and wants it so again */
+} ipcx__sleeper;
+
+/* ipcx__gate_sleep, ipcx__gate_wake_up: around one system call that may sleep, inside the gate.
+ * False: the gate is closed, do not make the call (wake_up is due all the same). A call that was
+ * ended by close() fails with EINTR, and ipcx__gate_is_closed tells. wake_up keeps errno. */
+bool ipcx__gate_sleep(ipcx_gate *gate, ipcx__sleeper *self);
+void ipcx__gate_wake_up(ipcx_gate *gate, ipcx__sleeper *self);
 
 /* ipcx__gate_poll: waits, inside the gate, until `fd` shows one of `events` (poll(2)), with fd -1
  * for the deadline alone. OK: it does, or shows an error. TIMEOUT, INTR: as they say.
@@ -45,17 +55,14 @@ void ipcx__gate_step_in(ipcx_gate *gate);
 ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
                             ipcx_error *err);
 
-/* ipcx__gate_poll_edge: the same for an fd that is readable all the while: waits for *new* input
- * after the previous wait on the same `epoll_fd` (-1 before the first; the caller closes it). */
-ipcx_status ipcx__gate_poll_edge(ipcx_gate *gate, int *epoll_fd, int fd, ipcx_deadline deadline,
-                                 ipcx_error *err);
-
 /* ipcx__gate_is_closed: whether close has begun. */
 bool ipcx__gate_is_closed(const ipcx_gate *gate);
 
-/* ipcx__gate_close: closes it, wakes who waits, returns when all have left. Blocks for as long as
- * they need to get out, which is bounded: nobody sleeps inside but at ipcx__gate_poll.
- * Must not be called from inside. */
+/* ipcx__gate_closed: the answer of a call that close() has ended. */
+ipcx_status ipcx__gate_closed(const char *op, ipcx_error *err);
+
+/* ipcx__gate_close: closes it, wakes who sleeps, returns when all have left. Blocks for as long as
+ * they need to get out, which is bounded. Must not be called from inside. */
 void ipcx__gate_close(ipcx_gate *gate);
 
 /* ipcx__gate_reopen: an open, empty gate again; nobody may be inside. */

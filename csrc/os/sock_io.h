@@ -2,9 +2,9 @@
  * The verbs of a socket that may wait, each one call with one deadline, on a bare descriptor and a
  * gate. ipcx_sock (ipcx/sock.h) and the Python binding both stand on these.
  *
- * Try first, then wait: a verb makes its system call without blocking and goes to the gate only when
- * there is nothing to do yet.
- * Invariant: none of them blocks anywhere but at the gate, except as `io->as_kernel` says. */
+ * Try first, then wait: a verb makes its system call without blocking, whatever the descriptor's mode,
+ * and waits with poll(2) only when there is nothing to do yet; `as_kernel` has the kernel wait.
+ * Invariant: none of them sleeps but between ipcx__gate_sleep and ipcx__gate_wake_up. */
 #ifndef IPCX_OS_SOCK_IO_H
 #define IPCX_OS_SOCK_IO_H
 
@@ -24,10 +24,8 @@ typedef struct ipcx__io {
     ipcx_gate *gate;
     ipcx_deadline deadline;
     bool stream;
-    /* With IPCX_FOREVER only: behave as the kernel's own blocking call on this descriptor would,
-     * O_NONBLOCK, SO_RCVTIMEO, SO_SNDTIMEO and MSG_WAITALL included, and use that very call where
-     * nobody else could close the socket meanwhile (a single thread) or where there is no other
-     * way to have its meaning. */
+    /* With IPCX_FOREVER only: make the kernel's own blocking call, so that O_NONBLOCK, SO_RCVTIMEO,
+     * SO_SNDTIMEO, MSG_WAITALL and whatever else it heeds have their meaning. */
     bool as_kernel;
 } ipcx__io;
 
@@ -53,13 +51,12 @@ ipcx_status ipcx__io_send_all(const ipcx__io *io, const void *data, size_t size,
 ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_error *err);
 
 /* ipcx__io_connect: begins connect(2). MORE: under way (a signal may have arrived),
- * ipcx__io_connected waits for it. INTR: not begun, call again. */
+ * ipcx__io_connected waits for it. */
 ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
                              ipcx_error *err);
 
-/* ipcx__io_connected: waits for the connection to `addr` that is under way and tells how it ended. */
-ipcx_status ipcx__io_connected(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
-                               ipcx_error *err);
+/* ipcx__io_connected: waits for a connection under way and tells how it ended (SO_ERROR). */
+ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err);
 
 /* ipcx__io_recv_exactly: `size` bytes of a stream; *got counts on in every outcome. EOF: the peer
  * closed before. */
@@ -76,19 +73,14 @@ ipcx_status ipcx__io_recv_until(const ipcx__io *io, char *buffer, size_t room, s
 
 /* Shared by the verbs: what to do after EAGAIN. {0} at the start of a call. */
 typedef struct ipcx__wait {
-    ipcx_deadline deadline; /* the call's, or sooner by SO_RCVTIMEO / SO_SNDTIMEO */
-    int64_t nap;            /* ns of the next nap */
-    int in_vain;            /* how often in a row readiness was promised at once and was not true */
-    bool asked;             /* O_NONBLOCK and the time-out option have been looked at */
+    int64_t nap;  /* ns of the next nap */
+    int in_vain;  /* how often in a row readiness was promised at once and was not true */
 } ipcx__wait;
 
-/* ipcx__wait_ask: settles wait->deadline. AGAIN: the descriptor's mode forbids to wait. */
-ipcx_status ipcx__wait_ask(const ipcx__io *io, ipcx__wait *wait, short events);
-
-/* ipcx__wait_ready: OK: try again. AGAIN: the answer is EAGAIN after all. */
+/* ipcx__wait_ready: OK: try again. */
 ipcx_status ipcx__wait_ready(const ipcx__io *io, ipcx__wait *wait, short events, ipcx_error *err);
 
-/* ipcx__io_failed: SYSTEM with errno, or INTR for EINTR. */
+/* ipcx__io_failed: AGAIN for EAGAIN, INTR for EINTR, else SYSTEM with errno. */
 ipcx_status ipcx__io_failed(const char *op, ipcx_error *err);
 
 #endif

@@ -7,83 +7,120 @@
 #include "os/gate.h"
 #include "os/sock_io.h"
 
+static ipcx_status failed_or_ready(const ipcx__io *io, ipcx__wait *wait, ipcx_error *err)
+{
+    ipcx_status status = ipcx__io_failed("send", err);
+    return status == IPCX_AGAIN ? ipcx__wait_ready(io, wait, POLLOUT, err) : status;
+}
+
+static size_t total_of(const struct msghdr *msg)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < (size_t)msg->msg_iovlen; i++) {
+        total += msg->msg_iov[i].iov_len;
+    }
+    return total;
+}
+
+/* The kernel's own call, which may sleep; a stream's takes all unless it is interrupted. */
 static ipcx_status send_in_kernel(const ipcx__io *io, const struct msghdr *msg, int flags,
                                   size_t *sent, ipcx_error *err)
 {
-    ssize_t n = sendmsg(io->fd, msg, flags);
-    if (n >= 0) {
-        *sent = (size_t)n;
-        return IPCX_OK;
+    ipcx__sleeper self;
+    ssize_t n = -1;
+    if (ipcx__gate_sleep(io->gate, &self)) {
+        n = sendmsg(io->fd, msg, flags);
     }
-    return errno == EAGAIN ? IPCX_AGAIN : ipcx__io_failed("send", err);
+    ipcx__gate_wake_up(io->gate, &self);
+    if (ipcx__gate_is_closed(io->gate) && (n < 0 || (size_t)n < total_of(msg))) {
+        return ipcx__gate_closed("send", err);
+    }
+    if (n < 0) {
+        return ipcx__io_failed("send", err);
+    }
+    *sent = (size_t)n;
+    return IPCX_OK;
 }
 
-static bool iov_consume(struct msghdr *msg, size_t n)
+/* Leaves in `msg` what is behind the first `n` bytes; false when that is nothing. Descriptors
+ * travel with the first byte: unix(7). */
+static bool skip_sent(struct msghdr *msg, size_t n)
 {
     while (msg->msg_iovlen > 0 && n >= msg->msg_iov->iov_len) {
         n -= msg->msg_iov->iov_len;
         msg->msg_iov++;
         msg->msg_iovlen--;
     }
-    if (msg->msg_iovlen > 0) {
-        msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
-        msg->msg_iov->iov_len -= n;
+    if (msg->msg_iovlen == 0) {
+        return false;
     }
-    return msg->msg_iovlen > 0;
+    msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
+    msg->msg_iov->iov_len -= n;
+    msg->msg_control = NULL;
+    msg->msg_controllen = 0;
+    return true;
 }
 
 ipcx_status ipcx__io_sendmsg(const ipcx__io *io, struct msghdr *msg, int flags, size_t *sent,
                              ipcx_error *err)
 {
     ipcx__wait wait = {0};
-    bool to_the_end = io->stream && io->deadline == IPCX_FOREVER && !(flags & MSG_DONTWAIT);
-    ipcx_status status = IPCX_OK;
+    bool to_the_end = io->stream && io->deadline == IPCX_FOREVER;
+    ipcx_status status;
 
     *sent = 0;
-    if (io->as_kernel && io->deadline == IPCX_FOREVER &&
-        (ipcx__single_threaded() || (flags & MSG_DONTWAIT))) {
+    if (io->as_kernel && io->deadline == IPCX_FOREVER) {
         return send_in_kernel(io, msg, flags, sent, err);
     }
-    while (status == IPCX_OK) {
+    do {
         ssize_t n = sendmsg(io->fd, msg, flags | MSG_DONTWAIT);
         if (n >= 0) {
             *sent += (size_t)n;
             wait.in_vain = 0;
-            if (!to_the_end || !iov_consume(msg, (size_t)n)) {
+            if (!to_the_end || !skip_sent(msg, (size_t)n)) {
                 return IPCX_OK;
             }
-            /* Descriptors travel with the first byte: unix(7). */
-            msg->msg_control = NULL;
-            msg->msg_controllen = 0;
             status = ipcx__wait_ready(io, &wait, POLLOUT, err);
-            continue;
+        } else {
+            status = failed_or_ready(io, &wait, err);
         }
-        status = errno == EAGAIN ? ipcx__wait_ready(io, &wait, POLLOUT, err)
-                                 : ipcx__io_failed("send", err);
-    }
+    } while (status == IPCX_OK);
     return *sent > 0 && status != IPCX_CLOSED ? IPCX_OK : status;
+}
+
+/* One step of send_all by the kernel's own call. It stops short at a signal, whose handlers are to be
+ * run, or at SO_SNDTIMEO, which the next step will tell. */
+static ipcx_status send_all_in_kernel(const ipcx__io *io, const char *rest, size_t size, int flags,
+                                      size_t *sent, ipcx_error *err)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)rest, .iov_len = size};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    size_t step = 0;
+    ipcx_status status = send_in_kernel(io, &msg, flags, &step, err);
+    *sent += step;
+    return status == IPCX_OK && step < size ? IPCX_INTR : status;
 }
 
 ipcx_status ipcx__io_send_all(const ipcx__io *io, const void *data, size_t size, int flags,
                               size_t *sent, ipcx_error *err)
 {
     ipcx__wait wait = {0};
-    bool in_kernel = io->as_kernel && io->deadline == IPCX_FOREVER && ipcx__single_threaded();
     ipcx_status status = IPCX_OK;
     do {
-        ssize_t n = send(io->fd, (const char *)data + *sent, size - *sent,
-                         in_kernel ? flags : flags | MSG_DONTWAIT);
+        const char *rest = (const char *)data + *sent;
+        ssize_t n;
+        if (io->as_kernel && io->deadline == IPCX_FOREVER) {
+            return send_all_in_kernel(io, rest, size - *sent, flags, sent, err);
+        }
+        n = send(io->fd, rest, size - *sent, flags | MSG_DONTWAIT);
         if (n >= 0) {
             *sent += (size_t)n;
             wait.in_vain = 0;
             if (*sent < size) {
-                /* The kernel's own call stops short at a signal only. */
-                status = in_kernel ? IPCX_INTR : ipcx__wait_ready(io, &wait, POLLOUT, err);
+                status = ipcx__wait_ready(io, &wait, POLLOUT, err);
             }
-        } else if (errno != EAGAIN) {
-            status = ipcx__io_failed("send", err);
         } else {
-            status = in_kernel ? IPCX_AGAIN : ipcx__wait_ready(io, &wait, POLLOUT, err);
+            status = failed_or_ready(io, &wait, err);
         }
     } while (status == IPCX_OK && *sent < size);
     return status;

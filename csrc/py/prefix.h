@@ -39,6 +39,7 @@ typedef struct ipcx_py_template {
 typedef struct ipcx_py_own {
     ipcx_gate gate;
     struct ipcx_py_state *state; /* borrowed; the type keeps the module alive */
+    bool expect_wait;            /* the last receive had to wait: a try would be in vain */
 } ipcx_py_own;
 
 /* Where things are in an instance. Written at the first import, before any socket exists, and the

@@ -59,8 +59,8 @@ static ipcx_status connect_step(const ipcx__io *io, void *opaque, ipcx_error *er
 
 static ipcx_status connected_step(const ipcx__io *io, void *opaque, ipcx_error *err)
 {
-    const ipcx_addr *addr = opaque;
-    return ipcx__io_connected(io, &addr->u.sa, addr->len, err);
+    (void)opaque;
+    return ipcx__io_connected(io, err);
 }
 
 /* Connects; false with an exception set. */
@@ -74,7 +74,7 @@ static bool connect_to(ipcx_py_call *call, ipcx_addr *addr)
         return true;
     }
     /* Perhaps a signal was what turned the call into one that goes on in the background. */
-    return PyErr_CheckSignals() == 0 && ipcx_py_run(call, connected_step, addr, &answer);
+    return PyErr_CheckSignals() == 0 && ipcx_py_run(call, connected_step, NULL, &answer);
 }
 
 /* The destination of connect and connect_ex: 1 made and audited, 0 to be delegated, -1 failed. */

@@ -351,7 +351,10 @@ static bool send_parts(ipcx_py_call *call, msg_arg *arg)
     ipcx_status answer;
     size_t before = 0;
     if (arg->total <= IPCX_PY_TRY_MAX) {
-        int done = tried(call, sendmsg(call->fd, &arg->msg, arg->flags | MSG_DONTWAIT), arg);
+        ssize_t n;
+        int done;
+        IPCX_PY_WAKING(n = sendmsg(call->fd, &arg->msg, arg->flags | MSG_DONTWAIT));
+        done = tried(call, n, arg);
         if (done < 0 || (done > 0 && (arg->done == arg->total || call->timeout >= 0 ||
                                       (arg->flags & MSG_DONTWAIT)))) {
             return done > 0;

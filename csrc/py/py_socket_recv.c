@@ -59,14 +59,28 @@ static int recv_try(const ipcx_py_call *call, recv_arg *arg)
     return -1;
 }
 
+/* A receiver that had to wait will have to wait again, as in every request and reply: then the try is
+ * left out. A wait shorter than this was none. */
+#define WAIT_NS 3000
+
 static bool recv_now_or_wait(ipcx_py_call *call, recv_arg *arg)
 {
     ipcx_status answer;
-    int tried = recv_try(call, arg);
-    if (tried != 0) {
-        return tried > 0;
+    bool blocking = call->timeout < 0, received;
+    int64_t since;
+    if (!blocking || !call->own->expect_wait) {
+        int tried = recv_try(call, arg);
+        if (tried != 0) {
+            return tried > 0;
+        }
     }
-    return ipcx_py_run(call, recv_step, arg, &answer);
+    if (!blocking) {
+        return ipcx_py_run(call, recv_step, arg, &answer);
+    }
+    since = ipcx_clock_now();
+    received = ipcx_py_run(call, recv_step, arg, &answer);
+    call->own->expect_wait = ipcx_clock_now() - since >= WAIT_NS;
+    return received;
 }
 
 /* MSG_TRUNC answers the size of what there was, which may be more than we had room for. */

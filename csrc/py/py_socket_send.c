@@ -50,7 +50,15 @@ static ipcx_status send_step(const ipcx__io *io, void *opaque, ipcx_error *err)
     return ipcx__io_sendmsg(io, &msg, arg->flags, &arg->sent, err);
 }
 
-/* One try that cannot wait, with the GIL held: 1 done, 0 to be waited for, -1 with an exception.
+static ssize_t send_without_waiting(int fd, const send_arg *arg)
+{
+    int flags = arg->flags | MSG_DONTWAIT;
+    return arg->addr == NULL
+               ? send(fd, arg->data, arg->size, flags)
+               : sendto(fd, arg->data, arg->size, flags, &arg->addr->u.sa, arg->addr->len);
+}
+
+/* One try that cannot wait: 1 done, 0 to be waited for, -1 with an exception.
  * A part of a stream's bytes is not "done" for a blocking socket, which takes all of them. */
 static int send_try(const ipcx_py_call *call, send_arg *arg)
 {
@@ -58,10 +66,7 @@ static int send_try(const ipcx_py_call *call, send_arg *arg)
     if (arg->size > IPCX_PY_TRY_MAX) {
         return 0;
     }
-    n = arg->addr == NULL
-            ? send(call->fd, arg->data, arg->size, arg->flags | MSG_DONTWAIT)
-            : sendto(call->fd, arg->data, arg->size, arg->flags | MSG_DONTWAIT, &arg->addr->u.sa,
-                     arg->addr->len);
+    IPCX_PY_WAKING(n = send_without_waiting(call->fd, arg));
     if (n >= 0) {
         arg->sent = (size_t)n;
         return (size_t)n == arg->size || call->timeout >= 0 || (arg->flags & MSG_DONTWAIT) ? 1 : 0;
@@ -137,7 +142,8 @@ static bool send_all(ipcx_py_call *call, send_arg *arg)
         call->timeout = 0; /* It shall not wait; the error is EAGAIN. */
     }
     if (arg->size <= IPCX_PY_TRY_MAX) {
-        ssize_t n = send(call->fd, arg->data, arg->size, arg->flags | MSG_DONTWAIT);
+        ssize_t n;
+        IPCX_PY_WAKING(n = send_without_waiting(call->fd, arg));
         if (n >= 0 && (size_t)n == arg->size) {
             arg->sent = arg->size;
             return PyErr_CheckSignals() == 0;

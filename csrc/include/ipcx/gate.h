@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The gate of an object that several threads use and one of them may close.
- * Whoever works on the descriptor is inside the gate; whoever waits for it waits at the gate; closing
- * the gate wakes the waiters, turns newcomers away and returns when the last one has left, so that
- * the descriptor's number is never reused under somebody's feet.
+ * Whoever works on the descriptor is inside the gate; closing it turns newcomers away, wakes who
+ * sleeps inside, and returns when the last one has left, so that the descriptor's number is never
+ * reused under somebody's feet.
  *
- * {0} is an open gate with nobody inside. A gate owns no descriptor; a waiter owns one eventfd(2)
- * for as long as it waits, and none at all in a process that has a single thread.
+ * {0} is an open gate with nobody inside. A gate owns no descriptor and needs none to wake a
+ * sleeper: it sends that one thread a signal of its own (base/process.h), which ends the system call
+ * with EINTR, as the JDK does. So a sleeper sits in the kernel's own blocking call, at no cost.
  * After fork(2) the child finds the gate empty: the parent's threads are not in it. */
 #ifndef IPCX_GATE_H
 #define IPCX_GATE_H
@@ -16,14 +17,13 @@
 extern "C" {
 #endif
 
-struct ipcx__waiter;
+struct ipcx__sleeper;
 
 /* To be embedded; its fields are the gate's own. */
 typedef struct ipcx_gate {
-    uint32_t word;       /* IPCX__GATE_CLOSED, and the number of calls inside */
-    uint32_t generation; /* the fork generation that `word` and `waiters` belong to */
-    uint32_t lock;       /* guards `waiters`; held for a few instructions */
-    struct ipcx__waiter *waiters;
+    uint64_t word; /* fork generation, closed bit, number of calls inside */
+    uint32_t lock; /* guards `sleepers`: fork generation and lock bit */
+    struct ipcx__sleeper *sleepers;
 } ipcx_gate;
 
 #ifdef __cplusplus
