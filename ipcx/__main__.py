@@ -5,6 +5,7 @@ A command is one line in `COMMANDS`: the module and function that do it (``main(
 one line of help. Nothing is imported before a command is chosen.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and arguments[0] == "run":  # the program's own affair, from here on
         return COMMANDS["run"].load()(list(arguments[1:]))
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode gets ? for ✓
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         try:
             return _dispatch(arguments)

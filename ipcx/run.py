@@ -68,18 +68,25 @@ def install(*, trace: bool = False) -> None:
         sys.modules.pop("socketserver", None)
         sys.meta_path.insert(0, _SocketServer)  # type: ignore[arg-type]
         when_imported("multiprocessing.util", lambda util: _teach_children(util, trace))
-    if hasattr(_core, "set_error_hook"):
-        _core.set_error_hook(_add_note)
+    _core.set_error_hook(_add_note)
     if trace:
         from ipcx._words import Teller
 
         _core.set_trace(Teller(sys.stderr).tell)
 
 
-def _add_note(*event: Any) -> None:
-    from ipcx.notes import add_note
+def _add_note(exc: BaseException, op: str, sock: Any, args: Sequence[Any]) -> None:
+    if not isinstance(exc, BlockingIOError):  # asyncio's daily bread: let it pass quickly
+        from ipcx.notes import add_note
 
-    add_note(*event)
+        add_note(exc, op, sock, args)
+
+
+def _late_note(exc: Exception) -> None:
+    with contextlib.suppress(Exception):
+        from ipcx.notes import add_late_note
+
+        add_late_note(exc)
 
 
 def _teach_children(util: ModuleType, trace: bool) -> None:
@@ -307,6 +314,8 @@ def _hide_our_frames(raised: BaseException, then: Callable[[], None] = lambda: N
     def excepthook(kind: type[BaseException], exc: BaseException, _: Any) -> None:
         sys.last_traceback = tb
         exc = exc.with_traceback(tb)
+        if isinstance(exc, Exception):
+            _late_note(exc)
         try:
             if hook is None:
                 del sys.excepthook
