@@ -34,7 +34,8 @@ def error_text(error: BaseException) -> str:
     """An error with its errno's name: ``ECONNREFUSED: Connection refused``."""
     number = getattr(error, "errno", None)
     if number is None:
-        return f"{error}" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+        name = "" if isinstance(error, TimeoutError) else type(error).__name__
+        return ": ".join(part for part in (name, str(error)) if part)
     if number == errno.EAGAIN:
         return "EAGAIN: not now, and this socket does not wait"
     if number == errno.EINPROGRESS:

@@ -717,3 +717,117 @@ def test_ipcx_run_is_the_same(tmp_path):
     write(tmp_path / "prog.py", "import socket, sys; print(socket.__name__, sys.argv); sys.exit(3)")
     done = python("-m", "ipcx", "run", "prog.py", "--trace", cwd=tmp_path)
     assert seen(done) == (b"ipcx.socket ['prog.py', '--trace']\n", b"", 3)
+
+
+# --- the lecture's programs, watched --------------------------------------------------------------
+
+LECTURE_SERVER = """\
+    import socket
+
+    HOST = "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.bind((HOST, 0))
+        s.listen()
+        print(s.getsockname()[1], flush=True)
+        conn, addr = s.accept()
+        with conn:
+            while True:
+                data = conn.recv(1024)
+                if not data:
+                    break
+                conn.sendall(data.upper())
+"""
+LECTURE_CLIENT = """\
+    import socket, sys
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+        s.connect(("127.0.0.1", int(sys.argv[1])))
+        s.sendall(b"hello")
+        data = s.recv(1024)
+    print("Received", repr(data.decode()))
+"""
+
+
+def test_trace_tells_the_lectures_programs(tmp_path):
+    server = write(tmp_path / "server.py", LECTURE_SERVER)
+    client = write(tmp_path / "client.py", LECTURE_CLIENT)
+    with subprocess.Popen(
+        [sys.executable, *RUN, "--trace", server],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        port = serving.stdout.readline().strip()
+        asked = python(*RUN, "--trace", client, port, cwd=tmp_path)
+        _, told = serving.communicate(timeout=GUARD)
+    assert asked.stdout == b"Received 'HELLO'\n"
+
+    def lines(text):
+        return [line.partition("   (fd")[0] for line in text.splitlines()]
+
+    by_client = lines(asked.stderr.decode())
+    mine = by_client[1].split()[4]
+    assert by_client == [
+        "socket → TCP socket (a stream, IPv4)",
+        f"connect → active socket, {mine} to 127.0.0.1:{port}",
+        "sendall → 5 bytes",
+        "recv → 5 bytes",
+        by_client[4],
+    ]
+    assert lines(told)[:8] == [
+        "socket → TCP socket (a stream, IPv4)",
+        f"bind → the address 127.0.0.1:{port}",
+        f"listen → passive socket, port {port}",
+        f"accept → new socket for {mine}",
+        "recv → 5 bytes",
+        "sendall → 5 bytes",
+        "recv → 0 bytes: the peer has closed its end",
+        lines(told)[7],
+    ]
+    assert lines(told)[7].startswith("close → descriptor ")
+
+
+def test_trace_reaches_multiprocessings_children(tmp_path):
+    path = write(
+        tmp_path / "prog.py",
+        """\
+        import multiprocessing, socket, sys
+        def work():
+            socket.socket().close()
+        if __name__ == "__main__":
+            for method in ("fork", "spawn", "forkserver"):
+                p = multiprocessing.get_context(method).Process(target=work)
+                p.start()
+                print(p.pid)
+                p.join()
+        """,
+    )
+    done = python(*RUN, "--trace", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = done.stderr.decode().splitlines()
+    forked = [line for line in told if f"process {done.stdout.split()[0].decode()})" in line]
+    assert len(forked) == 2
+    # The interpreters of spawn and forkserver are new: each tells for itself.
+    assert sum("given back" in line for line in told) >= 3
+
+
+def test_errors_have_notes(tmp_path):
+    path = write(
+        tmp_path / "prog.py",
+        """\
+        import socket, traceback
+        holder = socket.socket()
+        holder.bind(("127.0.0.1", 0))
+        try:
+            socket.create_connection(holder.getsockname())
+        except ConnectionRefusedError as error:
+            print(error)
+            traceback.print_exc()
+        socket.create_connection(holder.getsockname())
+        """,
+    )
+    done = python(*RUN, path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == b"[Errno 111] Connection refused\n"
+    assert done.stderr.count(b"Nobody listens at 127.0.0.1:") == 2
+    assert b"ipcx/run.py" not in done.stderr
