@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
+__all__ = ["install", "main"]
+
 USAGE = """\
 usage: python -m ipcx.run [--explain] [--trace] PROGRAM [arguments]
 
