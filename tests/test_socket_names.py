@@ -296,16 +296,17 @@ def test_globals_can_be_replaced_by_tests(net) -> None:
     assert made is fake.return_value
     made.connect.assert_called_once_with(("127.0.0.1", 9))
     made.settimeout.assert_called_once_with(3)
-    with mock.patch.object(net, "getaddrinfo", side_effect=net.gaierror(-2, "no")):
-        with pytest.raises(net.gaierror):
-            net.create_connection(("127.0.0.1", 9))
+    refuse = mock.patch.object(net, "getaddrinfo", side_effect=net.gaierror(-2, "no"))
+    with refuse, pytest.raises(net.gaierror):
+        net.create_connection(("127.0.0.1", 9))
 
 
 @both
 def test_methods_can_be_replaced_on_the_type(net) -> None:
-    with mock.patch.object(net.socket, "connect", side_effect=ConnectionRefusedError(111, "x")):
-        with pytest.raises(ConnectionRefusedError):
-            net.create_connection(("127.0.0.1", 9))
+    refused = ConnectionRefusedError(111, "x")
+    refuse = mock.patch.object(net.socket, "connect", side_effect=refused)
+    with refuse, pytest.raises(ConnectionRefusedError):
+        net.create_connection(("127.0.0.1", 9))
     assert "connect" in vars(net.socket) or net is stdlib
 
 
