@@ -10,7 +10,7 @@ import pytest
 
 from ipcx import _examples
 from ipcx.tour import engine, ports
-from ipcx.tour.stations import STATIONS, _stations
+from ipcx.tour.stations import STATIONS
 from meta.tree import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -46,7 +46,7 @@ def test_bond_has_the_lectures_calls_and_address():
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: str(p.relative_to(EXAMPLES)))
 def test_each_program_is_on_the_tour_and_in_the_readme(program):
     name = str(program.relative_to(EXAMPLES))
-    assert any(name == actor.program for station in _stations() for actor in station.actors)
+    assert any(name == actor.program for station in STATIONS for actor in station.actors)
     assert name in (EXAMPLES / "README.md").read_text()
     assert ast.get_docstring(ast.parse(program.read_text()))
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-LISTEN = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
+from ipcx import _procnet
 
 
 def free_port(taken: Collection[int]) -> int:
@@ -44,16 +44,8 @@ def renumbered(source: str, ports: Mapping[int, int]) -> str:
 def listens(port: int) -> bool:
     """Whether a TCP socket of this machine listens on the port. Asking costs no connection, which
     matters: the lecture's server accepts just one."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            rows = Path(table).read_text().splitlines()[1:]
-        except OSError:  # no IPv6 here
-            continue
-        for row in rows:
-            _, local, _, state = row.split(maxsplit=4)[:4]
-            if state == LISTEN and int(local.rpartition(":")[2], 16) == port:
-                return True
-    return False
+    entries = _procnet.entries("tcp")
+    return any(entry.port == port and entry.state == _procnet.LISTEN for entry in entries)
 
 
 def lacks_proc_net() -> str | None:
