@@ -193,11 +193,11 @@ def tell(block: Block, story: Story) -> None:
     elif block.language == "console":
         steps = commands(text)
         assert steps, "a console block without a `$ ` line"
-        for command, expected in steps:
+        for typed, expected in steps:
             if block.mark == "background":
-                start(["bash", "-c", "exec " + command], story)
+                start(["bash", "-c", "exec " + typed], story)
             else:
-                compare(expected, finish(["bash", "-c", command], story, status))
+                compare(expected, finish(["bash", "-c", typed], story, status))
     else:
         pytest.fail("a C block needs <!-- file: NAME.c -->")
 
