@@ -180,7 +180,7 @@ def mismatch(
         return line.only is None or pairing[line.who] == line.only
 
     for item in script:
-        if item is Ellipsis:
+        if item is ...:
             gap = True
             continue
         group = [x for x in (item.lines if isinstance(item, AnyOrder) else (item,)) if wanted(x)]
