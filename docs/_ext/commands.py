@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference of the commands, from what each prints with `--help`: `.. commands::`."""
+"""The reference of the commands, from what they print: `.. commands::` (`--help` of each) and
+`.. explanations::` (what `ipcx explain` knows).
+"""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from ipcx import explain
 from ipcx.__main__ import COMMANDS
 
 logger = logging.getLogger(__name__)
@@ -46,6 +50,36 @@ class Commands(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
+class Explanations(SphinxDirective):
+    """A section for each row of explain_table.h."""
+
+    def run(self) -> list[nodes.Node]:
+        lines: list[str] = []
+        for row in explain.rows():
+            title = f"``{row['errno'] or row['name']}``"
+            lines += [title, "-" * len(title), "", literal(row["what"]), ""]
+            if row["causes"]:
+                lines += ["Usual causes:", ""]
+                lines += [f"- {literal(cause)}" for cause in row["causes"]]
+                lines += [""]
+            lines += [f"**What to do.** {literal(row['cure'])}" if row["cure"] else "", ""]
+            if row["program"]:
+                lines += [".. code-block:: python", ""]
+                lines += ["   " + line for line in row["program"].splitlines()]
+                lines += [""]
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+def literal(text: str) -> str:
+    """A text of the table as reStructuredText: `code` as such, the rest as it is."""
+    parts = [
+        f"``{part}``" if index % 2 else re.sub(r"([\\*_|])", r"\\\1", part)
+        for index, part in enumerate(text.split("`"))
+    ]
+    return "".join(parts)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("commands", Commands)
+    app.add_directive("explanations", Explanations)
     return {"parallel_read_safe": True}
