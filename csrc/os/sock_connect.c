@@ -64,6 +64,14 @@ ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_e
     return status;
 }
 
+/* EAGAIN is a failure here: a Unix listener's backlog is full, or no port is left (connect(2)). */
+static ipcx_status connect_failed(int error, ipcx_error *err)
+{
+    ipcx_status status = ipcx_error_system(err, error, "connect", "the peer's address");
+    return status < 0 ? status
+                      : ipcx_error_set(err, IPCX_SYSTEM, error, "connect", "the peer's address");
+}
+
 ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
                              ipcx_error *err)
 {
@@ -85,7 +93,19 @@ ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, so
         (errno == EINTR || (errno == EINPROGRESS && !kernel_waits))) {
         return IPCX_MORE;
     }
-    return ipcx_error_set(err, IPCX_SYSTEM, errno, "connect", "the peer's address");
+    return connect_failed(errno, err);
+}
+
+ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr,
+                                     socklen_t len, ipcx_error *err)
+{
+    if (connect(io->fd, addr, len) == 0 || errno == EISCONN) {
+        return IPCX_OK;
+    }
+    if (errno != EINPROGRESS && errno != EALREADY && errno != EINTR) {
+        return connect_failed(errno, err);
+    }
+    return ipcx__io_connected(io, err);
 }
 
 ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err)
@@ -103,5 +123,5 @@ ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err)
     if (error == 0 || error == EISCONN) {
         return IPCX_OK;
     }
-    return ipcx_error_set(err, IPCX_SYSTEM, error, "connect", "the peer's address");
+    return connect_failed(error, err);
 }

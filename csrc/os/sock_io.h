@@ -30,7 +30,7 @@ typedef struct ipcx__io {
 } ipcx__io;
 
 /* All verbs answer: OK · AGAIN (deadline IPCX_NOW, or what O_NONBLOCK and the time-out options
- * say) · TIMEOUT · INTR (run the signal handlers, call again) · SYSTEM with sys_errno · CLOSED. */
+ * say) · TIMEOUT · INTR (run the signal handlers, call again) · CLOSED · a failure with sys_errno. */
 
 /* ipcx__io_recvmsg: recvmsg(2) into `msg`; *got bytes. `msg` may be used up (iovec advanced). */
 ipcx_status ipcx__io_recvmsg(const ipcx__io *io, struct msghdr *msg, int flags, size_t *got,
@@ -54,6 +54,10 @@ ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_e
  * ipcx__io_connected waits for it. */
 ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
                              ipcx_error *err);
+
+/* ipcx__io_connect_or_wait: both; called again, it goes on with an attempt that is under way. */
+ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr,
+                                     socklen_t len, ipcx_error *err);
 
 /* ipcx__io_connected: waits for a connection under way and tells how it ended (SO_ERROR). */
 ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err);
@@ -80,7 +84,7 @@ typedef struct ipcx__wait {
 /* ipcx__wait_ready: OK: try again. */
 ipcx_status ipcx__wait_ready(const ipcx__io *io, ipcx__wait *wait, short events, ipcx_error *err);
 
-/* ipcx__io_failed: AGAIN for EAGAIN, INTR for EINTR, else SYSTEM with errno. */
+/* ipcx__io_failed: the status of errno, AGAIN for EAGAIN and INTR for EINTR among them. */
 ipcx_status ipcx__io_failed(const char *op, ipcx_error *err);
 
 #endif

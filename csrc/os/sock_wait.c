@@ -15,13 +15,12 @@
 
 ipcx_status ipcx__io_failed(const char *op, ipcx_error *err)
 {
-    if (errno == EAGAIN) {
-        return IPCX_AGAIN;
+    ipcx_status status = ipcx_error_system(err, errno, op, "the socket");
+    if (status > 0 && status != IPCX_AGAIN && status != IPCX_INTR) {
+        /* ETIMEDOUT is the connection's end here and not our deadline: tcp(7). */
+        return ipcx_error_set(err, IPCX_SYSTEM, errno, op, "the socket");
     }
-    if (errno == EINTR) {
-        return IPCX_INTR;
-    }
-    return ipcx_error_set(err, IPCX_SYSTEM, errno, op, "the socket");
+    return status;
 }
 
 static ipcx_status nap(const ipcx__io *io, ipcx__wait *wait, ipcx_error *err)

@@ -146,7 +146,7 @@ bool ipcx_py_run(ipcx_py_call *call, ipcx_py_step step, void *arg, ipcx_status *
     } while (status == IPCX_INTR);
 
     if (status == IPCX_OK || status == IPCX_EOF || status == IPCX_MORE ||
-        status == IPCX_TOO_LARGE) {
+        (status == IPCX_TOO_LARGE && error.sys_errno == 0)) {
         *answer = status;
         return true;
     }

@@ -20,5 +20,7 @@
 #include "ipcx/fd.h"
 #include "ipcx/addr.h"
 #include "ipcx/gate.h"
+#include "ipcx/sock.h"
+#include "ipcx/sock_unix.h"
 
 #endif
