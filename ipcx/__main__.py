@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit: give it somewhere to go.
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, 1 if sys.stdout is None else sys.stdout.fileno())
         os.close(nowhere)
         return 141
 

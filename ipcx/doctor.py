@@ -432,12 +432,14 @@ def container() -> Finding:
     seccomp = False
     with contextlib.suppress(OSError):
         seccomp = "\nSeccomp:\t2" in _read("/proc/self/status")
-    value = {"signs": sorted(set(signs)), "namespaces": namespaces, "seccomp": seccomp}
+    signs = sorted(set(signs))
+    value = {"signs": signs, "namespaces": namespaces, "seccomp": seccomp}
     filtered = "; system calls are filtered (seccomp)" if seccomp else ""
     if not signs:
         return Finding(None, value, f"none to be seen{filtered}")
-    told = ", ".join(value["signs"])
-    return Finding(None, value, f"yes ({told}){filtered}: peers must share what they talk through")
+    return Finding(
+        None, value, f"yes ({', '.join(signs)}){filtered}: peers must share what they talk through"
+    )
 
 
 @check("Speed")

@@ -174,15 +174,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
     options = parser.parse_args(argv)
-    found = rows() if options.name is None else find(options.name)
-    if not found:
-        return _unknown(options.name)
+    name: str | None = options.name
+    found = rows() if name is None else find(name)
+    if name is not None and not found:
+        return _unknown(name)
     if options.json:
         print(json.dumps(found, indent=2))
-    elif options.name is None:
+    elif name is None:
         print(_list())
     elif len(found) > MANY:
-        print(f"{options.name} may mean any of these; `ipcx explain` one of them:\n")
+        print(f"{name} may mean any of these; `ipcx explain` one of them:\n")
         width = max(len(_title(row)) for row in found)
         for row in found:
             print(f"  {_title(row):<{width}}  {row['what'] or row['text']}")

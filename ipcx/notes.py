@@ -147,18 +147,12 @@ def _listening(address: Any) -> str:
     same = sorted({e.host for e in there if e.port == port})
     if same:
         return f"\nPort {port} is listened on at {', '.join(same)} only: connect to that address."
-    near = sorted({e.port: e for e in there if abs(e.port - port) <= 100}.values(), key=_by(port))
+    by_port = {e.port: e for e in there if abs(e.port - port) <= 100}
+    near = [by_port[other] for other in sorted(by_port, key=lambda other: abs(other - port))]
     if not near:
         return ""
     told = ", ".join(f"{e.port}{_held_by(e.inode)}" for e in near[:2])
     return f"\nWhat does listen nearby: port {told}."
-
-
-def _by(port: int) -> Callable[[Any], int]:
-    def distance(entry: Any) -> int:
-        return abs(entry.port - port)
-
-    return distance
 
 
 def _held_by(inode: int) -> str:
@@ -380,6 +374,8 @@ def note(exc: BaseException, op: str, sock: Any, args: Sequence[Any] = ()) -> st
     call = _Call(exc, op, sock, args)
     if isinstance(exc, socket.gaierror):
         return _unresolved(call)
+    if sock is None:
+        return _from_table(call)
     number = getattr(exc, "errno", None)
     if number is None:
         return _timed_out(call) if isinstance(exc, TimeoutError) else _path_too_long(call)
@@ -403,16 +399,28 @@ def add_note(exc: BaseException, op: str, sock: Any, args: Sequence[Any] = ()) -
         pass
 
 
-def add_late_note(exc: BaseException | None) -> None:
-    """For an error that no socket's call raised, and that nobody caught: a name not resolved.
+# Errors that only sockets have: asyncio raises these itself, after a call that did not wait.
+OF_SOCKETS = frozenset(
+    {errno.ECONNREFUSED, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMSGSIZE, errno.ENOTCONN}
+)
 
-    Called where an uncaught exception is reported; looks at what *exc* came from, too.
+
+def add_late_note(exc: BaseException | None, depth: int = 20) -> None:
+    """For an error that nobody caught and that no socket's call raised: the table's words.
+
+    Called where an uncaught exception is reported; looks at what *exc* came from, too. A name that
+    was not resolved and what asyncio raises on its own account get their note here.
     """
     from ipcx import socket
 
-    for _ in range(20):
-        if exc is None:
-            return
+    while exc is not None and depth > 0:
+        depth -= 1
+        number = getattr(exc, "errno", None)
         if isinstance(exc, socket.gaierror):
             add_note(exc, "getaddrinfo", None)
+        elif isinstance(exc, OSError) and number in OF_SOCKETS:
+            add_note(exc, "", None)
+        if isinstance(exc, BaseExceptionGroup):
+            for each in exc.exceptions[:depth]:
+                add_late_note(each, depth)
         exc = exc.__cause__ or exc.__context__

@@ -14,7 +14,7 @@ stdlib's ``socket`` would keep it. Called from a program, `install` does the rep
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from types import CodeType, ModuleType, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
 __all__ = ["install", "main"]
@@ -68,7 +68,7 @@ def install(*, trace: bool = False) -> None:
     if sys.modules.get("socket") is not socket:
         sys.modules["socket"] = socket
         sys.modules.pop("socketserver", None)
-        sys.meta_path.insert(0, _SocketServer)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _SocketServer)
         when_imported("multiprocessing.util", lambda util: _teach_children(util, trace))
     _core.set_error_hook(_add_note)
     if trace:
@@ -229,7 +229,7 @@ def _as_source(source: bytes | str, path: str) -> Callable[[], None]:
     elif not path.startswith("<"):
         names["__loader__"] = machinery.SourceFileLoader("__main__", path)
 
-    code: CodeType | None
+    code: Any  # a code object
     if compiled:
         code = names["__loader__"].get_code("__main__")
     else:
@@ -240,7 +240,7 @@ def _as_source(source: bytes | str, path: str) -> Callable[[], None]:
 
     def go() -> None:
         try:
-            exec(code, names)  # type: ignore[arg-type]
+            exec(code, names)
         except SystemExit:
             raise
         except BaseException as raised:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m ipcx.run``: programs run by plain python and by ipcx.run must look the same."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,26 +14,38 @@ GUARD = 50  # seconds: a hang guard, never a measurement
 RUN = ("-m", "ipcx.run")
 
 
-def python(*arguments, cwd, stdin=b"", merge=False, options=(), env=None):
-    return subprocess.run(
+def start(*arguments, cwd, merge=False, options=()):
+    return subprocess.Popen(
         [sys.executable, *options, *map(str, arguments)],
         cwd=cwd,
-        input=stdin,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-        timeout=GUARD,
-        env={**os.environ, **(env or {})},
     )
+
+
+def end(child, stdin=b""):
+    try:
+        out, err = child.communicate(stdin, timeout=GUARD)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise
+    return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+def python(*arguments, stdin=b"", **more):
+    return end(start(*arguments, **more), stdin)
 
 
 def seen(done):
     return done.stdout, done.stderr, done.returncode
 
 
-def same(*arguments, cwd, **more):
+def same(*arguments, stdin=b"", by=RUN, **more):
     """Runs *arguments* both ways, asserts that nobody can tell them apart; returns plain's."""
-    plain = python(*arguments, cwd=cwd, **more)
-    ours = python(*RUN, *arguments, cwd=cwd, **more)
+    both = start(*arguments, **more), start(*by, *arguments, **more)  # at once: two cores
+    plain, ours = (end(child, stdin) for child in both)
     assert ours.stdout.decode("latin-1").splitlines() == plain.stdout.decode("latin-1").splitlines()
     if plain.stderr is not None:
         assert (
@@ -241,6 +252,21 @@ def test_a_program_in_a_directory_ends_the_same(tmp_path):
     for ending in ("an error", "KeyboardInterrupt", "sys.exit(7)", "a syntax error"):
         (tmp_path / "folder" / "__main__.py").write_text(ENDINGS[ending])
         same("folder", cwd=tmp_path)
+
+
+def test_ipcx_run_ends_a_program_the_same(tmp_path):
+    for ending in ("an error", "KeyboardInterrupt", "sys.exit(7)", "a syntax error"):
+        (tmp_path / "prog.py").write_text(ENDINGS[ending])
+        for form in (["prog.py"], ["-m", "prog"]):
+            same(*form, cwd=tmp_path, by=("-m", "ipcx", "run"))
+
+
+def test_the_console_script_runs_a_program_the_same(tmp_path):
+    script = str(Path(sys.executable).with_name("ipcx"))
+    (tmp_path / "prog.py").write_text(LOOK.partition("import beside")[0])
+    same("prog.py", "x", cwd=tmp_path, by=(script, "run"))
+    (tmp_path / "prog.py").write_text(ENDINGS["KeyboardInterrupt"])
+    same("prog.py", "x", cwd=tmp_path, by=(script, "run"))
 
 
 def test_ctrl_c_in_a_blocking_call(tmp_path):
@@ -809,6 +835,25 @@ def test_trace_reaches_multiprocessings_children(tmp_path):
     assert len(forked) == 2
     # The interpreters of spawn and forkserver are new: each tells for itself.
     assert sum("given back" in line for line in told) >= 3
+
+
+def test_errors_of_asyncio_have_notes_where_they_are_reported(tmp_path):
+    path = write(
+        tmp_path / "prog.py",
+        """\
+        import asyncio, socket
+        async def main():
+            with socket.socket() as holder:
+                holder.bind(("127.0.0.1", 0))
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.open_connection(*holder.getsockname()))
+        asyncio.run(main())
+        """,
+    )
+    done = python(*RUN, path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"ConnectionRefusedError: [Errno 111] Connect call failed" in done.stderr
+    assert b"The machine answered that nobody listens at that address." in done.stderr
 
 
 def test_errors_have_notes(tmp_path):
