@@ -12,7 +12,7 @@ import socket as _stdlib
 import types as _types
 from socket import *  # noqa: F403
 
-from ipcx import _core
+from ipcx import _core, _reduction, _sendfile
 
 
 def _rebind(function: _types.FunctionType) -> _types.FunctionType:
@@ -40,6 +40,5 @@ __all__ = list(_stdlib.__all__)
 socket = _core.socket
 SocketType = _stdlib.SocketType
 
-from ipcx import _reduction  # noqa: E402
-
+_core.socket._sendfile_use_sendfile = _sendfile.use_sendfile
 _reduction.arm()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The gate: fork generation, closed bit and count in one word, and a list of who sleeps.
- * Invariant: a thread is in the list exactly while it may be sent the wake signal, and whoever sends
- * it holds the list's lock; so the signal meets no system call but ours. */
+ * Invariant: a thread is in the list exactly while it may be sent the wake signal, and whoever
+ * sends it holds the list's lock; so the signal meets no system call but ours. */
 #include "os/gate.h"
 
 #include <errno.h>

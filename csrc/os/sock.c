@@ -128,10 +128,9 @@ ipcx_status ipcx_sock_bind(ipcx_sock *sock, const ipcx_addr *addr, ipcx_error *e
         (void)ipcx_addr_format(addr, text, sizeof text);
         status = ipcx_error_system(err, error, "bind", "%s", text);
     }
-    return ipcx__sock_leave(sock, begun, status,
-                            &(ipcx_trace_event){.op = "bind",
-                                                .addr = &addr->u.sa,
-                                                .addr_len = addr->len});
+    return ipcx__sock_leave(
+        sock, begun, status,
+        &(ipcx_trace_event){.op = "bind", .addr = &addr->u.sa, .addr_len = addr->len});
 }
 
 ipcx_status ipcx_sock_listen(ipcx_sock *sock, int backlog, ipcx_error *err)
@@ -280,8 +279,7 @@ ipcx_status ipcx_sock_sendv(ipcx_sock *sock, const struct iovec *iov, int count,
     if (status == IPCX_OK) {
         *sent = done;
     }
-    return ipcx__sock_leave(sock, begun, status,
-                            &(ipcx_trace_event){.op = "send", .bytes = done});
+    return ipcx__sock_leave(sock, begun, status, &(ipcx_trace_event){.op = "send", .bytes = done});
 }
 
 ipcx_status ipcx_sock_send(ipcx_sock *sock, const void *data, size_t size, ipcx_deadline deadline,
@@ -328,8 +326,7 @@ ipcx_status ipcx_sock_recvv(ipcx_sock *sock, const struct iovec *iov, int count,
     }
     return ipcx__sock_leave(
         sock, begun, status,
-        &(ipcx_trace_event){
-            .op = "recv", .bytes = done, .addr = &from.u.sa, .addr_len = from.len});
+        &(ipcx_trace_event){.op = "recv", .bytes = done, .addr = &from.u.sa, .addr_len = from.len});
 }
 
 ipcx_status ipcx_sock_recv(ipcx_sock *sock, void *buffer, size_t size, ipcx_deadline deadline,

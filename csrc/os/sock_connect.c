@@ -54,8 +54,8 @@ ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_e
     sure = is_nonblocking(io->fd);
     do {
         struct pollfd listener = {.fd = io->fd, .events = POLLIN};
-        status = sure || poll(&listener, 1, 0) > 0 ? accept_once(io, !sure, fd, addr, err)
-                                                   : IPCX_AGAIN;
+        status =
+            sure || poll(&listener, 1, 0) > 0 ? accept_once(io, !sure, fd, addr, err) : IPCX_AGAIN;
         if (status != IPCX_AGAIN) {
             return status;
         }
@@ -89,15 +89,14 @@ ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, so
         return ipcx__gate_closed("connect", err);
     }
     /* Interrupted, it goes on in the background: connect(2), EINTR. */
-    if (io->deadline != IPCX_NOW &&
-        (errno == EINTR || (errno == EINPROGRESS && !kernel_waits))) {
+    if (io->deadline != IPCX_NOW && (errno == EINTR || (errno == EINPROGRESS && !kernel_waits))) {
         return IPCX_MORE;
     }
     return connect_failed(errno, err);
 }
 
-ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr,
-                                     socklen_t len, ipcx_error *err)
+ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
+                                     ipcx_error *err)
 {
     if (connect(io->fd, addr, len) == 0 || errno == EISCONN) {
         return IPCX_OK;

@@ -2,9 +2,9 @@
  * The verbs of a socket that may wait, each one call with one deadline, on a bare descriptor and a
  * gate. ipcx_sock (ipcx/sock.h) and the Python binding both stand on these.
  *
- * Try first, then wait: a verb makes its system call without blocking, whatever the descriptor's mode,
- * and waits with poll(2) only when there is nothing to do yet; `as_kernel` has the kernel wait.
- * Invariant: none of them sleeps but between ipcx__gate_sleep and ipcx__gate_wake_up. */
+ * Try first, then wait: a verb makes its system call without blocking, whatever the descriptor's
+ * mode, and waits with poll(2) only when there is nothing to do yet; `as_kernel` has the kernel
+ * wait. Invariant: none of them sleeps but between ipcx__gate_sleep and ipcx__gate_wake_up. */
 #ifndef IPCX_OS_SOCK_IO_H
 #define IPCX_OS_SOCK_IO_H
 
@@ -30,7 +30,8 @@ typedef struct ipcx__io {
 } ipcx__io;
 
 /* All verbs answer: OK · AGAIN (deadline IPCX_NOW, or what O_NONBLOCK and the time-out options
- * say) · TIMEOUT · INTR (run the signal handlers, call again) · CLOSED · a failure with sys_errno. */
+ * say) · TIMEOUT · INTR (run the signal handlers, call again) · CLOSED · a failure with sys_errno.
+ */
 
 /* ipcx__io_recvmsg: recvmsg(2) into `msg`; *got bytes. `msg` may be used up (iovec advanced). */
 ipcx_status ipcx__io_recvmsg(const ipcx__io *io, struct msghdr *msg, int flags, size_t *got,
@@ -47,6 +48,11 @@ ipcx_status ipcx__io_sendmsg(const ipcx__io *io, struct msghdr *msg, int flags, 
 ipcx_status ipcx__io_send_all(const ipcx__io *io, const void *data, size_t size, int flags,
                               size_t *sent, ipcx_error *err);
 
+/* ipcx__io_sendfile: sendfile(2) of `count` bytes of the file `from` at *offset, which moves on;
+ * *sent 0 is the file's end. */
+ipcx_status ipcx__io_sendfile(const ipcx__io *io, int from, off_t *offset, size_t count,
+                              size_t *sent, ipcx_error *err);
+
 /* ipcx__io_accept: accept4(2), close-on-exec; *fd is the caller's. `addr` may be NULL. */
 ipcx_status ipcx__io_accept(const ipcx__io *io, int *fd, ipcx_addr *addr, ipcx_error *err);
 
@@ -56,8 +62,8 @@ ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, so
                              ipcx_error *err);
 
 /* ipcx__io_connect_or_wait: both; called again, it goes on with an attempt that is under way. */
-ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr,
-                                     socklen_t len, ipcx_error *err);
+ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
+                                     ipcx_error *err);
 
 /* ipcx__io_connected: waits for a connection under way and tells how it ended (SO_ERROR). */
 ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err);
@@ -77,8 +83,8 @@ ipcx_status ipcx__io_recv_until(const ipcx__io *io, char *buffer, size_t room, s
 
 /* Shared by the verbs: what to do after EAGAIN. {0} at the start of a call. */
 typedef struct ipcx__wait {
-    int64_t nap;  /* ns of the next nap */
-    int in_vain;  /* how often in a row readiness was promised at once and was not true */
+    int64_t nap; /* ns of the next nap */
+    int in_vain; /* how often in a row readiness was promised at once and was not true */
 } ipcx__wait;
 
 /* ipcx__wait_ready: OK: try again. */

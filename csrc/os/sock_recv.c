@@ -16,6 +16,15 @@ static ipcx_status failed_or_ready(const ipcx__io *io, ipcx__wait *wait, ipcx_er
     return status == IPCX_AGAIN ? ipcx__wait_ready(io, wait, POLLIN, err) : status;
 }
 
+/* recvmsg(2), or recv(2), which costs less, where that says all there is to say. */
+static ssize_t receive(int fd, struct msghdr *msg, int flags)
+{
+    if (msg->msg_iovlen == 1 && msg->msg_name == NULL && msg->msg_control == NULL) {
+        return recv(fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, flags);
+    }
+    return recvmsg(fd, msg, flags);
+}
+
 /* The kernel's own call, which may sleep. */
 static ipcx_status recv_in_kernel(const ipcx__io *io, struct msghdr *msg, int flags, size_t *got,
                                   ipcx_error *err)
@@ -23,7 +32,7 @@ static ipcx_status recv_in_kernel(const ipcx__io *io, struct msghdr *msg, int fl
     ipcx__sleeper self;
     ssize_t n = -1;
     if (ipcx__gate_sleep(io->gate, &self)) {
-        n = recvmsg(io->fd, msg, flags);
+        n = receive(io->fd, msg, flags);
     }
     ipcx__gate_wake_up(io->gate, &self);
     if (ipcx__gate_is_closed(io->gate) && (n < 0 || (flags & MSG_WAITALL))) {
@@ -45,7 +54,7 @@ ipcx_status ipcx__io_recvmsg(const ipcx__io *io, struct msghdr *msg, int flags, 
         return recv_in_kernel(io, msg, flags, got, err);
     }
     do {
-        ssize_t n = recvmsg(io->fd, msg, flags | MSG_DONTWAIT);
+        ssize_t n = receive(io->fd, msg, flags | MSG_DONTWAIT);
         if (n >= 0) {
             *got = (size_t)n;
             return IPCX_OK;

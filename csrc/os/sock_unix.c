@@ -83,10 +83,8 @@ ipcx_status ipcx_sock_recv_fds(ipcx_sock *sock, void *buffer, size_t size, int *
     ipcx__io io = {.fd = -1};
     control with;
     struct iovec iov = {.iov_base = buffer, .iov_len = size};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = &with,
-                         .msg_controllen = sizeof with};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &with, .msg_controllen = sizeof with};
     size_t done = 0;
     int room = *count, came;
     int64_t begun = ipcx__trace_begin();

@@ -7,7 +7,8 @@
 #include "os/sock_io.h"
 
 /* poll(2) may promise what the call does not find: an error queue that nobody reads, a full
- * receiver behind an unconnected datagram socket. Then we look again after a nap, longer each time. */
+ * receiver behind an unconnected datagram socket. Then we look again after a nap, longer each time.
+ */
 #define AT_ONCE_NS INT64_C(20000)
 #define IN_VAIN_MAX 4
 #define NAP_FIRST_NS INT64_C(100000)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The base object's own part of a socket: the fields of CPython's PySocketSockObject, which lie at the
- * front of every instance of a subclass. Reading the descriptor and the time-out there costs a load;
- * asking the base's methods costs a call. It is one copy of the truth: what `detach()`, `_ssl` or
- * a `settimeout()` of the base class changes is seen here at once, and the other way round.
- * Invariant: nothing is read there until ipcx_py_prefix_learn has found each field where it is
- * expected, on live sockets of the running interpreter; else the base's methods are used. */
+ * The base object's own part of a socket: the fields of CPython's PySocketSockObject, which lie at
+ * the front of every instance of a subclass. Reading the descriptor and the time-out there costs a
+ * load; asking the base's methods costs a call. It is one copy of the truth: what `detach()`,
+ * `_ssl` or a `settimeout()` of the base class changes is seen here at once, and the other way
+ * round. Invariant: nothing is read there until ipcx_py_prefix_learn has found each field where it
+ * is expected, on live sockets of the running interpreter; else the base's methods are used. */
 #ifndef IPCX_PY_PREFIX_H
 #define IPCX_PY_PREFIX_H
 
@@ -18,8 +18,7 @@
 struct ipcx_py_state;
 
 typedef struct ipcx_py_prefix {
-    PyObject_HEAD
-    int fd; /* -1: closed or detached */
+    PyObject_HEAD int fd; /* -1: closed or detached */
     int family;
     int type;
     int proto;
@@ -68,8 +67,8 @@ static inline ipcx_py_own *ipcx_py_own_of(PyObject *self)
 int ipcx_py_prefix_learn(struct ipcx_py_state *state);
 
 /* ipcx_py_prefix_fresh: makes `self` an open socket of the base class around `fd`. */
-void ipcx_py_prefix_fresh(struct ipcx_py_state *state, PyObject *self, int fd, int family,
-                          int type, int proto);
+void ipcx_py_prefix_fresh(struct ipcx_py_state *state, PyObject *self, int fd, int family, int type,
+                          int proto);
 
 /* ipcx_py_slot_set: stores `value` (borrowed) in the slot at `offset`. */
 static inline void ipcx_py_slot_set(PyObject *self, Py_ssize_t offset, PyObject *value)

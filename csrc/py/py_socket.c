@@ -45,8 +45,8 @@ static int apply_default_timeout(ipcx_py_state *state, PyObject *self)
         Py_XDECREF(timeout);
         return timeout == NULL ? -1 : 0;
     }
-    result = PyObject_CallFunctionObjArgs(state->base_verbs[IPCX_PY_settimeout], self, timeout,
-                                          NULL);
+    result =
+        PyObject_CallFunctionObjArgs(state->base_verbs[IPCX_PY_settimeout], self, timeout, NULL);
     Py_DECREF(timeout);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -180,10 +180,8 @@ static int socket_init(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 #define METHOD(name, function, doc)                                                                \
-    {                                                                                              \
-        name, (PyCFunction)(void (*)(void))ipcx_py_socket_##function,                              \
-            METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(doc)                                          \
-    }
+    {name, (PyCFunction)(void (*)(void))ipcx_py_socket_##function, METH_FASTCALL | METH_KEYWORDS,  \
+     PyDoc_STR(doc)}
 
 static PyMethodDef socket_methods[] = {
     METHOD("accept", accept, DOC_ACCEPT),
@@ -204,6 +202,7 @@ static PyMethodDef socket_methods[] = {
     METHOD("recvmsg_into", recvmsg_into, DOC_RECVMSG_INTO),
     METHOD("send", send, DOC_SEND),
     METHOD("sendall", sendall, DOC_SENDALL),
+    METHOD("_sendfile_step", sendfile_step, DOC_SENDFILE_STEP),
     METHOD("sendmsg", sendmsg, DOC_SENDMSG),
     METHOD("sendto", sendto, DOC_SENDTO),
     METHOD("setblocking", setblocking, DOC_SETBLOCKING),

@@ -99,8 +99,7 @@ bool ipcx_py_to_buffer(PyObject *value, Py_buffer *out, int flags);
  * with NULL); the first `required` must be there. False with the TypeError that Python's own
  * functions raise. */
 bool ipcx_py_named(PyObject **values, const char *const *names, Py_ssize_t required,
-                   const char *method, PyObject *const *args, Py_ssize_t nargs,
-                   PyObject *kwnames);
+                   const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
 /* ipcx_py_to_addr: 1 made, 0 not ours to judge, -1 with an exception (a name did not resolve). */
 int ipcx_py_to_addr(const ipcx_py_call *call, PyObject *value, ipcx_addr *out);
@@ -125,6 +124,7 @@ IPCX_PY_METHOD(send);
 IPCX_PY_METHOD(sendall);
 IPCX_PY_METHOD(sendto);
 IPCX_PY_METHOD(sendmsg);
+IPCX_PY_METHOD(sendfile_step);
 IPCX_PY_METHOD(accept);
 IPCX_PY_METHOD(connect);
 IPCX_PY_METHOD(connect_ex);

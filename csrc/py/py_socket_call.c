@@ -107,8 +107,7 @@ static ipcx_deadline deadline_of(ipcx_py_call *call)
 {
     if (!call->waited) {
         call->waited = true;
-        call->deadline =
-            call->timeout < 0 ? IPCX_FOREVER : ipcx_deadline_after(call->timeout);
+        call->deadline = call->timeout < 0 ? IPCX_FOREVER : ipcx_deadline_after(call->timeout);
     }
     return call->deadline;
 }

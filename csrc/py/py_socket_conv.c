@@ -50,8 +50,7 @@ bool ipcx_py_to_buffer(PyObject *value, Py_buffer *out, int flags)
 }
 
 bool ipcx_py_named(PyObject **values, const char *const *names, Py_ssize_t required,
-                   const char *method, PyObject *const *args, Py_ssize_t nargs,
-                   PyObject *kwnames)
+                   const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames), most = 0;
     while (names[most] != NULL) {
@@ -162,8 +161,7 @@ static int resolve(const ipcx_py_call *call, const char *host, int port, ipcx_ad
         }
         host = "255.255.255.255";
     }
-    IPCX_PY_WITHOUT_GIL(status =
-                            ipcx_addr_resolve(out, call->family, host, port, &code, &error));
+    IPCX_PY_WITHOUT_GIL(status = ipcx_addr_resolve(out, call->family, host, port, &code, &error));
     if (status == IPCX_OK) {
         return 1;
     }
@@ -184,10 +182,10 @@ static int ip_addr(const ipcx_py_call *call, PyObject *value, ipcx_addr *out)
     int port, flow = 0, scope = 0, made = 0;
     const char *host;
 
-    if (size < 2 || size > (six ? 4 : 2) ||
-        !ipcx_py_to_int(PyTuple_GET_ITEM(value, 1), &port) || port < 0 || port > 0xffff ||
-        (size > 2 && (!ipcx_py_to_int(PyTuple_GET_ITEM(value, 2), &flow) || flow < 0 ||
-                      flow > 0xfffff)) ||
+    if (size < 2 || size > (six ? 4 : 2) || !ipcx_py_to_int(PyTuple_GET_ITEM(value, 1), &port) ||
+        port < 0 || port > 0xffff ||
+        (size > 2 &&
+         (!ipcx_py_to_int(PyTuple_GET_ITEM(value, 2), &flow) || flow < 0 || flow > 0xfffff)) ||
         (size > 3 && (!ipcx_py_to_int(PyTuple_GET_ITEM(value, 3), &scope) || scope < 0))) {
         return 0;
     }

@@ -189,8 +189,8 @@ static PyObject *receive(ipcx_py_call *call, msg_arg *arg, Py_ssize_t control_si
     if (result == NULL) {
         (void)each_control(&arg->msg, close_control, NULL);
     } else if (ipcx_py_traced(call)) {
-        result = ipcx_py_done_traced(call, result,
-                                     Py_BuildValue("nO", (Py_ssize_t)arg->done, items[1]));
+        result =
+            ipcx_py_done_traced(call, result, Py_BuildValue("nO", (Py_ssize_t)arg->done, items[1]));
     }
     Py_XDECREF(items[0]);
     Py_XDECREF(items[1]);
@@ -384,8 +384,7 @@ static PyObject *send_message(ipcx_py_call *call, msg_arg *arg, const parts *fro
     arg->msg.msg_iov = from->iov;
     arg->msg.msg_iovlen = (size_t)from->count;
     arg->total = from->total;
-    if (PySys_Audit("socket.sendmsg", "OO", call->self, address) < 0 ||
-        !send_parts(call, arg)) {
+    if (PySys_Audit("socket.sendmsg", "OO", call->self, address) < 0 || !send_parts(call, arg)) {
         return NULL;
     }
     return PyLong_FromSize_t(arg->done);

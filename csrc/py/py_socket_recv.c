@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * recv, recv_into, recvfrom, recvfrom_into.
- * Invariant: the memory received into is pinned by a Py_buffer or is a bytes object nobody else has. */
+ * Invariant: the memory received into is pinned by a Py_buffer or is a bytes object nobody else
+ * has. */
 #include "py/py_socket.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* Flags under which a non-blocking try means the same; MSG_WAITALL has its own way (sock_recv.c). */
+/* Flags under which a non-blocking try means the same; MSG_WAITALL has its own way (sock_recv.c).
+ */
 #define TRY_FLAGS (MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL)
 
 typedef struct recv_arg {
@@ -45,8 +47,8 @@ static int recv_try(const ipcx_py_call *call, recv_arg *arg)
         n = recv(call->fd, arg->buffer, arg->size, arg->flags | MSG_DONTWAIT);
     } else {
         arg->addr->len = sizeof arg->addr->u;
-        n = recvfrom(call->fd, arg->buffer, arg->size, arg->flags | MSG_DONTWAIT,
-                     &arg->addr->u.sa, &arg->addr->len);
+        n = recvfrom(call->fd, arg->buffer, arg->size, arg->flags | MSG_DONTWAIT, &arg->addr->u.sa,
+                     &arg->addr->len);
     }
     if (n >= 0) {
         arg->got = (size_t)n;
@@ -59,8 +61,8 @@ static int recv_try(const ipcx_py_call *call, recv_arg *arg)
     return -1;
 }
 
-/* A receiver that had to wait will have to wait again, as in every request and reply: then the try is
- * left out. A wait shorter than this was none. */
+/* A receiver that had to wait will have to wait again, as in every request and reply: then the try
+ * is left out. A wait shorter than this was none. */
 #define WAIT_NS 3000
 
 static bool recv_now_or_wait(ipcx_py_call *call, recv_arg *arg)
@@ -151,9 +153,9 @@ static PyObject *finish(ipcx_py_call *call, PyObject *result, const recv_arg *ar
     if (!ipcx_py_traced(call)) {
         return result;
     }
-    detail = arg->addr == NULL ? PyLong_FromSize_t(arg->got)
-                               : Py_BuildValue("nO", (Py_ssize_t)arg->got,
-                                               PyTuple_GET_ITEM(result, 1));
+    detail = arg->addr == NULL
+                 ? PyLong_FromSize_t(arg->got)
+                 : Py_BuildValue("nO", (Py_ssize_t)arg->got, PyTuple_GET_ITEM(result, 1));
     return ipcx_py_done_traced(call, result, detail);
 }
 
@@ -161,8 +163,8 @@ static PyObject *finish(ipcx_py_call *call, PyObject *result, const recv_arg *ar
 static bool parse_size(recv_arg *arg, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     Py_ssize_t size;
-    if (kwnames != NULL || nargs < 1 || nargs > 2 || !ipcx_py_to_size(args[0], &size) ||
-        size < 0 || (nargs > 1 && !ipcx_py_to_int(args[1], &arg->flags))) {
+    if (kwnames != NULL || nargs < 1 || nargs > 2 || !ipcx_py_to_size(args[0], &size) || size < 0 ||
+        (nargs > 1 && !ipcx_py_to_int(args[1], &arg->flags))) {
         return false;
     }
     arg->size = (size_t)size;
@@ -246,8 +248,8 @@ PyObject *ipcx_py_socket_recv_into(IPCX_PY_ARGS)
     if (!parse_into(&arg, &view, args, nargs, kwnames)) {
         return ipcx_py_delegate(self, IPCX_PY_recv_into, args, nargs, kwnames);
     }
-    received = ipcx_py_begin(&call, self, "recv_into") &&
-               (arg.size == 0 || recv_now_or_wait(&call, &arg));
+    received =
+        ipcx_py_begin(&call, self, "recv_into") && (arg.size == 0 || recv_now_or_wait(&call, &arg));
     PyBuffer_Release(&view);
     return finish(&call, received ? PyLong_FromSize_t(arg.got) : NULL, &arg, args, nargs);
 }
@@ -262,8 +264,7 @@ PyObject *ipcx_py_socket_recvfrom_into(IPCX_PY_ARGS)
     if (!ipcx_py_begin(&call, self, "recvfrom_into")) {
         return NULL;
     }
-    if (!ipcx_py_family_is_ours(call.family) ||
-        !parse_into(&arg, &view, args, nargs, kwnames)) {
+    if (!ipcx_py_family_is_ours(call.family) || !parse_into(&arg, &view, args, nargs, kwnames)) {
         return ipcx_py_delegate(self, IPCX_PY_recvfrom_into, args, nargs, kwnames);
     }
     count = recv_now_or_wait(&call, &arg) ? PyLong_FromSize_t(arg.got) : NULL;

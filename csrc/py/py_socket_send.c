@@ -167,8 +167,8 @@ PyObject *ipcx_py_socket_sendall(IPCX_PY_ARGS)
         (nargs > 1 && !ipcx_py_to_int(args[1], &arg.flags)) || !pin(&arg, args[0])) {
         return ipcx_py_delegate(self, IPCX_PY_sendall, args, nargs, kwnames);
     }
-    result = ipcx_py_begin(&call, self, "sendall") && send_all(&call, &arg) ? Py_NewRef(Py_None)
-                                                                           : NULL;
+    result =
+        ipcx_py_begin(&call, self, "sendall") && send_all(&call, &arg) ? Py_NewRef(Py_None) : NULL;
     unpin(&arg);
     return finish(&call, result, ipcx_py_traced(&call) ? PyLong_FromSize_t(arg.sent) : NULL, args,
                   nargs);
@@ -205,4 +205,43 @@ PyObject *ipcx_py_socket_sendto(IPCX_PY_ARGS)
         detail = PyTuple_Pack(2, result, args[nargs - 1]);
     }
     return finish(&call, result, detail, args, nargs);
+}
+
+typedef struct file_arg {
+    int from;
+    off_t offset;
+    size_t count;
+    size_t sent;
+} file_arg;
+
+static ipcx_status sendfile_step(const ipcx__io *io, void *opaque, ipcx_error *err)
+{
+    file_arg *arg = opaque;
+    return ipcx__io_sendfile(io, arg->from, &arg->offset, arg->count, &arg->sent, err);
+}
+
+PyObject *ipcx_py_socket_sendfile_step(IPCX_PY_ARGS)
+{
+    static const char *const names[] = {"fd", "offset", "count", NULL};
+    PyObject *values[3];
+    file_arg arg = {0};
+    ipcx_py_call call;
+    ipcx_status answer;
+    Py_ssize_t offset, count;
+    if (!ipcx_py_named(values, names, 3, "_sendfile_step", args, nargs, kwnames) ||
+        !ipcx_py_begin(&call, self, "sendfile")) {
+        return NULL;
+    }
+    if (!ipcx_py_to_int(values[0], &arg.from) || !ipcx_py_to_size(values[1], &offset) ||
+        !ipcx_py_to_size(values[2], &count) || count < 0) {
+        PyErr_SetString(PyExc_TypeError, "_sendfile_step() takes three integers");
+        return NULL;
+    }
+    arg.offset = offset;
+    arg.count = (size_t)count;
+    if (!ipcx_py_run(&call, sendfile_step, &arg, &answer)) {
+        return ipcx_py_failed(&call, args, nargs);
+    }
+    return finish(&call, PyLong_FromSize_t(arg.sent),
+                  ipcx_py_traced(&call) ? PyLong_FromSize_t(arg.sent) : NULL, args, nargs);
 }

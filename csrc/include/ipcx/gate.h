@@ -5,9 +5,9 @@
  * reused under somebody's feet.
  *
  * {0} is an open gate with nobody inside. A gate owns no descriptor and needs none to wake a
- * sleeper: it sends that one thread a signal of its own (base/process.h), which ends the system call
- * with EINTR, as the JDK does. So a sleeper sits in the kernel's own blocking call, at no cost.
- * After fork(2) the child finds the gate empty: the parent's threads are not in it. */
+ * sleeper: it sends that one thread a signal of its own (base/process.h), which ends the system
+ * call with EINTR, as the JDK does. So a sleeper sits in the kernel's own blocking call, at no
+ * cost. After fork(2) the child finds the gate empty: the parent's threads are not in it. */
 #ifndef IPCX_GATE_H
 #define IPCX_GATE_H
 

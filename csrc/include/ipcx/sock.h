@@ -9,11 +9,12 @@
  *     (void)ipcx_sock_close(&sock, NULL);
  *
  * Threads: any number may use one socket; close may be called while others are blocked in it: they
- * return CLOSED. Signals: a call that one interrupts returns INTR; call again with the same deadline.
- * Answers of every call that may wait, beside those it names: AGAIN (IPCX_NOW, and it would have had
- * to wait) · TIMEOUT · INTR · CLOSED. Failures: REFUSED, ADDRESS_IN_USE, PEER_CLOSED (reset, broken
- * pipe), EXHAUSTED (descriptors, buffers), TOO_LARGE (EMSGSIZE), else SYSTEM; sys_errno is set.
- * Invariant: descriptors are close-on-exec and non-blocking from their first instant. */
+ * return CLOSED. Signals: a call that one interrupts returns INTR; call again with the same
+ * deadline. Answers of every call that may wait, beside those it names: AGAIN (IPCX_NOW, and it
+ * would have had to wait) · TIMEOUT · INTR · CLOSED. Failures: REFUSED, ADDRESS_IN_USE, PEER_CLOSED
+ * (reset, broken pipe), EXHAUSTED (descriptors, buffers), TOO_LARGE (EMSGSIZE), else SYSTEM;
+ * sys_errno is set. Invariant: descriptors are close-on-exec and non-blocking from their first
+ * instant. */
 #ifndef IPCX_SOCK_H
 #define IPCX_SOCK_H
 
@@ -61,8 +62,7 @@ IPCX_API ipcx_status ipcx_sock_close(ipcx_sock *sock, ipcx_error *err);
 /* ipcx_sock_bind, ipcx_sock_listen: bind(2), listen(2). */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sock_bind(ipcx_sock *sock, const ipcx_addr *addr,
                                                    ipcx_error *err);
-IPCX_API IPCX_NODISCARD ipcx_status ipcx_sock_listen(ipcx_sock *sock, int backlog,
-                                                     ipcx_error *err);
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_sock_listen(ipcx_sock *sock, int backlog, ipcx_error *err);
 
 /* ipcx_sock_name, ipcx_sock_peer: the address of this end, and of the other. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sock_name(ipcx_sock *sock, ipcx_addr *addr,
