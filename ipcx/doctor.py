@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from ipcx import _core, socket
 from ipcx._install import install_hint
 
+__all__ = ["CHECKS", "Check", "Finding", "main", "report", "to_do"]
+
 
 class Finding(NamedTuple):
     """One point: whether it is as it should be (None: only told), what was found, what it means."""

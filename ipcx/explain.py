@@ -18,6 +18,8 @@ from typing import Any
 
 from ipcx import _core
 
+__all__ = ["Row", "find", "main", "names", "rows", "text_of"]
+
 Row = dict[str, Any]
 
 MANY = 4  # rows told in full; above, only their names

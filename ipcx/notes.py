@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+__all__ = ["add_late_note", "add_note", "note"]
+
 # What a program that does not wait, or is interrupted, meets all day: no mistake, so no note.
 ORDINARY = frozenset({errno.EAGAIN, errno.EINPROGRESS, errno.EALREADY, errno.EINTR})
 

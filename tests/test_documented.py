@@ -37,7 +37,7 @@ def own_functions(module: ModuleType) -> list[str]:
     return [
         key
         for key, value in vars(module).items()
-        if not key.startswith("_")
+        if key in module.__all__
         and (inspect.isfunction(value) or inspect.isclass(value))
         and value.__module__ == name
     ]

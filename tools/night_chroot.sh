@@ -33,6 +33,7 @@ if [[ ! -e $root/.complete ]]; then
     mkdir -p "$root"
     debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" \
         >"$night/$suite.log" 2>&1 || { tail -n 20 "$night/$suite.log" >&2; exit 1; }
+    printf '%s localhost\n' 127.0.0.1 ::1 >"$root/etc/hosts"
     touch "$root/.complete"
 fi
 

@@ -4,7 +4,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-BUILT = {".venv", "build", "dist", "__pycache__", "_build", "out"}
+BUILT = {"build", "dist", "__pycache__", "_build", "out"}
+OURS_WITH_A_DOT = {".ci", ".clang-format", ".gitignore"}
 
 
 def files(*suffixes: str, under: str = ".") -> list[Path]:
@@ -23,13 +24,7 @@ def files(*suffixes: str, under: str = ".") -> list[Path]:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = [ROOT / name for name in listed.split("\0") if name]
     else:
-        found = [
-            path
-            for path in ROOT.rglob("*")
-            if not BUILT & set(path.relative_to(ROOT).parts)
-            and path.suffix not in (".so", ".o")
-            and not path.parent.name.endswith(".egg-info")
-        ]
+        found = [path for path in ROOT.rglob("*") if not _made(path.relative_to(ROOT))]
     base = (ROOT / under).resolve()
     return sorted(
         path
@@ -43,3 +38,10 @@ def files(*suffixes: str, under: str = ".") -> list[Path]:
 def name(path: Path) -> str:
     """The path as a reader of the project writes it."""
     return str(path.relative_to(ROOT))
+
+
+def _made(path: Path) -> bool:
+    """What .gitignore would say, for a tree without git."""
+    hidden = {part for part in path.parts if part.startswith(".")} - OURS_WITH_A_DOT
+    egg = any(part.endswith(".egg-info") for part in path.parts)
+    return bool(hidden) or egg or bool(BUILT & set(path.parts)) or path.suffix in (".so", ".o")
