@@ -193,7 +193,8 @@ def main(
             signals.check()
     except KeyboardInterrupt:
         screen.clear()
-        print("ipcx tour: ended by Ctrl-C; nothing was left running", file=sys.stderr)
+        after = "\n" if screen.terminal else ""  # what the terminal shows as ^C
+        print(f"{after}ipcx tour: ended by Ctrl-C; nothing was left running", file=sys.stderr)
         return 130
     seconds = time.monotonic() - began
     if options.json:

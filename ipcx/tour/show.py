@@ -244,7 +244,12 @@ def described(station: Station, examples: Path) -> dict[str, Any]:
 
 
 def reported(results: list[Result], seconds: float, examples: Path) -> dict[str, Any]:
-    """What --json prints."""
+    """What --json prints: counts, then each station as `described`, with its state and its runs.
+
+    A run has the pairing, whether it held and else why, seconds, the free port that each number of
+    the programs became, exit statuses (negative: a signal; null: never started), and the transcript
+    in the order in which it was said.
+    """
     counts = {
         status: sum(result.status == status for result in results)
         for status in ("held", "failed", "skipped")
