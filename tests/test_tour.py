@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -535,9 +537,30 @@ def test_colour_can_be_refused(name, value, monkeypatch):
     assert "\033" not in screen.out.getvalue()
 
 
-def test_a_path_with_a_space_can_be_pasted(tmp_path):
+def test_the_lines_can_be_pasted_in_any_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     lines = show.by_hand(STATIONS[1], tmp_path / "my examples")
     assert lines[1].endswith(f"'{tmp_path}/my examples/bond_65432/client.py' 'James Bond'")
+    lines = show.by_hand(STATIONS[1], tmp_path / "examples")
+    assert lines[1].endswith(" ~/examples/bond_65432/client.py 'James Bond'")
+    monkeypatch.delenv("HOME")
+    assert show.by_hand(STATIONS[1], tmp_path)[0].endswith(f" {tmp_path}/bond_65432/server.py")
+
+
+def test_the_python_of_a_virtual_environment_is_named_by_its_path(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/elsewhere")
+    assert show.python_name() == show.pasted(sys.executable)
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert show.python_name() == "python"
+
+
+@pytest.mark.parametrize("station", STATIONS, ids=lambda station: station.name)
+def test_the_lines_name_files_that_are_there(station):
+    for line, actor in zip(show.by_hand(station, ROOT / "examples"), station.actors, strict=True):
+        words = [os.path.expanduser(word) for word in shlex.split(line)]
+        assert shutil.which(words[0])
+        assert str(ROOT / "examples" / actor.program) in words
 
 
 def test_a_reader_that_goes_away_gets_no_traceback():

@@ -13,7 +13,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, TextIO
 
-from ipcx.tour.model import IPCX, Pairing, Result, Run, Spoken, Station
+from ipcx.tour.model import IPCX, STDLIB, Pairing, Result, Run, Spoken, Station
 
 FANCY = {"ok": "✓", "bad": "✗", "skip": "–", "bar": "│", "rule": "─", "next": "▸", "dots": "…"}
 PLAIN = {
@@ -30,34 +30,39 @@ CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 VOICES = ("36", "35", "34", "33")  # a colour for each actor, in their order
 
 
+def pasted(path: Path | str) -> str:
+    """A path as any terminal understands it, whatever folder and virtual environment it is in."""
+    text = shlex.quote(str(path))
+    home = os.environ.get("HOME", "").rstrip("/")
+    return f"~{text.removeprefix(home)}" if home and text.startswith(f"{home}/") else text
+
+
 def python_name() -> str:
-    """The shortest name by which a reader's shell starts this very interpreter."""
+    """The shortest name by which every terminal of the reader's starts this very interpreter."""
     for name in ("python", "python3"):
         found = shutil.which(name)
-        # By folder: a virtual environment's python resolves to the system's, and is another one.
-        if found and Path(found).parent == Path(sys.executable).parent:
+        # A virtual environment may be the active one in this terminal only.
+        outside = sys.prefix == sys.base_prefix
+        if found and outside and Path(found).parent == Path(sys.executable).parent:
             return name
-    return shlex.quote(shown_path(Path(sys.executable)))
+    return pasted(sys.executable)
 
 
-def shown_path(path: Path) -> str:
-    """Relative where that is shorter to read: below the current folder."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, FileNotFoundError):
-        return str(path)
+def own_command() -> str:
+    """How the reader has called us, for the next call from the same terminal."""
+    if Path(sys.argv[0]).name == "ipcx":
+        return shlex.quote(sys.argv[0]) if shutil.which("ipcx") != sys.argv[0] else "ipcx"
+    return f"{shlex.quote(sys.orig_argv[0])} -m ipcx"
 
 
 def by_hand(station: Station, examples: Path) -> list[str]:
     """A command line for each process, one terminal each, in the order to start them."""
-    python = python_name()
     lines = []
     for actor in station.actors:
-        through = ["-m", "ipcx.run"] if IPCX in actor.on and not actor.imports_ipcx else []
-        if "stdlib" in actor.on:
-            through = []
-        words = [*through, shown_path(examples / actor.program), *actor.args]
-        lines.append(" ".join([python, *map(shlex.quote, words)]))
+        needs_ipcx = STDLIB not in actor.on and not actor.imports_ipcx
+        words = [python_name(), *(("-m", "ipcx.run") if needs_ipcx else ())]
+        words += [pasted(examples / actor.program), *map(shlex.quote, actor.args)]
+        lines.append(" ".join(words))
     return lines
 
 
@@ -186,13 +191,13 @@ class Screen:
 
     def closing(self, station: Station) -> None:
         """Where the source lies, and how to run it by hand."""
-        places = [shown_path(self.examples / folder) + os.sep for folder in station.folders()]
+        places = [pasted(self.examples / folder) for folder in station.folders()]
         self.line()
         self.labelled("source", "  ".join(places))
         for number, text in enumerate(by_hand(station, self.examples), 1):
             label = "by hand" if number == 1 else ""
             self.labelled(label, f"{self.style(f'terminal {number}', 'dim')}  {text}")
-        if any(IPCX in actor.on and "stdlib" in actor.on for actor in station.actors):
+        if any(IPCX in actor.on and STDLIB in actor.on for actor in station.actors):
             self.labelled("", self.style("on ipcx     put -m ipcx.run before the program", "dim"))
 
     def summary(self, results: list[Result], seconds: float) -> None:
@@ -210,7 +215,7 @@ class Screen:
         verb = "holds" if len(results) == 1 else "hold"
         sign = self.mark("bad" if failed else "ok" if held else "skip")
         self.line(f"  {sign} {count} {verb}; {_plural(runs, 'transcript')} in {seconds:.1f} s")
-        again = f"{python_name()} -m ipcx"
+        again = own_command()
         if failed:
             self.line(f"  Look closer:  {again} tour --only {failed[0].station.name} --step")
         else:
