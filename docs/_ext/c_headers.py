@@ -16,7 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 def to_rst(text: str, known: set[str]) -> str:
-    """A comment as reStructuredText: `code` as such, names of ipcx as links, the rest literally."""
+    """A comment as reStructuredText; what is indented is code."""
+    parts: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        if paragraph.startswith("    "):
+            parts.append(".. code-block:: c\n\n" + paragraph)
+        else:
+            parts.append(words(paragraph, known))
+    return "\n\n".join(parts)
+
+
+def words(text: str, known: set[str]) -> str:
+    """A paragraph: `code` as such, names of ipcx as links, the rest literally."""
     parts: list[str] = []
     for index, part in enumerate(re.split(r"`([^`]+)`", text)):
         if index % 2:
