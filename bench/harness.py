@@ -170,7 +170,8 @@ def _arguments(bench: Bench) -> argparse.Namespace:
 def _chosen(rows: list[Row], only: list[str] | None) -> list[Row]:
     def wanted(name: str) -> bool:
         return any(
-            name == text or (text.endswith("*") and name.startswith(text[:-1])) for text in only
+            name == text or (text.endswith("*") and name.startswith(text[:-1]))
+            for text in only or ()
         )
 
     return rows if only is None else [row for row in rows if wanted(row.name)]

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypedDict, overload
 
 from _typeshed import ReadableBuffer, WriteableBuffer
+from typing_extensions import disjoint_base
 
 _Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer
 _Ancillary: TypeAlias = tuple[int, int, bytes]
 
+@disjoint_base
 class socket(_stdlib.socket):
     def accept(self) -> tuple[socket, Any]: ...
     def bind(self, address: _Address, /) -> None: ...

@@ -33,13 +33,10 @@ def says_something(thing: object) -> bool:
 
 def own_functions(module: ModuleType) -> list[str]:
     """Public functions and classes that a module makes itself."""
-    name = module.__name__
     return [
         key
-        for key, value in vars(module).items()
-        if key in module.__all__
-        and (inspect.isfunction(value) or inspect.isclass(value))
-        and value.__module__ == name
+        for key in module.__all__
+        if getattr(getattr(module, key), "__module__", None) == module.__name__
     ]
 
 

@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 def to_rst(text: str, known: set[str]) -> str:
     """A comment as reStructuredText; what is indented is code."""
     parts: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", text):
+    for paragraph in re.split(r"\n\s*\n|\n(?=(?:Invariant|Statuses|Threads): )", text):
         if paragraph.startswith("    "):
-            parts.append(".. code-block:: c\n\n" + paragraph)
+            parts.append(".. code-block:: c\n   :force:\n\n" + paragraph)
         else:
             parts.append(words(paragraph, known))
     return "\n\n".join(parts)
@@ -47,8 +47,7 @@ def words(text: str, known: set[str]) -> str:
 
 def without_name(item: headers.Item) -> str:
     """The text without the name it begins with, which the declaration says already."""
-    text = item.text.removeprefix(f"{item.name}: ")
-    return text if text is item.text else text[:1].upper() + text[1:]
+    return item.text.removeprefix(f"{item.name}: ")
 
 
 def link(name: str, known: set[str]) -> str | None:
