@@ -270,13 +270,11 @@ def broken_off(kit: Kit, wait: Wait) -> list:
 
 def after_its_time(kit: Kit, wait: Wait) -> list:
     """A handler that returns does not give the call more time than it had."""
-    calls: list[int] = []
     started = time.monotonic()
-    with handler(signal.SIGUSR1, lambda *_: calls.append(1)):
-        wait.sock.settimeout(0.2)
-        with signalled(signal.SIGUSR1):
-            told = [attempt(wait.call)]
-    return [*told, calls[:1], time.monotonic() - started >= 0.2]
+    with handler(signal.SIGUSR1, lambda *_: None), signalled(signal.SIGUSR1):
+        wait.sock.settimeout(0.1)
+        told = [attempt(wait.call)]
+    return [*told, time.monotonic() - started >= 0.1]
 
 
 ACTIONS = {
