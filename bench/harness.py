@@ -150,6 +150,12 @@ def _arguments(bench: Bench) -> argparse.Namespace:
     )
     add("--quick", action="store_true", help=f"short trials and {QUICK_PAIRS} pairs: a smoke test")
     add("--pin", action=argparse.BooleanOptionalAction, default=True, help="pin to two CPUs")
+    add(
+        "--awake",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep the CPUs from halting in rows with two sides",
+    )
     add("--seed", type=int, help="of the random order of trials (recorded in the JSON)")
     add("--json", metavar="FILE", help="write everything as JSON; - for standard output")
     add("--plot", metavar="FILE", help="draw the ratios into FILE.svg or FILE.png")
@@ -240,6 +246,17 @@ class Session:
 
     def measure(self, row: Row) -> Result:
         """All pairs of one row. A contestant that is absent or fails leaves; the others go on."""
+        if not (row.cpus == 2 and self._options.awake and self._two):
+            return self._measure(row)
+        with suppress(Absent):
+            awake = Child(compile_c("awake.c"), self._two)
+            try:
+                return self._measure(row)
+            finally:
+                awake.close()
+        return self._measure(row)
+
+    def _measure(self, row: Row) -> Result:
         result = Result(row, absent=dict(self._missing))
         running = {name: 0 for name in self._commands}
         pair = kept = 0

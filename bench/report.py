@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness import Bench, Goal, Result, Row
 
 SCHEMA = "ipcx-bench-1"
+SETTINGS = ("pairs", "slices", "quick", "pin", "awake", "seed")
 
 
 def median(values: list[float] | list[int]) -> float:
@@ -56,7 +57,7 @@ def _text(path: str) -> str:
 
 def header(out: TextIO, name: str, facts: dict[str, Any], options: argparse.Namespace) -> None:
     kind = "virtual machine" if facts["virtual"] else "bare metal"
-    placing = "pinned" if options.pin else "not pinned"
+    placing = ("pinned" if options.pin else "not pinned") + (", awake" if options.awake else "")
     print(f"bench {name} · {facts['python']} · Linux {facts['kernel']} · {facts['libc']}", file=out)
     print(
         f"{facts['cpu']}, {len(facts['cpus_allowed'])} of {facts['cpus']} CPUs, {kind}, "
@@ -245,7 +246,7 @@ def document(
     results: list[Result],
 ) -> dict[str, Any]:
     """Everything that was measured, as plain data. Trials are in nanoseconds an operation."""
-    settings = {key: getattr(options, key) for key in ("pairs", "slices", "quick", "pin", "seed")}
+    settings = {key: getattr(options, key) for key in SETTINGS}
     return {
         "schema": SCHEMA,
         "bench": bench.name,

@@ -23,7 +23,14 @@ def test_a_quick_run_writes_the_schema():
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["schema"] == "ipcx-bench-1"
-    assert document["settings"] == dict(pairs=1, slices=6, quick=True, pin=False, seed=7)
+    assert document["settings"] == {
+        "pairs": 1,
+        "slices": 6,
+        "quick": True,
+        "pin": False,
+        "awake": True,
+        "seed": 7,
+    }
     assert {"kernel", "cpu", "cpus_allowed", "governor", "python"} <= document["machine"].keys()
     assert [row["name"] for row in document["rows"]] == list(rows)
     for row in document["rows"]:
