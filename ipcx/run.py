@@ -237,6 +237,12 @@ def _as_source(source: bytes | str, path: str) -> Callable[[], None]:
             code = compile(source, path, "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
             _let_python_say(source)
+        if isinstance(source, str) and sys.version_info >= (3, 13):
+            # From 3.13 on, tracebacks show the lines of a program given with -c.
+            import linecache
+
+            lines = [line + "\n" for line in source.splitlines()]
+            linecache.cache[path] = (len(source), None, lines, path)
 
     def go() -> None:
         try:
