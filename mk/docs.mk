@@ -5,7 +5,7 @@
 lint: lint-types
 lint-types: $(VENV)/.built $(VENV)/.types $(VENV)/.test $(VENV)/.docs
 	@$(PY) -m mypy
-	@MYPYPATH=bench $(PY) -m mypy --config-file= --cache-dir .mypy_cache/rest --python-version 3.11 \
+	@MYPYPATH=bench $(PY) -m mypy --config-file= --cache-dir .mypy_cache/rest \
 	  --explicit-package-bases --disable-error-code import-not-found bench tools
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(PY)
 	@$(PY) -m mypy.stubtest ipcx --concise --mypy-config-file pyproject.toml \
