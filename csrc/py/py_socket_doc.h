@@ -68,8 +68,8 @@
 #define DOC_SENDTO                                                                                 \
     "sendto(data[, flags], address) -> count\n\n"                                                  \
     "Send bytes as one datagram to address: (host, port), or a path for Unix sockets.\n"           \
-    "No connection is needed and no answer comes back: a datagram that nobody takes\n"             \
-    "is lost without an error. EMSGSIZE when it is larger than the protocol allows\n"              \
+    "No connection is needed; a UDP datagram that nobody takes is lost without an\n"               \
+    "error here. EMSGSIZE when it is larger than the protocol allows\n"                            \
     "(65507 bytes for UDP over IPv4). See sendto(2) and udp(7)."
 
 #define DOC_SENDMSG                                                                                \
@@ -153,7 +153,7 @@
     "is one for the whole call. Not in the stdlib.\n"                                              \
     "ipcx.PeerClosed (an EOFError and a ConnectionError) when the peer closes before,\n"           \
     "TimeoutError when the time-out passes; both carry the bytes already taken as\n"               \
-    ".partial. ValueError when n is negative."
+    ".partial. ValueError when n is negative or the socket is no stream."
 
 #define DOC_RECV_UNTIL                                                                             \
     "recv_until(delimiter, limit=65536) -> bytes\n\n"                                              \
