@@ -4,19 +4,19 @@
 ``import ipcx.socket`` must stay light, yet ``multiprocessing`` has to learn about our sockets the
 moment it is used. One finder at the head of ``sys.meta_path`` waits for the names asked for; it
 finds nothing itself, only wraps the loader the other finders chose, and leaves when nobody waits.
+It does not derive from importlib.abc's classes: that module imports a dozen others.
 """
 
-import importlib.abc
-import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 Action = Callable[[ModuleType], None]
 
 
-class _ThenRun(importlib.abc.Loader):
+class _ThenRun:
     """Another loader, followed by the actions; the module itself keeps the other loader."""
 
     def __init__(self, loader: Any, finder: "_Waiting") -> None:
@@ -26,7 +26,7 @@ class _ThenRun(importlib.abc.Loader):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         made: ModuleType | None = self._loader.create_module(spec)
         return made
 
@@ -38,7 +38,7 @@ class _ThenRun(importlib.abc.Loader):
         self._finder.done(module)
 
 
-class _Waiting(importlib.abc.MetaPathFinder):
+class _Waiting:
     def __init__(self) -> None:
         self._actions: dict[str, list[Action]] = {}
 
@@ -49,7 +49,7 @@ class _Waiting(importlib.abc.MetaPathFinder):
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         if fullname not in self._actions:
             return None
         for finder in sys.meta_path:
@@ -58,7 +58,8 @@ class _Waiting(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _ThenRun(spec.loader, self)
+                    loader: Any = _ThenRun(spec.loader, self)
+                    spec.loader = loader
                 return spec
         return None
 

@@ -5,7 +5,8 @@ In the program and in every module loaded after it starts, the stdlib's and thir
 ``import socket`` is `ipcx.socket` and ``import socketserver`` is `ipcx.socketserver`. Children of
 ``multiprocessing`` get the same under fork, spawn and forkserver; other child processes do not.
 Everything else is as under plain ``python``: ``sys.argv``, ``__main__``, ``sys.path[0]``,
-tracebacks, Ctrl-C and the exit status.
+tracebacks, Ctrl-C and the exit status. A program that looks can tell: ``sys.orig_argv`` is the
+command that was typed, and below the program's first frame stand ours (``inspect.stack()``).
 
 This module imports next to nothing: a module that is loaded before the program and has imported the
 stdlib's ``socket`` would keep it. Called from a program, `install` does the replacing alone.

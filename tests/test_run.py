@@ -480,6 +480,25 @@ def test_ipcx_socket_does_not_import_multiprocessing(tmp_path):
     assert python("-c", code, cwd=tmp_path).stdout == b"[]\n"
 
 
+def test_waiting_for_an_import_leaves_no_trace(tmp_path):
+    """The finder wraps the loader, serves whoever asks for the source meanwhile, and goes."""
+    code = """\
+        import importlib.util, sys
+        from ipcx import _hooks
+        seen = []
+        _hooks.when_imported("json.tool", lambda module: seen.append(module.main))
+        _hooks.when_imported("sys", lambda module: seen.append(module is sys))
+        assert "def main" in importlib.util.find_spec("json.tool").loader.get_source("json.tool")
+        assert importlib.util.find_spec("json.no_such_module") is None
+        import json.tool
+        print(seen == [True, json.tool.main], type(json.tool.__loader__).__name__)
+        print(json.tool.__spec__.loader is json.tool.__loader__)
+        print([finder for finder in sys.meta_path if type(finder) is _hooks._Waiting])
+    """
+    done = python("-c", textwrap.dedent(code), cwd=tmp_path)
+    assert (done.stdout, done.stderr) == (b"True SourceFileLoader\nTrue\n[]\n", b"")
+
+
 def test_a_child_that_stands_elsewhere(tmp_path):
     lines = ours(
         """\
