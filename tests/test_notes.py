@@ -355,3 +355,33 @@ def test_tables_of_the_kernel_are_read_as_they_are_written(tmp_path, monkeypatch
     assert _procnet._parse("tcp", "nonsense") is None
     assert _procnet._table(str(tmp_path / "nothing")) == []
     assert _procnet.command_of(0) == "?"
+
+
+def test_a_holder_of_another_user_is_named_by_user(hook, monkeypatch):
+    def entries(protocol):
+        return [
+            _procnet.Entry(protocol, "0.0.0.0", 8080, _procnet.LISTEN, 0.0, uid, 0x7FFFFFFF)
+            for uid in (0, 2**31 - 7)
+        ]
+
+    monkeypatch.setattr(_procnet, "entries", entries)
+    monkeypatch.setattr(_procnet, "holder_of", lambda inode: None)
+    text = notes._port_in_use(8080, "tcp")
+    assert text.startswith("Port 8080 is held by a program of user root that cannot be seen")
+    assert "which listens there" in text
+    assert notes._user(2**31 - 7) == str(2**31 - 7)
+
+
+def test_late_notes_look_into_groups_and_causes(hook):
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+    unresolved = socket.gaierror(-2, "Name or service not known")
+    not_ours = BrokenPipeError(errno.EPIPE, "Broken pipe")  # print() has it, too
+    top = ExceptionGroup("several", [refused, ValueError(1)])
+    top.__cause__ = unresolved
+    unresolved.__context__ = not_ours
+    notes.add_late_note(top)
+    assert told(refused).startswith("The machine answered that nobody listens")
+    assert told(unresolved).startswith("No address could be found")
+    assert told(not_ours) == told(top) == ""
+    top.__context__ = top.__cause__ = top  # a ring ends, too
+    notes.add_late_note(top)
