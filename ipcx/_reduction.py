@@ -16,9 +16,7 @@ from ipcx._hooks import when_imported
 
 def rebuild(handle: Any, family: int, type: int, proto: int) -> Any:
     """The receiver's half: a socket of ours over the descriptor that was passed."""
-    from ipcx import socket
-
-    return socket.socket(family, type, proto, fileno=handle.detach())
+    return _core.socket(family, type, proto, fileno=handle.detach())
 
 
 def reduce(sock: Any) -> tuple[Any, ...]:
