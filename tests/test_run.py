@@ -16,7 +16,8 @@ RUN = ("-m", "ipcx.run")
 
 def start(*arguments, cwd, merge=False, options=()):
     return subprocess.Popen(
-        [sys.executable, *options, *map(str, arguments)],
+        # -B: a warning of the compiler comes once if the first of two runs leaves bytecode behind
+        [sys.executable, "-B", *options, *map(str, arguments)],
         cwd=cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

