@@ -67,7 +67,7 @@ class CHeader(SphinxDirective):
         }
         prologue, items = headers.read(header)
         lines = [to_rst(prologue, known), ""]
-        told = ""
+        told = prologue
         for item in items:
             if not item.text:
                 logger.warning(

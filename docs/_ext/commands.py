@@ -57,7 +57,7 @@ class Explanations(SphinxDirective):
         lines: list[str] = []
         for row in explain.rows():
             title = f"``{row['errno'] or row['name']}``"
-            lines += [title, "-" * len(title), "", literal(row["what"]), ""]
+            lines += [title, "~" * len(title), "", literal(row["what"]), ""]
             if row["causes"]:
                 lines += ["Usual causes:", ""]
                 lines += [f"- {literal(cause)}" for cause in row["causes"]]

@@ -66,7 +66,7 @@ def read(header: Path) -> tuple[str, list[Item]]:
                 items.append(item)
     # The prologue speaks about the header's first type or table, unless that has a comment itself.
     if items and not items[0].text and items[0].kind != "function":
-        items[0].text = "See above."
+        items[0].text = prologue
     return prologue, items
 
 
