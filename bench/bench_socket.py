@@ -260,27 +260,44 @@ def sends_all(a, b):
     cpus=2,
 )
 def _(socket, cpus):
-    def drain(end):
-        room = bytearray(len(MEBI))
-        view = memoryview(room)
-        while True:
-            got = 0
-            while got < len(room):
-                more = end.recv_into(view[got:])
-                if more == 0:
-                    return
-                got += more
-            end.send(b".")
+    with across(socket, cpus, drains) as end:
+        yield gives(end)
 
-    with across(socket, cpus, drain) as end:
-        data = MEBI
 
-        def run(n):
-            for _ in repeat(None, n):
-                end.sendall(data)
-                end.recv(1)
+@bench.row(
+    "bulk-send-one-cpu",
+    "the same with both processes on one CPU (with --pin)",
+    EVEN,
+    unit="GB/s",
+    size=len(MEBI),
+)
+def _(socket, cpus):
+    with across(socket, cpus[:1], drains) as end:
+        yield gives(end)
 
-        yield run
+
+def drains(end):
+    room = bytearray(len(MEBI))
+    view = memoryview(room)
+    while True:
+        got = 0
+        while got < len(room):
+            more = end.recv_into(view[got:])
+            if more == 0:
+                return
+            got += more
+        end.send(b".")
+
+
+def gives(end):
+    data = MEBI
+
+    def run(n):
+        for _ in repeat(None, n):
+            end.sendall(data)
+            end.recv(1)
+
+    return run
 
 
 @bench.row(

@@ -207,6 +207,11 @@ static void open_drain(fixture *f)
     open_across(f, drain, 1);
 }
 
+static void open_drain_here(fixture *f)
+{
+    open_across(f, drain, 0);
+}
+
 static void open_supply(fixture *f)
 {
     open_across(f, supply, 1);
@@ -476,6 +481,7 @@ static const row rows[] = {
     {"sendall-64k", open_pair, run_bulk, STREAM, false, false},
     {"sendall-64k-timeout", open_pair, run_bulk, STREAM, true, false},
     {"bulk-send", open_drain, run_bulk_send, STREAM, false, false},
+    {"bulk-send-one-cpu", open_drain_here, run_bulk_send, STREAM, false, false},
     {"bulk-recv", open_supply, run_bulk_recv, STREAM, false, false},
     {"socket-unix", open_nothing, run_socket, STREAM, false, false},
     {"socket-tcp", open_nothing, run_socket, AF_INET, SOCK_STREAM, false, false},
