@@ -65,16 +65,25 @@ static int take_over(ipcx_py_state *state, PyObject *self, int fd, int family, i
     return 0;
 }
 
+/* The same through the constructor; it is not the program that calls it, so it is not traced. */
+static PyObject *around_by_base(ipcx_py_state *state, int fd, int family, int type, int proto)
+{
+    PyObject *trace = state->trace, *self;
+    state->trace = NULL;
+    self = PyObject_CallFunction(state->socket_type, "iiii", family, type, proto, fd);
+    state->trace = trace;
+    if (self == NULL) {
+        (void)close(fd);
+    }
+    return self;
+}
+
 PyObject *ipcx_py_socket_around(ipcx_py_state *state, int fd, int family, int type, int proto)
 {
     PyTypeObject *os_type = (PyTypeObject *)state->os_type;
     PyObject *self;
     if (!ipcx_py_layout.trusted) {
-        self = PyObject_CallFunction(state->socket_type, "iiii", family, type, proto, fd);
-        if (self == NULL) {
-            (void)close(fd);
-        }
-        return self;
+        return around_by_base(state, fd, family, type, proto);
     }
     self = os_type->tp_new((PyTypeObject *)state->socket_type, state->no_arguments, NULL);
     if (self == NULL) {

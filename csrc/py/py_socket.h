@@ -29,6 +29,7 @@ typedef struct ipcx_py_call {
     int fd;
     int family;
     int type;
+    int proto;
     bool waited;
 } ipcx_py_call;
 
@@ -47,6 +48,7 @@ static inline bool ipcx_py_begin(ipcx_py_call *call, PyObject *self, const char 
     call->fd = ipcx_py_prefix_of(self)->fd;
     call->family = ipcx_py_prefix_of(self)->family;
     call->type = ipcx_py_prefix_of(self)->type;
+    call->proto = ipcx_py_prefix_of(self)->proto;
     call->timeout = ipcx_py_prefix_of(self)->timeout;
     return true;
 }

@@ -27,7 +27,8 @@ bool ipcx_py_begin_by_methods(ipcx_py_call *call)
     PyObject *timeout;
     if (!int_of(call->self, "fileno", true, &call->fd) ||
         !int_of(call->self, "family", false, &call->family) ||
-        !int_of(call->self, "type", false, &call->type)) {
+        !int_of(call->self, "type", false, &call->type) ||
+        !int_of(call->self, "proto", false, &call->proto)) {
         return false;
     }
     timeout = PyObject_CallMethod(call->self, "gettimeout", NULL);

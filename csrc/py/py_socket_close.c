@@ -15,6 +15,13 @@ static PyObject *end(ipcx_py_call *call, PyObject *result, PyObject *detail)
     return ipcx_py_traced(call) ? ipcx_py_done_traced(call, result, Py_XNewRef(detail)) : result;
 }
 
+/* The trace of what closes tells the descriptor that was. */
+static PyObject *ended_with_fd(ipcx_py_call *call, PyObject *result)
+{
+    return ipcx_py_traced(call) ? ipcx_py_done_traced(call, result, PyLong_FromLong(call->fd))
+                                : result;
+}
+
 /* None or seconds, rounded up to nanoseconds as the stdlib does. False: not ours to judge. */
 static bool to_timeout(PyObject *value, int64_t *out)
 {
@@ -88,22 +95,27 @@ static int close_behind_gate(ipcx_gate *gate, int fd)
     return close(fd) < 0 ? errno : 0;
 }
 
+static PyObject *close_by_base(ipcx_py_call *call, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames)
+{
+    PyObject *result;
+    IPCX_PY_WITHOUT_GIL(ipcx__gate_close(&call->own->gate));
+    result = ipcx_py_delegate(call->self, IPCX_PY__real_close, args, nargs, kwnames);
+    return ended_with_fd(call, result);
+}
+
 PyObject *ipcx_py_socket_real_close(IPCX_PY_ARGS)
 {
     ipcx_py_call call;
-    PyObject *fd;
     int error;
     if (!ipcx_py_begin(&call, self, "close")) {
         return NULL;
     }
-    if (!ipcx_py_layout.trusted) {
-        if (call.fd >= 0) {
-            IPCX_PY_WITHOUT_GIL(ipcx__gate_close(&call.own->gate));
-        }
-        return ipcx_py_delegate(self, IPCX_PY__real_close, args, nargs, kwnames);
-    }
     if (call.fd < 0) {
         Py_RETURN_NONE;
+    }
+    if (!ipcx_py_layout.trusted) {
+        return close_by_base(&call, args, nargs, kwnames);
     }
     ipcx_py_prefix_of(self)->fd = -1;
     IPCX_PY_WITHOUT_GIL(error = close_behind_gate(&call.own->gate, call.fd));
@@ -112,11 +124,7 @@ PyObject *ipcx_py_socket_real_close(IPCX_PY_ARGS)
         ipcx_py_errno(error);
         return ipcx_py_failed(&call, args, nargs);
     }
-    if (!ipcx_py_traced(&call)) {
-        Py_RETURN_NONE;
-    }
-    fd = PyLong_FromLong(call.fd);
-    return ipcx_py_done_traced(&call, Py_NewRef(Py_None), fd);
+    return ended_with_fd(&call, Py_NewRef(Py_None));
 }
 
 /* Whether an open makefile() still needs the descriptor. */

@@ -38,8 +38,7 @@ PyObject *ipcx_py_socket_accept(IPCX_PY_ARGS)
         (void)close(arg.fd);
         return NULL;
     }
-    socket = ipcx_py_socket_around(call.state, arg.fd, call.family, call.type,
-                                   ipcx_py_layout.trusted ? ipcx_py_prefix_of(self)->proto : -1);
+    socket = ipcx_py_socket_around(call.state, arg.fd, call.family, call.type, call.proto);
     if (socket != NULL) {
         result = PyTuple_Pack(2, socket, from);
         Py_DECREF(socket);
