@@ -259,7 +259,7 @@ def accept4() -> Finding:
 def eventfd() -> Finding:
     return _tried(
         lambda: os.close(os.eventfd(0, os.EFD_CLOEXEC)),
-        "eventfd: close() in one thread wakes those that wait in others",
+        "eventfd: one process can wake another through a descriptor",
         "no eventfd",
         "Allow the system call eventfd2 in this sandbox.",
     )
