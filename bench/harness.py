@@ -17,13 +17,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import report
 from contestant import Absent, Child, Failed, Fixture, compile_c, parse_cpus, serve
+from model import Goal, Result, Row, Trial
 
-NEAR_BELOW_NS = 220  # between 0.10 µs (near) and 0.47 µs (far), in the middle of the log scale
 SLICE_NS = 1_000_000
 SLICES = 25
 QUICK_SLICES = 6
@@ -31,55 +30,6 @@ PAIRS = 9
 PAIRS_TWO_SIDED = 21  # how two sides wake each other scatters more
 QUICK_PAIRS = 3
 PAIRS_PER_LIFE = 3  # a contestant is started anew after so many: addresses and hashes vary
-
-
-@dataclass(frozen=True)
-class Goal:
-    """The least median of `peer`/ours that the row is to reach; `slack` is the noise granted."""
-
-    ratio: float
-    slack: float = 0.0
-    peer: str = "stdlib"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of work, the same for every contestant."""
-
-    name: str
-    what: str
-    fixture: Fixture
-    goal: Goal | None
-    unit: str = "µs"
-    size: int = 0  # bytes an operation moves, for the unit GB/s
-    cpus: int = 1  # 2: two processes or threads take part, so pairs that mix near and far are void
-
-
-@dataclass
-class Trial:
-    """What one contestant measured in one pair: nanoseconds an operation."""
-
-    pair: int
-    place: int
-    ops: int
-    ns: float
-    mean_ns: float
-    probe_ns: float | None
-
-    @property
-    def near(self) -> bool | None:
-        return None if self.probe_ns is None else self.probe_ns < NEAR_BELOW_NS
-
-
-@dataclass
-class Result:
-    """A row's trials by contestant; `absent` and `failed` say why a contestant has none."""
-
-    row: Row
-    trials: dict[str, list[Trial]] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    void_pairs: int = 0
 
 
 Contestant = Callable[["Bench", str], list[str]]  # the command that starts it

@@ -10,10 +10,9 @@ import platform
 import statistics
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from harness import Bench, Goal, Result, Row
+from model import Goal, Result, Row, Subject
 
 SCHEMA = "ipcx-bench-1"
 SETTINGS = ("pairs", "slices", "quick", "pin", "awake", "seed")
@@ -210,7 +209,7 @@ def _goal_document(result: Result, ours: str) -> dict[str, Any]:
     return {**vars(result.row.goal), **verdict}
 
 
-def _row_document(result: Result, bench: Bench) -> dict[str, Any]:
+def _row_document(result: Result, bench: Subject) -> dict[str, Any]:
     row, goal = result.row, result.row.goal
     contestants = {}
     for name, trials in result.trials.items():
@@ -239,7 +238,7 @@ def _row_document(result: Result, bench: Bench) -> dict[str, Any]:
 
 
 def document(
-    bench: Bench,
+    bench: Subject,
     facts: dict[str, Any],
     options: argparse.Namespace,
     started: str,

@@ -68,15 +68,15 @@ static int recv_try(const ipcx_py_call *call, recv_arg *arg)
 static bool recv_now_or_wait(ipcx_py_call *call, recv_arg *arg)
 {
     ipcx_status answer;
-    bool blocking = call->timeout < 0, received;
+    bool learns = call->timeout < 0 && arg->size <= IPCX_PY_TRY_MAX, received;
     int64_t since;
-    if (!blocking || !call->own->expect_wait) {
+    if (!learns || !call->own->expect_wait) {
         int tried = recv_try(call, arg);
         if (tried != 0) {
             return tried > 0;
         }
     }
-    if (!blocking) {
+    if (!learns) {
         return ipcx_py_run(call, recv_step, arg, &answer);
     }
     since = ipcx_clock_now();
