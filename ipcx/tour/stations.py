@@ -9,6 +9,8 @@ from typing import Any
 
 from ipcx.tour import ports
 from ipcx.tour.model import IPCX, STDLIB, Actor, Ended, Keys, Line, Listening, Need, Said, Station
+from ipcx.tour.stations_datagrams import DATAGRAMS
+from ipcx.tour.stations_slides import SLIDES
 
 SEES_LISTENERS = Need("/proc/net/tcp", ports.lacks_proc_net)
 
@@ -134,4 +136,6 @@ STATIONS = (
         ports=(8082,),
         needs=(SEES_LISTENERS,),
     ),
+    *SLIDES,
+    *DATAGRAMS,
 )
