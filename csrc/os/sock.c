@@ -28,7 +28,7 @@ static void begin(ipcx_sock *sock, int fd, int type)
 ipcx_status ipcx__sock_enter(ipcx_sock *sock, ipcx_deadline deadline, const char *op, ipcx__io *io,
                              ipcx_error *err)
 {
-    if (!sock->open || !ipcx__gate_enter(&sock->gate)) {
+    if (!__atomic_load_n(&sock->open, __ATOMIC_ACQUIRE) || !ipcx__gate_enter(&sock->gate)) {
         return ipcx_error_set(err, IPCX_CLOSED, EBADF, op, "the socket");
     }
     *io = (ipcx__io){
@@ -105,13 +105,13 @@ ipcx_status ipcx_sock_detach(ipcx_sock *sock, int *fd, ipcx_error *err)
 ipcx_status ipcx_sock_close(ipcx_sock *sock, ipcx_error *err)
 {
     int fd;
-    if (!sock->open) {
+    if (!__atomic_load_n(&sock->open, __ATOMIC_ACQUIRE)) {
         return IPCX_OK;
     }
     ipcx__gate_close(&sock->gate);
     fd = sock->fd;
-    sock->open = 0;
-    return ipcx_fd_close(fd, err);
+    /* Of two threads that close at once, one finds it open. */
+    return __atomic_exchange_n(&sock->open, 0, __ATOMIC_ACQ_REL) ? ipcx_fd_close(fd, err) : IPCX_OK;
 }
 
 ipcx_status ipcx_sock_bind(ipcx_sock *sock, const ipcx_addr *addr, ipcx_error *err)
