@@ -8,8 +8,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 LIB_VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 LIB_SOVERSION := 0
-# WERROR=-Werror in CI only.
-WERROR ?=
+# Warnings are errors in CI only.
+WERROR ?= $(if $(filter 1,$(IPCX_WERROR)),-Werror)
 
 C_LAYERS := base os wire link pattern
 C_CORE := $(sort $(wildcard $(C_LAYERS:%=csrc/%/*.c)))
@@ -89,7 +89,7 @@ $(eval $(call c_variant,clang,$(CLANG),-O1 -g))
 # $(call c_run,variant,prefix): runs them one after the other, to the end, and fails if one failed
 define c_run
 @failed=; for test in $(C_TESTS:%=build/c/$(1)/%); do \
-  echo "$$test"; $(2) $$test > $$test.log 2>&1 || { cat $$test.log; failed="$$failed $$test"; }; \
+  echo "$$test"; timeout 120 env $(2) $$test > $$test.log 2>&1 || { cat $$test.log; failed="$$failed $$test"; }; \
 done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 endef
 
@@ -127,7 +127,7 @@ tsan: $(C_TESTS:%=build/c/tsan/%) ## run the C tests under TSan
 	$(call c_run,tsan,TSAN_OPTIONS=allocator_may_return_null=1 $(SETARCH))
 
 valgrind: $(C_TESTS:%=build/c/plain/%) ## run the C tests under valgrind
-	$(call c_run,plain,valgrind -q --leak-check=full --show-leak-kinds=definite \
+	$(call c_run,plain,IPCX_VALGRIND=1 valgrind -q --leak-check=full --show-leak-kinds=definite \
 	  --errors-for-leak-kinds=definite --error-exitcode=1 --child-silent-after-fork=yes)
 
 # ---- fuzzing: libFuzzer needs clang; the corpus alone is replayed by tests/test_c.py without it

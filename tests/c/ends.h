@@ -15,6 +15,8 @@
 #include "os/gate.h"
 #include "os/sock_io.h"
 
+#include "addresses.h"
+
 #define MS INT64_C(1000000)
 
 typedef struct end {
@@ -78,27 +80,6 @@ static inline void check_hello(end *from, end *to)
     CHECK_STR(bytes, "hello");
 }
 
-/* An address nobody else has; `kind` is "4", "6", "path" or "abstract". */
-static inline ipcx_addr address(const char *kind)
-{
-    static int serial;
-    ipcx_addr addr = {0};
-    char name[64];
-    if (kind[0] == '4' || kind[0] == '6') {
-        REQUIRE_OK(ipcx_addr_ip(&addr, kind[0] == '4' ? "127.0.0.1" : "::1", 0, NULL));
-        return addr;
-    }
-    (void)snprintf(name, sizeof name, "%s/ipcx-test-%d-%d", kind[0] == 'p' ? "/tmp" : "",
-                   (int)getpid(), serial++);
-    if (kind[0] == 'a') {
-        name[0] = '\0';
-        REQUIRE_OK(ipcx_addr_unix(&addr, name, 1 + strlen(name + 1), NULL));
-    } else {
-        REQUIRE_OK(ipcx_addr_unix(&addr, name, strlen(name), NULL));
-    }
-    return addr;
-}
-
 /* A socket bound to a new address, which is put into *addr as the kernel has it. */
 static inline end bound(const char *kind, int type, ipcx_addr *addr)
 {
@@ -109,13 +90,6 @@ static inline end bound(const char *kind, int type, ipcx_addr *addr)
     addr->len = sizeof addr->u;
     REQUIRE(getsockname(self.fd, &addr->u.sa, &addr->len) == 0);
     return self;
-}
-
-static inline void unlink_address(const ipcx_addr *addr)
-{
-    if (addr->u.sa.sa_family == AF_UNIX && addr->u.un.sun_path[0] != '\0') {
-        REQUIRE(unlink(addr->u.un.sun_path) == 0);
-    }
 }
 
 #endif
