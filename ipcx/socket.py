@@ -30,8 +30,8 @@ def _adopt_stdlib() -> None:
     for name, value in vars(_stdlib).items():
         if name.startswith("__"):
             continue
-        if isinstance(value, _types.FunctionType) and value.__globals__ is vars(_stdlib):
-            value = _rebind(value)
+        if isinstance(value, _types.FunctionType) and "socket" in value.__code__.co_names:
+            value = _rebind(value)  # it calls socket(...)
         globals()[name] = value
 
 
