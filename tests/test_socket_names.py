@@ -24,7 +24,8 @@ FUNCTIONS_THAT_MAKE = {
     "fromfd",
     "has_dualstack_ipv6",
     "socketpair",
-}
+    "_fallback_socketpair",  # since 3.13
+} & vars(stdlib).keys()
 
 
 def test_every_name_of_the_stdlib_is_there() -> None:
