@@ -123,15 +123,32 @@ static int init_by_base(ipcx_py_state *state, PyObject *self, PyObject *args, Py
     return result == NULL ? -1 : 0;
 }
 
-/* (family, type, proto) as plain integers: nothing to adopt, nothing odd. */
+/* One argument of (family, type, proto, fileno): an integer, or no fileno. */
+static bool parse_plain_one(PyObject *value, int at, int values[3])
+{
+    return at < 3 ? ipcx_py_to_int(value, &values[at]) : value == Py_None;
+}
+
+/* (family, type, proto) as plain integers, by position or name: nothing to adopt, nothing odd. */
 static bool parse_plain(PyObject *args, PyObject *kwargs, int values[3])
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(args);
-    if (count > 3 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+    static const char *const names[] = {"family", "type", "proto", "fileno"};
+    Py_ssize_t count = PyTuple_GET_SIZE(args), position = 0;
+    PyObject *name, *value;
+    if (count > 4) {
         return false;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (!ipcx_py_to_int(PyTuple_GET_ITEM(args, i), &values[i])) {
+        if (!parse_plain_one(PyTuple_GET_ITEM(args, i), (int)i, values)) {
+            return false;
+        }
+    }
+    while (kwargs != NULL && PyDict_Next(kwargs, &position, &name, &value)) {
+        int at = 0;
+        while (at < 4 && PyUnicode_CompareWithASCIIString(name, names[at]) != 0) {
+            at++;
+        }
+        if (at == 4 || at < count || !parse_plain_one(value, at, values)) {
             return false;
         }
     }
