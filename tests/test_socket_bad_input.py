@@ -144,7 +144,7 @@ def test_wrong_arguments(verb: str, kind: str) -> None:
         for number, args in enumerate(CALLS[verb]):
             one, two = kit.pair(kind)
             names = (kit.keep(one.dup()), kit.keep(two.dup()))
-            two.send(b"12345678")
+            two.send(b"abcdefgh")
             one.settimeout(0)
             given = fresh(args)
             result = [number, attempt(getattr(one, verb), *given)]
@@ -168,7 +168,7 @@ def test_keyword_arguments(verb: str) -> None:
         told = []
         for kwargs in KEYWORDS[verb]:
             one, two = kit.pair("unix")
-            two.send(b"12345678")
+            two.send(b"abcdefgh")
             told.append(without_numbers(attempt(getattr(one, verb), **fresh_values(kwargs))))
             positional = {"recv_into": (bytearray(8),), "recvfrom_into": (bytearray(8),)}
             if verb in positional and "buffer" not in kwargs:
@@ -185,7 +185,7 @@ def test_keywords_of_recv_into_are_taken() -> None:
         one, two = kit.pair("unix")
         told = []
         for kwargs in ({"nbytes": 3}, {"flags": stdlib.MSG_PEEK}, {"nbytes": 2, "flags": 0}):
-            two.send(b"12345678")
+            two.send(b"abcdefgh")
             buffer = bytearray(8)
             told += [one.recv_into(buffer, **kwargs), bytes(buffer)]
             told.append(one.recvfrom_into(buffer=buffer, **kwargs)[0])
@@ -374,7 +374,7 @@ def test_file_descriptor_closed_behind_the_back() -> None:
 def test_arguments_that_play_tricks_while_they_are_converted(net) -> None:
     with Kit(net) as kit:
         one, two = kit.pair("unix")
-        two.send(b"12345678")
+        two.send(b"abcdefgh")
         buffer = bytearray(8)
 
         class Trick:
