@@ -260,7 +260,7 @@ CALLS: dict[str, Callable[[Kit], Callable[[], None]]] = {
     "recvfrom_into": _transfer(_send, lambda s: s.recvfrom_into(bytearray(64)), "udp6"),
     "recvmsg": _transfer(_send, lambda s: s.recvmsg(64, 64), "udp4"),
     "recvmsg_into": _transfer(_send, lambda s: s.recvmsg_into([bytearray(4), bytearray(9)])),
-    "sendall": _transfer(lambda s: s.sendall(b"x"), _recv),
+    "sendall": _transfer(lambda s: s.sendall(b"xyz"), _recv),
     "sendmsg": _transfer(lambda s: s.sendmsg([b"x", b"y"]), _recv),
     "sendto": _transfer(lambda s: s.sendto(b"x", s.getpeername()), _recv, "udp4"),
     "recv_exactly": _transfer(_send, lambda s: s.recv_exactly(8)),
@@ -279,3 +279,4 @@ CALLS: dict[str, Callable[[Kit], Callable[[], None]]] = {
     "makefile": _file,
     "sendfile": _sendfile,
 }
+OURS_ALONE = ("recv_exactly", "recv_until", "partial")
