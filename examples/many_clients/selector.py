@@ -12,17 +12,18 @@ PORT = 8083
 CLIENTS = 50
 
 
-def reply(conn, line):
-    """Reads what has come. Gives the answer once the line is whole, b"" if the client has gone."""
+def answer(conn, line):
+    """Reads what has come. True: a line, answered. False: the client is lost. None: not yet."""
     try:
         data = conn.recv(1024)
+        line += data
+        if line.endswith(b"\n"):
+            conn.send(line.upper())  # so short that it always fits
+            return True
     except OSError as error:  # gone without a good-bye
         print("A client was given up:", error)
-        return b""
-    line += data
-    if line.endswith(b"\n"):
-        return line.upper()
-    return None if data and len(line) < 1024 else b""
+        return False
+    return None if data and len(line) < 1024 else False
 
 
 left, served = CLIENTS, 0
@@ -35,12 +36,10 @@ with socket.create_server((HOST, PORT), backlog=CLIENTS) as s, selectors.Default
                 conn, addr = s.accept()
                 ready.register(conn, selectors.EVENT_READ, bytearray())
                 continue
-            conn = key.fileobj
-            answer = reply(conn, key.data)
-            if answer is not None:
-                ready.unregister(conn)
-                with conn:
-                    conn.send(answer)  # so short that it always fits
-                left, served = left - 1, served + bool(answer)
+            done = answer(key.fileobj, key.data)
+            if done is not None:
+                ready.unregister(key.fileobj)
+                key.fileobj.close()
+                left, served = left - 1, served + done
 
 print("Served", served, "of", CLIENTS, "clients by one thread that waits for all")
