@@ -40,7 +40,7 @@ from ipcx.tour.stations import STATIONS
 from meta.tree import ROOT
 
 TOUR = [sys.executable, "-m", "ipcx", "tour"]
-HUNG = 60  # a hang guard for a whole tour on a busy machine, not a bound
+HUNG = 180  # a hang guard for a whole tour on a busy machine, not a bound
 
 
 def tour(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -106,7 +106,7 @@ def test_the_json_says_all_there_is_to_know(report):
     for station in told["stations"]:
         assert station.keys() == {
             *("name", "title", "teaches", "source", "by_hand", "pairings"),
-            *("status", "skipped", "runs"),
+            *("status", "skipped", "left_out", "runs"),
         }
         assert [run["pairing"] for run in station["runs"]] == station["pairings"]
         assert all(Path(folder).is_dir() for folder in station["source"])
@@ -557,10 +557,13 @@ def test_the_python_of_a_virtual_environment_is_named_by_its_path(monkeypatch):
 
 @pytest.mark.parametrize("station", STATIONS, ids=lambda station: station.name)
 def test_the_lines_name_files_that_are_there(station):
-    for line, actor in zip(show.by_hand(station, ROOT / "examples"), station.actors, strict=True):
+    named = []
+    for line in show.by_hand(station, ROOT / "examples"):
         words = [os.path.expanduser(word) for word in shlex.split(line)]
         assert shutil.which(words[0])
-        assert str(ROOT / "examples" / actor.program) in words
+        named += [word for word in words if word.startswith(str(ROOT / "examples"))]
+    assert all(Path(name).is_file() for name in named)
+    assert {str(ROOT / "examples" / source) for source in station.sources()} == set(named)
 
 
 def test_a_reader_that_goes_away_gets_no_traceback():
@@ -588,7 +591,7 @@ def bin_of_wheel(tmp_path_factory):
     return folder / "bin"
 
 
-@pytest.mark.hang_guard(120)
+@pytest.mark.hang_guard(240)
 def test_it_runs_from_the_installed_wheel_in_an_empty_directory(bin_of_wheel, tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     said = run(bin_of_wheel / "ipcx", "tour", "--json", cwd=tmp_path)
@@ -600,7 +603,7 @@ def test_it_runs_from_the_installed_wheel_in_an_empty_directory(bin_of_wheel, tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.hang_guard(120)
+@pytest.mark.hang_guard(240)
 def test_the_examples_are_copied_out_of_the_installed_wheel(bin_of_wheel, tmp_path):
     run(bin_of_wheel / "ipcx", "examples", tmp_path / "mine", cwd=tmp_path)
     names = {p.relative_to(tmp_path / "mine") for p in (tmp_path / "mine").rglob("*")}

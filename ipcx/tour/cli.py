@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TextIO
 
-from ipcx.tour import engine
+from ipcx.tour import engine, languages
 from ipcx.tour.model import IPCX, Pairing, Result, Run, Station
 from ipcx.tour.show import Screen, described, reported
 from ipcx.tour.stations import STATIONS
@@ -56,9 +56,17 @@ def _chosen(stations: Sequence[Station], globs: Sequence[str] | None) -> list[St
 def _list(stations: Sequence[Station], screen: Screen) -> None:
     width = max((len(station.name) for station in stations), default=0)
     for station in stations:
-        lacks = station.missing()
-        note = f"  (skipped here: {lacks})" if lacks else ""
+        lacks = station.missing() or "; ".join(
+            filter(None, map(languages.lacks, station.runs_on()))
+        )
+        whole = station.missing() is not None
+        note = f"  ({'skipped here: ' if whole else ''}{lacks})" if lacks else ""
         screen.line(f"{screen.style(f'{station.name:<{width}}', 'bold')}  {station.title}{note}")
+
+
+def _lacking(station: Station) -> list[str]:
+    """For each language of the station's that this machine has not got, the sentence."""
+    return [why for on in station.runs_on() if (why := languages.lacks(on)) is not None]
 
 
 class _Stepper:
@@ -108,56 +116,75 @@ class _Tour:
 
     def visit(self, stations: Sequence[Station]) -> list[Result]:
         env = engine.environment()
-        total = sum(len(self.pairings(station)) for station in stations)
+        total = sum(len(act) for station in stations for act in self.acts(station))
         return [self._station(station, env, total) for station in stations]
 
-    def pairings(self, station: Station) -> list[Pairing]:
-        """All of them; call by call, the one in which most processes can be watched."""
-        every = station.pairings()
+    def acts(self, station: Station) -> list[list[Pairing]]:
+        """All of them; call by call, the one pairing in which most processes can be watched."""
         if self.stepper is None:
-            return every
-        return [max(every, key=lambda pairing: list(pairing.values()).count(IPCX))]
+            return station.acts()
+        every = station.pairings()
+        return [[max(every, key=lambda pairing: list(pairing.values()).count(IPCX))]]
 
     def _station(self, station: Station, env: dict[str, str], total: int) -> Result:
         result = Result(station, skipped=station.missing())
+        lacking = {on: why for on in station.runs_on() if (why := languages.lacks(on))}
         screen = self.screen
         if screen is not None:
             screen.heading(station)
-        for pairing in self.pairings(station):
-            if result.skipped is None:
-                if screen is not None and self.stepper is None:
-                    sides = screen.pairing(station, pairing)
-                    screen.progress(self.done, total, f"{station.name}: {sides}")
-                result.runs.append(self._run(station, pairing, env))
-            self.done += 1
+        for act in self.acts(station):
+            pairings = [p for p in act if lacking.keys().isdisjoint(p.values())]
+            if result.skipped is None and pairings:
+                self._progress(station, pairings[0], total)
+                result.runs += self._act(station, pairings, env, total)
+            self.done += len(act) - len(pairings) if result.skipped is None else len(act)
+        if result.skipped is None:
+            result.left_out = list(lacking.values())
+            if not result.runs:
+                result.skipped = "; ".join(result.left_out)
         if screen is not None:
-            if result.skipped is not None:
-                screen.skipped(result.skipped)
-            screen.closing(station)
+            screen.outcome(result)
         return result
 
-    def _run(self, station: Station, pairing: Pairing, env: dict[str, str]) -> Run:
+    def _progress(self, station: Station, pairing: Pairing, total: int) -> None:
+        if self.screen is not None and self.stepper is None:
+            sides = self.screen.pairing(station, pairing)
+            self.screen.progress(self.done, total, f"{station.name}: {sides}")
+
+    def _act(
+        self, station: Station, pairings: list[Pairing], env: dict[str, str], total: int
+    ) -> list[Run]:
         screen, stepper = self.screen, self.stepper
-        if screen is None or stepper is None:
-            run = engine.perform(
-                station, pairing, env=env, examples=self.examples, signals=self.signals
-            )
-            if screen is not None:
+        following = iter(pairings[1:])
+
+        def pause(run: Run, who: str, call: str) -> None:
+            assert stepper is not None
+            stepper.pause(station, run, who, call)
+
+        def ended(run: Run) -> None:
+            self.done += 1
+            if screen is None:
+                return
+            if stepper is not None:
+                stepper.tell(station, run)
+                screen.verdict(station, run)
+                screen.why(run)
+            elif not station.is_grid():
                 screen.run(station, run)
-            return run
-        stepper.begin()
-        run = engine.perform(
+            if (next_one := next(following, None)) is not None:
+                self._progress(station, next_one, total)
+
+        if stepper is not None:
+            stepper.begin()
+        return engine.perform(
             station,
-            pairing,
+            pairings,
             env=env,
             examples=self.examples,
             signals=self.signals,
-            pause=lambda run, who, call: stepper.pause(station, run, who, call),
+            pause=pause if stepper is not None else None,
+            ended=ended,
         )
-        stepper.tell(station, run)
-        screen.verdict(station, run)
-        screen.why(run)
-        return run
 
 
 def main(

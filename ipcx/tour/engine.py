@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one pairing of one station: real processes, started, heard, and ended.
+"""Runs pairings of one station: real processes, started, heard, and ended.
 
 Invariant: when `perform` returns or raises, every process it started, and what those started, has
 been killed and reaped, and its scratch folder is gone.
@@ -16,14 +16,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from ipcx.tour import ports
+from ipcx.tour import languages, ports
 from ipcx.tour.model import IPCX, Actor, Keys, Line, Pairing, Run, Spoken, Station, mismatch
 
-LOOK_AGAIN = 0.005  # seconds between two looks at /proc/net/tcp, while somebody waits for it
+LOOK_AGAIN = 0.005  # seconds between two looks at /proc/net, while somebody waits for it
+PATIENCE = 2.0  # seconds for a server that has got SIGTERM; then it is killed
 
 Pause = Callable[[Run, str, str], None]
 """Called with the run, an actor and the call it has made; the actor goes on when it returns."""
@@ -87,6 +88,7 @@ def find_examples() -> Path:
 def environment() -> dict[str, str]:
     """The environment of the programs: ours, less what would change what they print."""
     unwanted = {"PYTHONDEVMODE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONVERBOSE", "FORCE_COLOR"}
+    unwanted |= {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"}
     env = {name: value for name, value in os.environ.items() if name not in unwanted}
     env |= {
         "PYTHONUNBUFFERED": "1",
@@ -102,7 +104,10 @@ def environment() -> dict[str, str]:
 
 
 def command(actor: Actor, program: Path | str, on: str, *, stepping: bool = False) -> list[str]:
-    """The command line that runs an actor's program on the stdlib's sockets or on ipcx's."""
+    """The command line that runs an actor's program on the stdlib's sockets, on ipcx's, or as what
+    has been compiled from it."""
+    if on in languages.LANGUAGES:
+        return [*languages.LANGUAGES[on].command(Path(program)), *actor.args]
     through: list[str] = []
     if on == IPCX and stepping:
         through = ["-m", "ipcx.tour.step"]
@@ -150,9 +155,10 @@ class _Process:
     """An actor at work."""
 
     def __init__(
-        self, actor: Actor, popen: subprocess.Popen[bytes], pauses: socket.socket | None
+        self, actor: Actor, on: str, popen: subprocess.Popen[bytes], pauses: socket.socket | None
     ) -> None:
         self.actor = actor
+        self.on = on
         self.popen = popen
         self.typed = list(actor.typed)
         self.half = b""  # a line that has not ended yet
@@ -183,32 +189,44 @@ class _Process:
 
 
 class _Stage:
-    """A run under way.
+    """Runs under way: one after the other, with lasting actors in common.
 
     All actors write to one datagram socket, each from an address of its own: the kernel's queue
     keeps the one true order of who said what, which a pipe for each could not tell.
     """
 
-    def __init__(self, station: Station, run: Run, scratch: Path, env: dict[str, str]) -> None:
+    def __init__(self, station: Station, scratch: Path, env: dict[str, str]) -> None:
         self.station = station
-        self.run = run
         self.scratch = scratch
         self.env = env
         self.processes: dict[str, _Process] = {}
-        self.waiting = list(station.actors)
         self.by_address: dict[bytes, str] = {}
-        self.began = time.monotonic()
-        self.ends = self.began + station.limit
         self.ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ear.bind("")  # the kernel chooses an abstract name
         self.ear.setblocking(False)
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.ear, selectors.EVENT_READ)
 
+    def begin(self, run: Run) -> None:
+        """The next run: whoever lasts and runs on the same again is there already."""
+        stays = {
+            name
+            for name, process in self.processes.items()
+            if process.actor.lasts and process.on == run.pairing[name] and not process.has_ended()
+        }
+        self.end(self.processes.keys() - stays)
+        self.run = run
+        self.waiting = [actor for actor in self.station.actors if actor.name not in stays]
+        self.began = time.monotonic()
+        self.ends = self.began + self.station.limit
+
     # What conditions ask (see model.Stage).
 
     def listens(self, port: int) -> bool:
         return ports.listens(self.run.ports[port])
+
+    def receives(self, port: int) -> bool:
+        return ports.receives(self.run.ports[port])
 
     def said(self, line: Line) -> bool:
         return any(line.matches(spoken, self.run.ports) for spoken in self.run.spoken)
@@ -234,7 +252,7 @@ class _Stage:
                 env, passed = env | {"IPCX_TOUR_STEP": str(theirs.fileno())}, [theirs.fileno()]
             self.by_address[mouth.getsockname()] = actor.name
             popen = subprocess.Popen(
-                command(actor, self.scratch / actor.program, on, stepping=steps),
+                command(actor, self.scratch / actor.source(on), on, stepping=steps),
                 stdin=subprocess.PIPE if actor.typed else subprocess.DEVNULL,
                 stdout=mouth.fileno(),
                 stderr=mouth.fileno(),
@@ -245,7 +263,7 @@ class _Stage:
                 preexec_fn=_die_with_the_tour(),
             )
             on_failure.pop_all()
-        process = self.processes[actor.name] = _Process(actor, popen, pauses)
+        process = self.processes[actor.name] = _Process(actor, on, popen, pauses)
         if process.pidfd is not None:
             self.selector.register(process.pidfd, selectors.EVENT_READ)
         if pauses is not None:
@@ -265,6 +283,8 @@ class _Stage:
     def _type(self, process: _Process, keys: Keys) -> None:
         stdin = process.popen.stdin
         assert stdin is not None
+        for line in keys.text.splitlines():
+            self.run.spoken.append(Spoken(process.actor.name, line, self.now(), typed=True))
         with contextlib.suppress(BrokenPipeError):
             stdin.write(keys.text.encode())
             stdin.flush()
@@ -276,22 +296,31 @@ class _Stage:
                 text, address = self.ear.recvfrom(1 << 18)
             except BlockingIOError:
                 return
-            who = self.by_address.get(address)
-            if who is None:  # a stranger's datagram
+            who = self.by_address.get(address, "")
+            process = self.processes.get(who)
+            if process is None:  # a stranger's datagram
                 continue
-            process = self.processes[who]
             *lines, process.half = (process.half + text).split(b"\n")
             for line in lines:
                 self._note(who, line)
 
     def _note(self, who: str, line: bytes) -> None:
         text = line.decode(errors="backslashreplace").replace(f"{self.scratch}/", "").rstrip()
-        self.run.spoken.append(Spoken(who, text, time.monotonic() - self.began))
+        self.run.spoken.append(Spoken(who, text, self.now()))
+
+    def now(self) -> float:
+        return time.monotonic() - self.began
 
     def is_over(self) -> bool:
-        """Whether nothing can happen any more: all have ended that were started."""
-        if not all([process.has_ended() for process in self.processes.values()]):
+        """Whether nothing can happen any more: all have ended that were started, or serve on."""
+        ended = {name: process.has_ended() for name, process in self.processes.items()}
+        serving = {name for name, process in self.processes.items() if process.actor.lasts}
+        if any(ended[name] for name in serving):
+            return True
+        if not all(ended[name] for name in ended.keys() - serving):
             return False
+        if serving and self.waiting:
+            return False  # for what a server does
         return not any(actor.when.holds(self) for actor in self.waiting)
 
     def wait(self) -> list[str]:
@@ -300,7 +329,7 @@ class _Stage:
         looking = self.waiting or any(p.typed or not p.pidfd for p in self.processes.values())
         pausing = []
         for key, _ in self.selector.select(max(0.0, min(left, LOOK_AGAIN) if looking else left)):
-            if key.data is not None:
+            if isinstance(key.data, str):
                 pausing.append(key.data)
             elif key.fileobj is not self.ear:  # a pidfd: readable for ever, once is enough
                 self.selector.unregister(key.fileobj)
@@ -323,27 +352,58 @@ class _Stage:
 
     # Ending.
 
-    def close(self) -> None:
+    def settle(self) -> None:
+        """The run is over: ends whoever does not last, hears the last words, gives the verdict."""
+        self.run.seconds = self.now()
         for process in self.processes.values():
             process.has_ended()
-        for process in self.processes.values():
+        passing = {name for name, process in self.processes.items() if not process.actor.lasts}
+        statuses = {name: process.status for name, process in self.processes.items()}
+        lasting = {name for name in statuses.keys() - passing if statuses[name] is None}
+        self.end(passing)
+        self.run.exits |= statuses
+        self.run.why = self.verdict({n: s for n, s in statuses.items() if n not in lasting})
+
+    def end(self, names: Collection[str]) -> None:
+        """Ends these actors' processes: a lasting one is asked to, any other is killed."""
+        processes = [self.processes[name] for name in names]
+        for process in processes:
+            if process.actor.lasts and not process.has_ended():
+                process.popen.terminate()
+        until = time.monotonic() + PATIENCE
+        while not all([p.has_ended() for p in processes if p.actor.lasts]):
+            if time.monotonic() > until:
+                break
+            time.sleep(LOOK_AGAIN)
+        for process in processes:
+            for watched in (process.pidfd, process.pauses):
+                if watched is not None and watched in self.selector.get_map():
+                    self.selector.unregister(watched)
             process.finish()
         self.hear()
-        for process in self.processes.values():
+        for process in processes:
             if process.half:
                 self._note(process.actor.name, process.half)
+            del self.processes[process.actor.name]
+
+    def close(self) -> None:
+        self.end(list(self.processes))
         self.selector.close()
         self.ear.close()
 
-    def verdict(self) -> str | None:
+    def verdict(self, statuses: dict[str, int | None]) -> str | None:
         """Why the run did not hold, or None: the likeliest cause of the others comes first."""
         run = self.run
-        for name, process in self.processes.items():
-            if process.status is None:
+        exits = {actor.name: actor.exit for actor in self.station.actors}
+        for actor in self.station.actors:
+            if actor.lasts and actor.name in statuses:
+                return f"{actor.name} ended with status {statuses[actor.name]}; it should serve on"
+        for name, status in statuses.items():
+            if status is None:
                 return f"{name} still ran after {self.station.limit:g} s and was killed"
-        for name, process in self.processes.items():
-            if process.status != process.actor.exit:
-                return f"{name} ended with status {process.status}, not {process.actor.exit}"
+        for name, status in statuses.items():
+            if status != exits[name]:
+                return f"{name} ended with status {status}, not {exits[name]}"
         for actor in self.waiting:
             return f"{actor.name} was never started: the tour waited until {actor.when}"
         return mismatch(self.station.says, run.spoken, run.pairing, run.ports)
@@ -360,33 +420,60 @@ def _scratch() -> Iterator[Path]:
 
 def perform(
     station: Station,
-    pairing: Pairing,
+    pairings: Sequence[Pairing],
     *,
     env: dict[str, str],
     examples: Path | None = None,
     pause: Pause | None = None,
     signals: Signals | None = None,
-) -> Run:
-    """Runs the station's programs as that pairing says. With *pause*, those on ipcx stand still
-    after each socket call until it returns."""
-    run = Run(pairing)
-    run.exits = {actor.name: None for actor in station.actors}
+    ended: Callable[[Run], None] = lambda run: None,
+) -> list[Run]:
+    """Runs the station's programs as those pairings say, which are one of its acts; calls *ended*
+    after each run. With *pause*, those on ipcx stand still after each socket call until it returns.
+    """
+    signals = signals or Signals()
+    runs: list[Run] = []
     try:
+        new: dict[int, int] = {}
         for port in station.ports:
-            run.ports[port] = ports.free_port(run.ports.values())
-        with _scratch() as scratch:
-            source = examples or find_examples()
-            _copy_renumbered(station.folders(), source, scratch, run.ports)
-            stage = _Stage(station, run, scratch, env)
-            try:
-                _play(stage, pause, signals or Signals())
-            finally:
-                stage.close()
-        run.exits |= {name: process.status for name, process in stage.processes.items()}
-        run.why = stage.verdict()
+            new[port] = ports.free_port(new.values())
+        with _scratch() as scratch, contextlib.ExitStack() as at_the_end:
+            _copy_renumbered(station.folders(), examples or find_examples(), scratch, new)
+            broken = _build(station, pairings, scratch, env, signals)
+            stage = _Stage(station, scratch, env)
+            at_the_end.callback(stage.close)
+            for pairing in pairings:
+                run = Run(pairing, dict(new), exits={actor.name: None for actor in station.actors})
+                run.why = next((broken[on] for on in pairing.values() if on in broken), None)
+                if run.why is None:
+                    stage.begin(run)
+                    _play(stage, pause, signals)
+                    stage.settle()
+                runs.append(run)
+                ended(run)
     except OSError as error:
-        run.why = f"this machine did not let it run: {error}"
-    return run
+        why = f"this machine did not let it run: {error}"
+        for pairing in pairings[len(runs) :]:
+            runs.append(Run(pairing, why=why, exits={actor.name: None for actor in station.actors}))
+            ended(runs[-1])
+    return runs
+
+
+def _build(
+    station: Station,
+    pairings: Sequence[Pairing],
+    scratch: Path,
+    env: dict[str, str],
+    signals: Signals,
+) -> dict[str, str]:
+    """Compiles what the pairings need; gives the reason for each language in which that failed."""
+    broken = {}
+    for on in dict.fromkeys(on for pairing in pairings for on in pairing.values()):
+        sources = [scratch / source for source in station.sources(on)]
+        why = languages.build(on, sources, env, signals.felt)
+        if why is not None:
+            broken[on] = why.replace(f"{scratch}/", "")
+    return broken
 
 
 def _play(stage: _Stage, pause: Pause | None, signals: Signals) -> None:
@@ -401,4 +488,3 @@ def _play(stage: _Stage, pause: Pause | None, signals: Signals) -> None:
             with signals.felt():
                 stage.pause(who, pause)
         stage.hear()
-    stage.run.seconds = time.monotonic() - stage.began

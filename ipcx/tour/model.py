@@ -13,9 +13,11 @@ from typing import Literal, Protocol
 
 STDLIB = "stdlib"
 IPCX = "ipcx"
+C = "c"
+JAVA = "java"
 
 Pairing = Mapping[str, str]
-"""Who runs on what: ``{"server": "stdlib", "client": "ipcx"}``."""
+"""Who runs on what: ``{"server": "stdlib", "client": "java"}``. STDLIB and IPCX are Python's."""
 
 
 # ---------------------------------------------------------------- when something happens
@@ -25,6 +27,7 @@ class Stage(Protocol):
     """What a condition may ask about a run under way."""
 
     def listens(self, port: int) -> bool: ...
+    def receives(self, port: int) -> bool: ...
     def said(self, line: "Line") -> bool: ...
     def ended(self, actor: str) -> bool: ...
 
@@ -57,6 +60,19 @@ class Listening:
 
     def __str__(self) -> str:
         return f"somebody listens on port {self.port}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Somebody has bound a UDP socket to the port."""
+
+    port: int
+
+    def holds(self, stage: Stage) -> bool:
+        return stage.receives(self.port)
+
+    def __str__(self) -> str:
+        return f"somebody receives datagrams on port {self.port}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +139,15 @@ class Actor:
     exit: int = 0
     # The program says `from ipcx import socket` itself: plain python runs it, on ipcx.
     imports_ipcx: bool = False
+    # The same program in another language, by what it then runs on: {C: "folder/server.c"}.
+    also: Mapping[str, str] = field(default_factory=dict)
+    # It serves for ever: all pairings in which it runs on the same thing share one process, which
+    # gets SIGTERM when they are done.
+    lasts: bool = False
+
+    def source(self, on: str) -> str:
+        """The program's file when it runs on that."""
+        return self.also.get(on, self.program)
 
 
 # ---------------------------------------------------------------- what they must say
@@ -139,7 +164,7 @@ class Line:
     only: str | None = None
 
     def matches(self, spoken: "Spoken", ports: Mapping[int, int]) -> bool:
-        if spoken.who != self.who:
+        if spoken.who != self.who or spoken.typed:
             return False
         pattern = re.sub(r"\\\{(\w+)\\\}", lambda m: _hole(m[1], ports), re.escape(self.text))
         return re.fullmatch(pattern, spoken.text) is not None
@@ -163,17 +188,19 @@ Script = tuple[Line | AnyOrder | EllipsisType, ...]
 
 @dataclass(frozen=True)
 class Spoken:
-    """A line as it was printed, with the seconds since the run began."""
+    """A line as it was printed, or typed, with the seconds since the run began."""
 
     who: str
     text: str
     at: float
+    typed: bool = False
 
 
 def mismatch(
     script: Script, spoken: Sequence[Spoken], pairing: Pairing, ports: Mapping[int, int]
 ) -> str | None:
     """The first thing that differs between what should be said and what was, in a sentence."""
+    spoken = [line for line in spoken if not line.typed]
     at, gap = 0, False
 
     def wanted(line: Line) -> bool:
@@ -231,13 +258,32 @@ class Station:
     limit: float = 10.0  # seconds until whoever still runs is killed
 
     def pairings(self) -> list[Pairing]:
-        """Every combination of what each actor may run on."""
+        """Every combination of what each actor may run on. The last actor's changes fastest."""
         names = [actor.name for actor in self.actors]
         return [dict(zip(names, on, strict=True)) for on in product(*(a.on for a in self.actors))]
 
+    def acts(self) -> list[list[Pairing]]:
+        """The pairings, those together that share ports, compiled programs and lasting actors."""
+        every = self.pairings()
+        return [every] if any(a.lasts for a in self.actors) else [[one] for one in every]
+
+    def is_grid(self) -> bool:
+        """Whether its pairings are many, and best seen as a table: a lasting server's choices down,
+        a client's across."""
+        return any(a.lasts for a in self.actors) and len(self.pairings()) > 4
+
+    def sources(self, on: str | None = None) -> list[str]:
+        """The programs' files: all, or those that run on that."""
+        every = (a.source(x) for a in self.actors for x in a.on if on in (x, None))
+        return list(dict.fromkeys(every))
+
     def folders(self) -> list[str]:
         """The folders of examples/ that hold its programs."""
-        return list(dict.fromkeys(a.program.rpartition("/")[0] for a in self.actors))
+        return list(dict.fromkeys(source.rpartition("/")[0] for source in self.sources()))
+
+    def runs_on(self) -> list[str]:
+        """Whatever some actor of it may run on."""
+        return list(dict.fromkeys(on for actor in self.actors for on in actor.on))
 
     def missing(self) -> str | None:
         """Why this machine cannot run it, or None."""
@@ -267,6 +313,8 @@ class Result:
     station: Station
     runs: list[Run] = field(default_factory=list)
     skipped: str | None = None
+    # What this machine lacks for some of the pairings, a sentence each; the others were run.
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> Literal["held", "failed", "skipped"]:

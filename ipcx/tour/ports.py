@@ -48,6 +48,11 @@ def listens(port: int) -> bool:
     return any(entry.port == port and entry.state == _procnet.LISTEN for entry in entries)
 
 
+def receives(port: int) -> bool:
+    """Whether a UDP socket of this machine is bound to the port."""
+    return any(entry.port == port for entry in _procnet.entries("udp"))
+
+
 def lacks_proc_net() -> str | None:
     """A need of every station that waits for a listener."""
     if Path("/proc/net/tcp").exists():

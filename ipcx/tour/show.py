@@ -6,6 +6,7 @@ Invariant: whatever the encoding of the output, nothing here raises UnicodeEncod
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -13,14 +14,27 @@ import textwrap
 from pathlib import Path
 from typing import Any, TextIO
 
-from ipcx.tour.model import IPCX, STDLIB, Pairing, Result, Run, Spoken, Station
+from ipcx.tour import languages
+from ipcx.tour.model import IPCX, STDLIB, Actor, Pairing, Result, Run, Spoken, Station
 
-FANCY = {"ok": "✓", "bad": "✗", "skip": "–", "bar": "│", "rule": "─", "next": "▸", "dots": "…"}
+PYTHON = "Python"
+
+FANCY = {
+    "ok": "✓",
+    "bad": "✗",
+    "skip": "–",
+    "bar": "│",
+    "typed": "◂",
+    "rule": "─",
+    "next": "▸",
+    "dots": "…",
+}
 PLAIN = {
     "ok": "ok",
     "bad": "FAILED",
     "skip": "-",
     "bar": "|",
+    "typed": "<",
     "rule": "-",
     "next": ">",
     "dots": "...",
@@ -56,14 +70,29 @@ def own_command() -> str:
 
 
 def by_hand(station: Station, examples: Path) -> list[str]:
-    """A command line for each process, one terminal each, in the order to start them."""
-    lines = []
-    for actor in station.actors:
-        needs_ipcx = STDLIB not in actor.on and not actor.imports_ipcx
-        words = [python_name(), *(("-m", "ipcx.run") if needs_ipcx else ())]
-        words += [pasted(examples / actor.program), *map(shlex.quote, actor.args)]
-        lines.append(" ".join(words))
-    return lines
+    """A command line for each process, one terminal each, in the order to start them; one language
+    after the other."""
+    return [line for _, lines in ways(station, examples) for line in lines]
+
+
+def ways(station: Station, examples: Path) -> list[tuple[str, list[str]]]:
+    """For each language that all its actors know: its name, and a command line for each process,
+    one terminal each, in the order to start them."""
+    known = [{PYTHON if on in (STDLIB, IPCX) else on for on in a.on} for a in station.actors]
+    every = dict.fromkeys(PYTHON if on in (STDLIB, IPCX) else on for on in station.runs_on())
+    common = [language for language in every if all(language in names for names in known)]
+    if not common:  # each its own
+        return [("", [_line(a, a.on[0], examples) for a in station.actors])]
+    return [(languages.title(x), [_line(a, x, examples) for a in station.actors]) for x in common]
+
+
+def _line(actor: Actor, on: str, examples: Path) -> str:
+    path = pasted(examples / actor.source(on))
+    arguments = map(shlex.quote, actor.args)
+    if on in languages.LANGUAGES:
+        return " ".join([languages.by_hand(actor.source(on), path), *arguments])
+    needs_ipcx = STDLIB not in actor.on and not actor.imports_ipcx
+    return " ".join([python_name(), *(("-m", "ipcx.run") if needs_ipcx else ()), path, *arguments])
 
 
 def _plural(count: int, what: str) -> str:
@@ -172,11 +201,17 @@ class Screen:
             self.wrapped(run.why, "red", indent="      ")
 
     def pairing(self, station: Station, pairing: Pairing) -> str:
-        sides = (f"{actor.name} on {pairing[actor.name]:<6}" for actor in station.actors)
-        return "   ".join(sides)
+        known = {actor.name: languages.title(pairing[actor.name]) for actor in station.actors}
+        words = (
+            f"{name} {'on' if pairing[name] in (STDLIB, IPCX) else 'in'} {title:<6}"
+            for name, title in known.items()
+        )
+        return "   ".join(words).rstrip()
 
     def spoken(self, station: Station, spoken: Spoken) -> None:
-        self.line(f"      {self.voice(station, spoken.who)} {self.signs['bar']} {spoken.text}")
+        sign = self.signs["typed" if spoken.typed else "bar"]
+        text = visible(spoken.text) if spoken.text or not spoken.typed else "(Enter)"
+        self.line(f"      {self.voice(station, spoken.who)} {sign} {text}")
 
     def voice(self, station: Station, who: str) -> str:
         names = [actor.name for actor in station.actors]
@@ -189,14 +224,56 @@ class Screen:
     def skipped(self, why: str) -> None:
         self.line(f"  {self.mark('skip')} skipped: {why}")
 
+    def outcome(self, result: Result) -> None:
+        """After its runs: the table if there is one, what was left out, how to run it by hand."""
+        if result.skipped is not None:
+            self.skipped(result.skipped)
+        elif result.station.is_grid() and len(result.runs) > 1:
+            self.grid(result)
+        for why in result.left_out if result.skipped is None else ():
+            self.line(f"  {self.mark('skip')} {why}")
+        self.closing(result.station)
+
+    def grid(self, result: Result) -> None:
+        """A sign for each pairing, then those that failed, or else one transcript."""
+        station = result.station
+        down = next(actor for actor in station.actors if actor.lasts)
+        across = next(a for a in station.actors if a is not down and len(a.on) > 1)
+        signs = {
+            (run.pairing[down.name], run.pairing[across.name]): "ok" if run.held else "bad"
+            for run in result.runs
+        }
+        self.line("  " + " " * 17 + self.style(f"{across.name}", "dim"))
+        titles = "".join(f"{languages.title(on):^9}" for on in across.on)
+        self.line(f"  {self.style(f'{down.name:<14}', 'dim')}{titles}".rstrip())
+        for on in down.on:
+            row = "".join(self.cell(signs.get((on, other), "skip")) for other in across.on)
+            self.line(f"  {languages.title(on):<14}{row}".rstrip())
+        seconds = sum(run.seconds for run in result.runs)
+        self.line(
+            self.style(f"  {len(result.runs)} pairings in {seconds:.1f} s; one of them:", "dim")
+        )
+        self.line()
+        mixed = [r for r in result.runs if r.held and len(set(r.pairing.values())) > 1]
+        for run in [r for r in result.runs if not r.held] or mixed[-1:]:
+            self.run(station, run)
+
+    def cell(self, what: str) -> str:
+        left = (9 - len(self.signs[what])) // 2
+        return " " * left + self.mark(what) + " " * (9 - left - len(self.signs[what]))
+
     def closing(self, station: Station) -> None:
         """Where the source lies, and how to run it by hand."""
         places = [pasted(self.examples / folder) for folder in station.folders()]
         self.line()
         self.labelled("source", "  ".join(places))
-        for number, text in enumerate(by_hand(station, self.examples), 1):
-            label = "by hand" if number == 1 else ""
-            self.labelled(label, f"{self.style(f'terminal {number}', 'dim')}  {text}")
+        label = "by hand"
+        known = ways(station, self.examples)
+        for language, lines in known:
+            for number, text in enumerate(lines, 1):
+                which = f"{language:<6} " if len(known) > 1 else ""
+                self.labelled(label, f"{self.style(f'{which}terminal {number}', 'dim')}  {text}")
+                label = ""
         if any(IPCX in actor.on and STDLIB in actor.on for actor in station.actors):
             self.labelled("", self.style("on ipcx     put -m ipcx.run before the program", "dim"))
 
@@ -229,6 +306,11 @@ class Screen:
         self._write(f"      {self.voice(station, who)} {arrow} {self.style(call, 'bold')} ")
 
 
+def visible(text: str) -> str:
+    """A line with its NUL characters, which terminals swallow, as a reader can see them."""
+    return re.sub("\0+", lambda nul: f"[{len(nul[0])} × NUL]", text)
+
+
 def _first_reason(result: Result) -> str:
     return next((run.why for run in result.runs if run.why is not None), "")
 
@@ -252,8 +334,8 @@ def reported(results: list[Result], seconds: float, examples: Path) -> dict[str,
     """What --json prints: counts, then each station as `described`, with its state and its runs.
 
     A run has the pairing, whether it held and else why, seconds, the free port that each number of
-    the programs became, exit statuses (negative: a signal; null: never started), and the transcript
-    in the order in which it was said.
+    the programs became, exit statuses (negative: a signal; null: never started, or serving on), and
+    the transcript in the order in which it was said or typed.
     """
     counts = {
         status: sum(result.status == status for result in results)
@@ -267,7 +349,7 @@ def reported(results: list[Result], seconds: float, examples: Path) -> dict[str,
         "system": f"{platform.system()} {platform.release()}",
         "stations": [
             described(result.station, examples)
-            | {"status": result.status, "skipped": result.skipped}
+            | {"status": result.status, "skipped": result.skipped, "left_out": result.left_out}
             | {"runs": [_reported_run(run) for run in result.runs]}
             for result in results
         ],
@@ -283,7 +365,12 @@ def _reported_run(run: Run) -> dict[str, Any]:
         "ports": {str(port): new for port, new in run.ports.items()},
         "exits": run.exits,
         "transcript": [
-            {"who": spoken.who, "text": spoken.text, "at": round(spoken.at, 4)}
+            {
+                "who": spoken.who,
+                "text": spoken.text,
+                "at": round(spoken.at, 4),
+                "typed": spoken.typed,
+            }
             for spoken in run.spoken
         ],
     }

@@ -10,6 +10,7 @@ from typing import Any
 from ipcx.tour import ports
 from ipcx.tour.model import IPCX, STDLIB, Actor, Ended, Keys, Line, Listening, Need, Said, Station
 from ipcx.tour.stations_datagrams import DATAGRAMS
+from ipcx.tour.stations_languages import LANGUAGES
 from ipcx.tour.stations_slides import SLIDES
 
 SEES_LISTENERS = Need("/proc/net/tcp", ports.lacks_proc_net)
@@ -25,7 +26,7 @@ def pair(folder: str, port: int, *arguments: str, **both: Any) -> tuple[Actor, A
     )
 
 
-STATIONS = (
+STATIONS: tuple[Station, ...] = (
     Station(
         name="hello_8080",
         title="The first server and the first client",
@@ -136,6 +137,7 @@ STATIONS = (
         ports=(8082,),
         needs=(SEES_LISTENERS,),
     ),
+    *LANGUAGES,
     *SLIDES,
     *DATAGRAMS,
 )
