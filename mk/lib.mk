@@ -97,7 +97,7 @@ endef
 ctests: $(C_TESTS:%=build/c/plain/%) $(C_FUZZ:%=build/fuzz/replay/%)
 
 # The kernel may place mappings where the sanitizers of some gcc do not expect them.
-SETARCH := $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
+SETARCH = $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
 
 asan: asan-c asan-py ## run the C tests and the binding's under ASan and UBSan
 
@@ -134,7 +134,7 @@ valgrind: $(C_TESTS:%=build/c/plain/%) ## run the C tests under valgrind
 
 FUZZ_SECONDS ?= 20
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(C_CORE) $(wildcard csrc/include/ipcx/*.h) mk/lib.mk
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(C_CORE) $(wildcard csrc/*/*.h csrc/include/ipcx/*.h) mk/lib.mk
 	@mkdir -p $(@D)
 	@$(CLANG) $(filter-out -MMD -MP,$(C_FLAGS)) -O1 -g -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all $< $(C_CORE) -o $@
