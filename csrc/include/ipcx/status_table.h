@@ -33,6 +33,8 @@
     X(TOO_LARGE, -9, "MessageTooLarge", "Error ValueError", "over the limit")                      \
     X(EXHAUSTED, -10, "ResourceExhausted", "Error OSError", "a resource of the system is used up") \
     X(RESOLVE, -11, "socket.gaierror", "", "the host name cannot be resolved")                     \
-    X(UNSUPPORTED, -12, "Unsupported", "Error io.UnsupportedOperation", "not possible here")
+    X(UNSUPPORTED, -12, "Unsupported", "Error io.UnsupportedOperation", "not possible here")       \
+    X(VERSION, -13, "VersionMismatch", "ProtocolError", "the peer speaks another version")         \
+    X(CORRUPT, -14, "CorruptData", "ProtocolError", "the data were changed on the way")
 
 #endif

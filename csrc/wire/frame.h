@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the encoder and the decoder of frames share. */
+#ifndef IPCX_WIRE_FRAME_H
+#define IPCX_WIRE_FRAME_H
+
+#include "ipcx/frame.h"
+
+/* All flags there are in version 1. */
+#define IPCX__FLAGS                                                                                \
+    (IPCX_FRAME_TEXT | IPCX_FRAME_CORRELATION | IPCX_FRAME_CRC | IPCX_FRAME_SYNC)
+
+/* No payload is larger, so that sums of sizes stay far from the end of the scale. */
+#define IPCX__MESSAGE_MAX ((size_t)1 << 31)
+
+/* ipcx__utf8_valid: how many of the `size` bytes are well-formed UTF-8 (RFC 3629: no surrogates,
+ * nothing over U+10FFFF, no overlong forms); `size` when all are. */
+size_t ipcx__utf8_valid(const void *text, size_t size);
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Messages out of a stream of bytes.
+ * Invariant: a byte is looked at only when it is there, a length only after it was compared with the
+ * limit, and what was found wrong once stays wrong. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ipcx/crc32c.h"
+#include "ipcx/endian.h"
+#include "wire/frame.h"
+
+/* The least that a read asks for, so that small messages come many at a time. */
+#define READ_AHEAD ((size_t)65536)
+/* Everything of a frame of ours but the payload. */
+#define AROUND_MAX (IPCX_FRAME_HEADER + 8 + (size_t)UINT16_MAX + 4)
+
+/* One look at the bytes held: what is there, and how much a whole message takes. */
+typedef struct look {
+    const uint8_t *data;
+    size_t size;
+    size_t whole; /* bytes of the message under way, its framing included; 0: not known yet */
+} look;
+
+ipcx_status ipcx_decoder_init(ipcx_decoder *decoder, const ipcx_framing *framing, ipcx_error *err)
+{
+    ipcx_status status = ipcx_framing_check(framing, err);
+    if (status == IPCX_OK) {
+        *decoder = (ipcx_decoder){.framing = *framing};
+        ipcx_buf_init(&decoder->buf, framing->max_message + AROUND_MAX + READ_AHEAD);
+    }
+    return status;
+}
+
+void ipcx_decoder_fini(ipcx_decoder *decoder)
+{
+    ipcx_buf_fini(&decoder->buf);
+    *decoder = (ipcx_decoder){0};
+}
+
+void ipcx_decoder_reset(ipcx_decoder *decoder)
+{
+    ipcx_buf_consume(&decoder->buf, ipcx_buf_len(&decoder->buf));
+    decoder->offset = 0;
+    decoder->lent = 0;
+    decoder->searched = 0;
+    decoder->missing = 0;
+    decoder->error = (ipcx_error){0};
+    decoder->error_offset = 0;
+}
+
+size_t ipcx_decoder_pending(const ipcx_decoder *decoder)
+{
+    return ipcx_buf_len(&decoder->buf) - decoder->lent;
+}
+
+uint64_t ipcx_decoder_error_offset(const ipcx_decoder *decoder)
+{
+    return decoder->error_offset;
+}
+
+/* The error that the decoder has, for the caller. */
+static ipcx_status sticky(const ipcx_decoder *decoder, ipcx_error *err)
+{
+    if (decoder->error.status < 0 && err != NULL) {
+        *err = decoder->error;
+    }
+    return decoder->error.status;
+}
+
+/* The stream is broken `at` bytes into the message under way. */
+static ipcx_status IPCX_PRINTF(4, 5)
+    broken(ipcx_decoder *decoder, ipcx_status status, size_t at, const char *format, ...)
+{
+    char what[80];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    decoder->error_offset = decoder->offset + at;
+    return ipcx_error_set(&decoder->error, status, 0, "decode", "%s, at byte %llu", what,
+                          (unsigned long long)decoder->error_offset);
+}
+
+static void drop_lent(ipcx_decoder *decoder)
+{
+    if (decoder->lent > 0) {
+        ipcx_buf_consume(&decoder->buf, decoder->lent);
+        decoder->offset += decoder->lent;
+        decoder->lent = 0;
+    }
+}
+
+ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *size,
+                                 ipcx_error *err)
+{
+    size_t held, wanted = READ_AHEAD;
+    ipcx_status status = sticky(decoder, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    drop_lent(decoder);
+    held = ipcx_buf_len(&decoder->buf);
+    if (decoder->missing > wanted) {
+        /* A long message: memory follows the bytes that have come, not those that were promised. */
+        wanted = held * 4 > wanted ? held * 4 : wanted;
+        wanted = wanted < decoder->missing ? wanted : decoder->missing;
+    }
+    status = ipcx_buf_reserve(&decoder->buf, wanted, room, err);
+    if (status == IPCX_OK) {
+        *size = wanted;
+    }
+    return status;
+}
+
+void ipcx_decoder_commit(ipcx_decoder *decoder, size_t size)
+{
+    ipcx_buf_commit(&decoder->buf, size);
+}
+
+ipcx_status ipcx_decoder_feed(ipcx_decoder *decoder, const void *bytes, size_t size,
+                              ipcx_error *err)
+{
+    ipcx_status status = sticky(decoder, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    drop_lent(decoder);
+    return ipcx_buf_append(&decoder->buf, bytes, size, err);
+}
+
+/* The payload's size is known: OK when all `whole` bytes of the message are there. */
+static ipcx_status all_there(ipcx_decoder *decoder, look *at, size_t before, uint64_t payload,
+                             size_t behind, size_t where)
+{
+    if (payload > decoder->framing.max_message) {
+        return broken(decoder, IPCX_TOO_LARGE, where, "a message of %llu bytes; the limit is %zu",
+                      (unsigned long long)payload, decoder->framing.max_message);
+    }
+    at->whole = before + (size_t)payload + behind;
+    return at->size >= at->whole ? IPCX_OK : IPCX_MORE;
+}
+
+/* What of a header of ours can be judged, as soon as it is there. */
+static ipcx_status check_header(ipcx_decoder *decoder, const look *at)
+{
+    const uint8_t *p = at->data;
+    if (p[0] != 'I' || (at->size > 1 && p[1] != 'X')) {
+        return broken(decoder, IPCX_PROTOCOL, p[0] == 'I', "no frame of ipcx begins so");
+    }
+    if (at->size > 2 && p[2] != IPCX_FRAME_VERSION) {
+        return broken(decoder, IPCX_VERSION, 2, "version %d; this side speaks version %d", p[2],
+                      IPCX_FRAME_VERSION);
+    }
+    if (at->size > 3 && (p[3] < IPCX_FRAME_DATA || p[3] > IPCX_FRAME_BYE)) {
+        return broken(decoder, IPCX_PROTOCOL, 3, "no such type: %d", p[3]);
+    }
+    if (at->size > 5 && (ipcx_endian_load16(p + 4) & ~IPCX__FLAGS)) {
+        return broken(decoder, IPCX_PROTOCOL, 4, "unknown flags: 0x%04x",
+                      ipcx_endian_load16(p + 4));
+    }
+    return at->size < IPCX_FRAME_HEADER ? IPCX_MORE : IPCX_OK;
+}
+
+static ipcx_status next_ipcx(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    const uint8_t *p = at->data;
+    size_t before, tail, valid;
+    ipcx_status status = check_header(decoder, at);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    frame->type = (ipcx_frame_type)p[3];
+    frame->flags = ipcx_endian_load16(p + 4);
+    frame->extension_size = ipcx_endian_load16(p + 6);
+    frame->payload_size = ipcx_endian_load32(p + 8);
+    before = IPCX_FRAME_HEADER + (frame->flags & IPCX_FRAME_CORRELATION ? 8u : 0u);
+    tail = frame->flags & IPCX_FRAME_CRC ? 4 : 0;
+    status = all_there(decoder, at, before + frame->extension_size, frame->payload_size, tail, 8);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    if (tail != 0) {
+        size_t covered = at->whole - tail;
+        uint32_t crc = ipcx_crc32c_update(0, p, covered);
+        if (crc != ipcx_endian_load32(p + covered)) {
+            return broken(decoder, IPCX_CORRUPT, covered, "the checksum is 0x%08x and not 0x%08x",
+                          ipcx_endian_load32(p + covered), crc);
+        }
+    }
+    frame->correlation =
+        frame->flags & IPCX_FRAME_CORRELATION ? ipcx_endian_load64(p + IPCX_FRAME_HEADER) : 0;
+    frame->extension = p + before;
+    frame->payload = p + before + frame->extension_size;
+    if (frame->flags & IPCX_FRAME_TEXT) {
+        valid = ipcx__utf8_valid(frame->payload, frame->payload_size);
+        if (valid < frame->payload_size) {
+            return broken(decoder, IPCX_PROTOCOL, before + frame->extension_size + valid,
+                          "a text that is no UTF-8");
+        }
+    }
+    return IPCX_OK;
+}
+
+static ipcx_status next_prefix(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    size_t width = decoder->framing.size;
+    uint64_t length = 0;
+    if (at->size < width) {
+        return IPCX_MORE;
+    }
+    for (size_t i = 0; i < width; i++) {
+        length = length << 8 | at->data[decoder->framing.little_endian ? width - 1 - i : i];
+    }
+    frame->payload = at->data + width;
+    frame->payload_size = (size_t)length;
+    return all_there(decoder, at, width, length, 0, 0);
+}
+
+static ipcx_status next_varint(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    uint64_t length = 0;
+    size_t i = 0;
+    for (;;) {
+        uint8_t byte;
+        if (i == at->size) {
+            return IPCX_MORE;
+        }
+        byte = at->data[i];
+        if (i == 9 && byte > 1) {
+            return broken(decoder, IPCX_PROTOCOL, i, "a varint over 64 bits");
+        }
+        length |= (uint64_t)(byte & 0x7f) << (7 * i);
+        i++;
+        if (byte < 0x80) {
+            break;
+        }
+    }
+    frame->payload = at->data + i;
+    frame->payload_size = (size_t)length;
+    return all_there(decoder, at, i, length, 0, 0);
+}
+
+static ipcx_status next_netstring(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    uint64_t length = 0;
+    size_t i = 0;
+    ipcx_status status;
+    for (; i < at->size && at->data[i] != ':'; i++) {
+        uint8_t byte = at->data[i];
+        if (byte < '0' || byte > '9' || (i == 1 && at->data[0] == '0') || i == 10) {
+            return broken(decoder, IPCX_PROTOCOL, i, "no netstring's length");
+        }
+        length = length * 10 + (uint64_t)(byte - '0');
+    }
+    if (i == at->size) {
+        return IPCX_MORE;
+    }
+    if (i == 0) {
+        return broken(decoder, IPCX_PROTOCOL, 0, "a netstring without a length");
+    }
+    frame->payload = at->data + i + 1;
+    frame->payload_size = (size_t)length;
+    status = all_there(decoder, at, i + 1, length, 1, 0);
+    if (status == IPCX_OK && at->data[at->whole - 1] != ',') {
+        return broken(decoder, IPCX_PROTOCOL, at->whole - 1, "a netstring that ends without ','");
+    }
+    return status;
+}
+
+static ipcx_status next_delimited(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    size_t width = decoder->framing.delimiter_size, limit = decoder->framing.max_message;
+    size_t from = decoder->searched;
+    const uint8_t *found =
+        memmem(at->data + from, at->size - from, decoder->framing.delimiter, width);
+    size_t length = found == NULL ? at->size : (size_t)(found - at->data);
+    if (found == NULL) {
+        /* The last bytes may be the beginning of the delimiter. */
+        decoder->searched = at->size < width ? 0 : at->size - width + 1;
+        length = decoder->searched;
+    }
+    if (length > limit) {
+        return broken(decoder, IPCX_TOO_LARGE, limit, "no delimiter within %zu bytes", limit);
+    }
+    if (found == NULL) {
+        return IPCX_MORE;
+    }
+    decoder->searched = 0;
+    frame->payload = at->data;
+    frame->payload_size = length;
+    at->whole = length + width;
+    return IPCX_OK;
+}
+
+static ipcx_status next_message(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    switch (decoder->framing.kind) {
+    case IPCX_FRAMING_IPCX:
+        return next_ipcx(decoder, at, frame);
+    case IPCX_FRAMING_PREFIX:
+        return next_prefix(decoder, at, frame);
+    case IPCX_FRAMING_VARINT:
+        return next_varint(decoder, at, frame);
+    case IPCX_FRAMING_NETSTRING:
+        return next_netstring(decoder, at, frame);
+    case IPCX_FRAMING_DELIMITER:
+        return next_delimited(decoder, at, frame);
+    case IPCX_FRAMING_FIXED:
+        break;
+    }
+    frame->payload = at->data;
+    frame->payload_size = decoder->framing.size;
+    return all_there(decoder, at, 0, decoder->framing.size, 0, 0);
+}
+
+ipcx_status ipcx_decoder_next(ipcx_decoder *decoder, ipcx_frame *frame, ipcx_error *err)
+{
+    ipcx_frame found = {.type = IPCX_FRAME_DATA};
+    look at = {0};
+    ipcx_status status = sticky(decoder, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    drop_lent(decoder);
+    at.data = ipcx_buf_data(&decoder->buf);
+    at.size = ipcx_buf_len(&decoder->buf);
+    status = at.size == 0 ? IPCX_MORE : next_message(decoder, &at, &found);
+    decoder->missing = 0;
+    if (status == IPCX_OK) {
+        decoder->lent = at.whole;
+        *frame = found;
+    } else if (status == IPCX_MORE) {
+        decoder->missing = at.whole > at.size ? at.whole - at.size : 0;
+    } else {
+        status = sticky(decoder, err);
+    }
+    return status;
+}
