@@ -90,7 +90,12 @@ setup(
     ext_modules=[
         Extension(
             "ipcx._core",
-            sources=sorted(glob("csrc/base/*.c") + glob("csrc/os/*.c") + glob("csrc/py/*.c")),
+            sources=sorted(
+                glob("csrc/base/*.c")
+                + glob("csrc/os/*.c")
+                + glob("csrc/wire/*.c")
+                + glob("csrc/py/*.c")
+            ),
             depends=sorted(glob("csrc/**/*.h", recursive=True)),
             include_dirs=["csrc/include", "csrc"],
             define_macros=[("_GNU_SOURCE", None)],

@@ -10,6 +10,7 @@ from ipcx._core import (
     AddressInUse,
     Closed,
     ConnectRefused,
+    CorruptData,
     Error,
     MessageTooLarge,
     PeerClosed,
@@ -17,6 +18,7 @@ from ipcx._core import (
     ResourceExhausted,
     Timeout,
     Unsupported,
+    VersionMismatch,
     WouldBlock,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "AddressInUse",
     "Closed",
     "ConnectRefused",
+    "CorruptData",
     "Error",
     "MessageTooLarge",
     "PeerClosed",
@@ -33,6 +36,7 @@ __all__ = [
     "ResourceExhausted",
     "Timeout",
     "Unsupported",
+    "VersionMismatch",
     "WouldBlock",
     "__version__",
 ]

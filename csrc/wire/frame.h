@@ -6,11 +6,21 @@
 #include "ipcx/frame.h"
 
 /* All flags there are in version 1. */
-#define IPCX__FLAGS                                                                                \
-    (IPCX_FRAME_TEXT | IPCX_FRAME_CORRELATION | IPCX_FRAME_CRC | IPCX_FRAME_SYNC)
+#define IPCX__FLAGS (IPCX_FRAME_TEXT | IPCX_FRAME_CORRELATION | IPCX_FRAME_CRC | IPCX_FRAME_SYNC)
+
+/* Flags that version 1 does not have, or half of CRC: with two bits, no single bit that is turned
+ * over on the way makes a frame look as if it had no checksum. */
+static inline int ipcx__flags_bad(unsigned flags)
+{
+    unsigned crc = flags & IPCX_FRAME_CRC;
+    return (flags & ~IPCX__FLAGS) != 0 || (crc != 0 && crc != IPCX_FRAME_CRC);
+}
 
 /* No payload is larger, so that sums of sizes stay far from the end of the scale. */
 #define IPCX__MESSAGE_MAX ((size_t)1 << 31)
+
+/* ipcx__framing_check: INVALID when the description contradicts itself. */
+ipcx_status ipcx__framing_check(const ipcx_framing *framing, ipcx_error *err);
 
 /* ipcx__utf8_valid: how many of the `size` bytes are well-formed UTF-8 (RFC 3629: no surrogates,
  * nothing over U+10FFFF, no overlong forms); `size` when all are. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Messages out of a stream of bytes.
- * Invariant: a byte is looked at only when it is there, a length only after it was compared with the
- * limit, and what was found wrong once stays wrong. */
+ * Invariant: a byte is looked at only when it is there, a length only after it was compared with
+ * the limit, and what was found wrong once stays wrong. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,10 +10,10 @@
 #include "ipcx/endian.h"
 #include "wire/frame.h"
 
-/* The least that a read asks for, so that small messages come many at a time. */
-#define READ_AHEAD ((size_t)65536)
-/* Everything of a frame of ours but the payload. */
-#define AROUND_MAX (IPCX_FRAME_HEADER + 8 + (size_t)UINT16_MAX + 4)
+/* What a read asks for: little at first, for a process may hold ten thousand idle connections; more
+ * while reads come back full, so that small messages come many at a time. */
+#define AHEAD_LEAST ((size_t)4096)
+#define AHEAD_MOST ((size_t)65536)
 
 /* One look at the bytes held: what is there, and how much a whole message takes. */
 typedef struct look {
@@ -24,10 +24,11 @@ typedef struct look {
 
 ipcx_status ipcx_decoder_init(ipcx_decoder *decoder, const ipcx_framing *framing, ipcx_error *err)
 {
-    ipcx_status status = ipcx_framing_check(framing, err);
+    ipcx_status status = ipcx__framing_check(framing, err);
     if (status == IPCX_OK) {
-        *decoder = (ipcx_decoder){.framing = *framing};
-        ipcx_buf_init(&decoder->buf, framing->max_message + AROUND_MAX + READ_AHEAD);
+        *decoder = (ipcx_decoder){.framing = *framing, .ahead = AHEAD_LEAST};
+        /* The limit is on messages: what the caller feeds it has already. */
+        ipcx_buf_init(&decoder->buf, SIZE_MAX);
     }
     return status;
 }
@@ -45,6 +46,8 @@ void ipcx_decoder_reset(ipcx_decoder *decoder)
     decoder->lent = 0;
     decoder->searched = 0;
     decoder->missing = 0;
+    decoder->ahead = AHEAD_LEAST;
+    decoder->room = 0;
     decoder->error = (ipcx_error){0};
     decoder->error_offset = 0;
 }
@@ -94,7 +97,7 @@ static void drop_lent(ipcx_decoder *decoder)
 ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *size,
                                  ipcx_error *err)
 {
-    size_t held, wanted = READ_AHEAD;
+    size_t held, wanted = decoder->ahead;
     ipcx_status status = sticky(decoder, err);
     if (status != IPCX_OK) {
         return status;
@@ -103,12 +106,12 @@ ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *
     held = ipcx_buf_len(&decoder->buf);
     if (decoder->missing > wanted) {
         /* A long message: memory follows the bytes that have come, not those that were promised. */
-        wanted = held * 4 > wanted ? held * 4 : wanted;
+        wanted = held > wanted / 4 ? held * 4 : wanted;
         wanted = wanted < decoder->missing ? wanted : decoder->missing;
     }
     status = ipcx_buf_reserve(&decoder->buf, wanted, room, err);
     if (status == IPCX_OK) {
-        *size = wanted;
+        *size = decoder->room = wanted;
     }
     return status;
 }
@@ -116,6 +119,10 @@ ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *
 void ipcx_decoder_commit(ipcx_decoder *decoder, size_t size)
 {
     ipcx_buf_commit(&decoder->buf, size);
+    if (size == decoder->room && decoder->ahead < AHEAD_MOST) {
+        decoder->ahead *= 2;
+    }
+    decoder->room = 0;
 }
 
 ipcx_status ipcx_decoder_feed(ipcx_decoder *decoder, const void *bytes, size_t size,
@@ -129,13 +136,18 @@ ipcx_status ipcx_decoder_feed(ipcx_decoder *decoder, const void *bytes, size_t s
     return ipcx_buf_append(&decoder->buf, bytes, size, err);
 }
 
+static ipcx_status too_large(ipcx_decoder *decoder, uint64_t size, size_t at)
+{
+    return broken(decoder, IPCX_TOO_LARGE, at, "a message of at least %llu bytes; the limit is %zu",
+                  (unsigned long long)size, decoder->framing.max_message);
+}
+
 /* The payload's size is known: OK when all `whole` bytes of the message are there. */
 static ipcx_status all_there(ipcx_decoder *decoder, look *at, size_t before, uint64_t payload,
                              size_t behind, size_t where)
 {
     if (payload > decoder->framing.max_message) {
-        return broken(decoder, IPCX_TOO_LARGE, where, "a message of %llu bytes; the limit is %zu",
-                      (unsigned long long)payload, decoder->framing.max_message);
+        return too_large(decoder, payload, where);
     }
     at->whole = before + (size_t)payload + behind;
     return at->size >= at->whole ? IPCX_OK : IPCX_MORE;
@@ -155,8 +167,8 @@ static ipcx_status check_header(ipcx_decoder *decoder, const look *at)
     if (at->size > 3 && (p[3] < IPCX_FRAME_DATA || p[3] > IPCX_FRAME_BYE)) {
         return broken(decoder, IPCX_PROTOCOL, 3, "no such type: %d", p[3]);
     }
-    if (at->size > 5 && (ipcx_endian_load16(p + 4) & ~IPCX__FLAGS)) {
-        return broken(decoder, IPCX_PROTOCOL, 4, "unknown flags: 0x%04x",
+    if (at->size > 5 && ipcx__flags_bad(ipcx_endian_load16(p + 4))) {
+        return broken(decoder, IPCX_PROTOCOL, 4, "no such flags: 0x%04x",
                       ipcx_endian_load16(p + 4));
     }
     return at->size < IPCX_FRAME_HEADER ? IPCX_MORE : IPCX_OK;
@@ -165,7 +177,7 @@ static ipcx_status check_header(ipcx_decoder *decoder, const look *at)
 static ipcx_status next_ipcx(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
 {
     const uint8_t *p = at->data;
-    size_t before, tail, valid;
+    size_t before, tail;
     ipcx_status status = check_header(decoder, at);
     if (status != IPCX_OK) {
         return status;
@@ -192,13 +204,6 @@ static ipcx_status next_ipcx(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
         frame->flags & IPCX_FRAME_CORRELATION ? ipcx_endian_load64(p + IPCX_FRAME_HEADER) : 0;
     frame->extension = p + before;
     frame->payload = p + before + frame->extension_size;
-    if (frame->flags & IPCX_FRAME_TEXT) {
-        valid = ipcx__utf8_valid(frame->payload, frame->payload_size);
-        if (valid < frame->payload_size) {
-            return broken(decoder, IPCX_PROTOCOL, before + frame->extension_size + valid,
-                          "a text that is no UTF-8");
-        }
-    }
     return IPCX_OK;
 }
 
@@ -243,15 +248,17 @@ static ipcx_status next_varint(ipcx_decoder *decoder, look *at, ipcx_frame *fram
 
 static ipcx_status next_netstring(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
 {
-    uint64_t length = 0;
-    size_t i = 0;
+    size_t length = 0, i = 0;
     ipcx_status status;
     for (; i < at->size && at->data[i] != ':'; i++) {
         uint8_t byte = at->data[i];
-        if (byte < '0' || byte > '9' || (i == 1 && at->data[0] == '0') || i == 10) {
-            return broken(decoder, IPCX_PROTOCOL, i, "no netstring's length");
+        if (byte < '0' || byte > '9' || (i == 1 && at->data[0] == '0')) {
+            return broken(decoder, IPCX_PROTOCOL, i, "no netstring has such a length");
         }
-        length = length * 10 + (uint64_t)(byte - '0');
+        length = length * 10 + (size_t)(byte - '0');
+        if (length > decoder->framing.max_message) {
+            return too_large(decoder, length, 0);
+        }
     }
     if (i == at->size) {
         return IPCX_MORE;
@@ -260,7 +267,7 @@ static ipcx_status next_netstring(ipcx_decoder *decoder, look *at, ipcx_frame *f
         return broken(decoder, IPCX_PROTOCOL, 0, "a netstring without a length");
     }
     frame->payload = at->data + i + 1;
-    frame->payload_size = (size_t)length;
+    frame->payload_size = length;
     status = all_there(decoder, at, i + 1, length, 1, 0);
     if (status == IPCX_OK && at->data[at->whole - 1] != ',') {
         return broken(decoder, IPCX_PROTOCOL, at->whole - 1, "a netstring that ends without ','");
@@ -281,7 +288,7 @@ static ipcx_status next_delimited(ipcx_decoder *decoder, look *at, ipcx_frame *f
         length = decoder->searched;
     }
     if (length > limit) {
-        return broken(decoder, IPCX_TOO_LARGE, limit, "no delimiter within %zu bytes", limit);
+        return too_large(decoder, (uint64_t)limit + 1, limit);
     }
     if (found == NULL) {
         return IPCX_MORE;
@@ -314,9 +321,22 @@ static ipcx_status next_message(ipcx_decoder *decoder, look *at, ipcx_frame *fra
     return all_there(decoder, at, 0, decoder->framing.size, 0, 0);
 }
 
+/* A text must be one. */
+static ipcx_status check_text(ipcx_decoder *decoder, const look *at, const ipcx_frame *frame)
+{
+    size_t valid = ipcx__utf8_valid(frame->payload, frame->payload_size);
+    if (valid == frame->payload_size) {
+        return IPCX_OK;
+    }
+    return broken(decoder, IPCX_PROTOCOL,
+                  (size_t)((const uint8_t *)frame->payload - at->data) + valid,
+                  "a text that is no UTF-8");
+}
+
 ipcx_status ipcx_decoder_next(ipcx_decoder *decoder, ipcx_frame *frame, ipcx_error *err)
 {
-    ipcx_frame found = {.type = IPCX_FRAME_DATA};
+    ipcx_frame found = {.type = IPCX_FRAME_DATA,
+                        .flags = decoder->framing.text ? IPCX_FRAME_TEXT : 0};
     look at = {0};
     ipcx_status status = sticky(decoder, err);
     if (status != IPCX_OK) {
@@ -326,6 +346,9 @@ ipcx_status ipcx_decoder_next(ipcx_decoder *decoder, ipcx_frame *frame, ipcx_err
     at.data = ipcx_buf_data(&decoder->buf);
     at.size = ipcx_buf_len(&decoder->buf);
     status = at.size == 0 ? IPCX_MORE : next_message(decoder, &at, &found);
+    if (status == IPCX_OK && (found.flags & IPCX_FRAME_TEXT)) {
+        status = check_text(decoder, &at, &found);
+    }
     decoder->missing = 0;
     if (status == IPCX_OK) {
         decoder->lent = at.whole;

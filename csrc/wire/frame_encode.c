@@ -8,13 +8,13 @@
 #include "ipcx/endian.h"
 #include "wire/frame.h"
 
-ipcx_status ipcx_framing_check(const ipcx_framing *framing, ipcx_error *err)
+ipcx_status ipcx__framing_check(const ipcx_framing *framing, ipcx_error *err)
 {
     const char *wrong = NULL;
     size_t size = framing->size;
     if (framing->max_message > IPCX__MESSAGE_MAX) {
         wrong = "max_message is over 2^31 bytes";
-    } else if (framing->kind > IPCX_FRAMING_DELIMITER) {
+    } else if ((unsigned)framing->kind > IPCX_FRAMING_DELIMITER) {
         wrong = "no such framing";
     } else if (framing->kind == IPCX_FRAMING_FIXED && (size == 0 || size > framing->max_message)) {
         wrong = "the fixed size is 0 or over max_message";
@@ -22,26 +22,26 @@ ipcx_status ipcx_framing_check(const ipcx_framing *framing, ipcx_error *err)
                size != 8) {
         wrong = "a length prefix has 1, 2, 4 or 8 bytes";
     } else if (framing->kind == IPCX_FRAMING_DELIMITER &&
-               (framing->delimiter_size == 0 || framing->delimiter_size > IPCX_FRAMING_TAIL_MAX)) {
+               (framing->delimiter_size == 0 ||
+                framing->delimiter_size > sizeof framing->delimiter)) {
         wrong = "a delimiter has 1 to 32 bytes";
     }
     return wrong == NULL ? IPCX_OK : ipcx_error_set(err, IPCX_INVALID, 0, "framing", "%s", wrong);
 }
 
-static ipcx_status encode_ipcx(const ipcx_frame *frame, uint8_t *head, size_t *head_size,
-                               uint8_t *tail, size_t *tail_size, ipcx_error *err)
+static ipcx_status check_text(const ipcx_frame *frame, ipcx_error *err)
 {
-    size_t size = IPCX_FRAME_HEADER;
-    if (frame->type < IPCX_FRAME_DATA || frame->type > IPCX_FRAME_BYE ||
-        (frame->flags & ~IPCX__FLAGS) || frame->extension_size > UINT16_MAX) {
-        return ipcx_error_set(err, IPCX_INVALID, 0, "encode",
-                              "type %d, flags 0x%04x, extension of %zu bytes", (int)frame->type,
-                              frame->flags, frame->extension_size);
-    }
-    if ((frame->flags & IPCX_FRAME_TEXT) &&
-        ipcx__utf8_valid(frame->payload, frame->payload_size) < frame->payload_size) {
-        return ipcx_error_set(err, IPCX_INVALID, 0, "encode", "the text is no UTF-8");
-    }
+    size_t valid = ipcx__utf8_valid(frame->payload, frame->payload_size);
+    return valid == frame->payload_size
+               ? IPCX_OK
+               : ipcx_error_set(err, IPCX_INVALID, 0, "encode",
+                                "the text is no UTF-8 from byte %zu on", valid);
+}
+
+static ipcx_status encode_ipcx(const ipcx_frame *frame, ipcx_envelope *envelope, ipcx_error *err)
+{
+    uint8_t *head = envelope->head;
+    envelope->head_size = IPCX_FRAME_HEADER;
     head[0] = 'I';
     head[1] = 'X';
     head[2] = IPCX_FRAME_VERSION;
@@ -49,20 +49,24 @@ static ipcx_status encode_ipcx(const ipcx_frame *frame, uint8_t *head, size_t *h
     ipcx_endian_store16(head + 4, frame->flags);
     ipcx_endian_store16(head + 6, (uint16_t)frame->extension_size);
     ipcx_endian_store32(head + 8, (uint32_t)frame->payload_size);
-    if (frame->flags & IPCX_FRAME_CORRELATION) {
-        ipcx_endian_store64(head + size, frame->correlation);
-        size += 8;
+    if (frame->type < IPCX_FRAME_DATA || frame->type > IPCX_FRAME_BYE ||
+        ipcx__flags_bad(frame->flags) || frame->extension_size > UINT16_MAX) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "encode",
+                              "type %d, flags 0x%04x, extension of %zu bytes", (int)frame->type,
+                              frame->flags, frame->extension_size);
     }
-    *head_size = size;
-    *tail_size = 0;
+    if (frame->flags & IPCX_FRAME_CORRELATION) {
+        ipcx_endian_store64(head + IPCX_FRAME_HEADER, frame->correlation);
+        envelope->head_size += 8;
+    }
     if (frame->flags & IPCX_FRAME_CRC) {
-        uint32_t crc = ipcx_crc32c_update(0, head, size);
+        uint32_t crc = ipcx_crc32c_update(0, head, envelope->head_size);
         crc = ipcx_crc32c_update(crc, frame->extension, frame->extension_size);
         crc = ipcx_crc32c_update(crc, frame->payload, frame->payload_size);
-        ipcx_endian_store32(tail, crc);
-        *tail_size = 4;
+        ipcx_endian_store32(envelope->tail, crc);
+        envelope->tail_size = 4;
     }
-    return IPCX_OK;
+    return frame->flags & IPCX_FRAME_TEXT ? check_text(frame, err) : IPCX_OK;
 }
 
 static size_t encode_prefix(const ipcx_framing *framing, uint64_t length, uint8_t *head)
@@ -85,64 +89,92 @@ static size_t encode_varint(uint64_t length, uint8_t *head)
     return size;
 }
 
-/* INVALID where a foreign framing cannot carry the payload. */
-static ipcx_status check_payload(const ipcx_framing *framing, const ipcx_frame *frame,
+/* Whether the delimiter would be found before the payload's end: within it, or begun by its last
+ * bytes and completed by the delimiter itself ("xa" and the delimiter "aa"). */
+static int holds_delimiter(const ipcx_framing *framing, const ipcx_frame *frame)
+{
+    uint8_t seam[2 * sizeof framing->delimiter];
+    size_t width = framing->delimiter_size, size = frame->payload_size;
+    size_t last = size < width - 1 ? size : width - 1;
+    if (size == 0) {
+        return 0;
+    }
+    memcpy(seam, (const uint8_t *)frame->payload + size - last, last);
+    memcpy(seam + last, framing->delimiter, width);
+    return memmem(frame->payload, size, framing->delimiter, width) != NULL ||
+           memmem(seam, last + width, framing->delimiter, width) != seam + last;
+}
+
+/* What a foreign framing cannot carry. */
+static ipcx_status check_foreign(const ipcx_framing *framing, const ipcx_frame *frame,
                                  ipcx_error *err)
 {
     size_t size = frame->payload_size;
+    unsigned flags = framing->text ? IPCX_FRAME_TEXT : 0;
+    if (frame->type != IPCX_FRAME_DATA || (frame->flags & ~flags) || frame->extension_size > 0) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "encode",
+                              "this framing carries payloads alone: no types, flags, extension");
+    }
     if (framing->kind == IPCX_FRAMING_FIXED && size != framing->size) {
-        return ipcx_error_set(err, IPCX_INVALID, 0, "encode", "%zu bytes where each message has %zu",
-                              size, framing->size);
+        return ipcx_error_set(err, IPCX_INVALID, 0, "encode",
+                              "%zu bytes where each message has %zu", size, framing->size);
     }
     if (framing->kind == IPCX_FRAMING_PREFIX && framing->size < 4 &&
         size >> (8 * framing->size) != 0) {
         return ipcx_error_set(err, IPCX_TOO_LARGE, 0, "encode",
                               "%zu bytes do not fit a length of %zu bytes", size, framing->size);
     }
-    if (framing->kind == IPCX_FRAMING_DELIMITER &&
-        memmem(frame->payload, size, framing->delimiter, framing->delimiter_size) != NULL) {
+    if (framing->kind == IPCX_FRAMING_DELIMITER && holds_delimiter(framing, frame)) {
         return ipcx_error_set(err, IPCX_INVALID, 0, "encode",
                               "the message holds the delimiter that ends it");
     }
-    return IPCX_OK;
+    return framing->text ? check_text(frame, err) : IPCX_OK;
 }
 
-ipcx_status ipcx_frame_encode(const ipcx_framing *framing, const ipcx_frame *frame, uint8_t *head,
-                              size_t *head_size, uint8_t *tail, size_t *tail_size, ipcx_error *err)
+static void encode_foreign(const ipcx_framing *framing, size_t size, ipcx_envelope *envelope)
 {
-    size_t size = frame->payload_size;
-    ipcx_status status;
-    if (size > framing->max_message) {
-        return ipcx_error_set(err, IPCX_TOO_LARGE, 0, "encode", "%zu bytes; the limit is %zu", size,
-                              framing->max_message);
-    }
-    if (framing->kind == IPCX_FRAMING_IPCX) {
-        return encode_ipcx(frame, head, head_size, tail, tail_size, err);
-    }
-    status = check_payload(framing, frame, err);
-    if (status != IPCX_OK) {
-        return status;
-    }
-    *head_size = 0;
-    *tail_size = 0;
+    uint8_t *head = envelope->head;
     switch (framing->kind) {
     case IPCX_FRAMING_PREFIX:
-        *head_size = encode_prefix(framing, size, head);
+        envelope->head_size = encode_prefix(framing, size, head);
         break;
     case IPCX_FRAMING_VARINT:
-        *head_size = encode_varint(size, head);
+        envelope->head_size = encode_varint(size, head);
         break;
     case IPCX_FRAMING_NETSTRING:
-        *head_size = (size_t)snprintf((char *)head, IPCX_FRAMING_HEAD_MAX, "%zu:", size);
-        tail[0] = ',';
-        *tail_size = 1;
+        envelope->head_size = (size_t)snprintf((char *)head, sizeof envelope->head, "%zu:", size);
+        envelope->tail[0] = ',';
+        envelope->tail_size = 1;
         break;
     case IPCX_FRAMING_DELIMITER:
-        memcpy(tail, framing->delimiter, framing->delimiter_size);
-        *tail_size = framing->delimiter_size;
+        memcpy(envelope->tail, framing->delimiter, framing->delimiter_size);
+        envelope->tail_size = framing->delimiter_size;
         break;
     default: /* FIXED: nothing but the payload */
         break;
     }
-    return IPCX_OK;
+}
+
+ipcx_status ipcx_frame_encode(const ipcx_framing *framing, const ipcx_frame *frame,
+                              ipcx_envelope *envelope, ipcx_error *err)
+{
+    ipcx_envelope made = {0};
+    ipcx_status status = ipcx__framing_check(framing, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    if (frame->payload_size > framing->max_message) {
+        return ipcx_error_set(err, IPCX_TOO_LARGE, 0, "encode", "%zu bytes; the limit is %zu",
+                              frame->payload_size, framing->max_message);
+    }
+    if (framing->kind == IPCX_FRAMING_IPCX) {
+        status = encode_ipcx(frame, &made, err);
+    } else {
+        status = check_foreign(framing, frame, err);
+        encode_foreign(framing, frame->payload_size, &made);
+    }
+    if (status == IPCX_OK) {
+        *envelope = made;
+    }
+    return status;
 }

@@ -273,7 +273,20 @@
           "a flag such as MSG_OOB where there is none",                                            \
           "Use SOCK_STREAM for connections; for datagrams recvfrom() alone is enough.",            \
           "from ipcx import socket\n"                                                              \
-          "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).listen()\n")
+          "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).listen()\n")                           \
+    STATUS(VERSION,                                                                                \
+          "The peer speaks a version of the protocol that this side does not know.",               \
+          "one side was updated and the other was not\n"                                           \
+          "bytes were lost, and what follows is read as a header",                                 \
+          "Bring both sides to the same version; exc.offset is where the header says it.",         \
+          "")                                                                                      \
+    STATUS(CORRUPT,                                                                                \
+          "A message's checksum does not fit its bytes: they were changed on the way.",            \
+          "a fault of memory, disk or network card on the way\n"                                   \
+          "something between the two rewrites what passes\n"                                       \
+          "the peer computes the checksum in another way",                                         \
+          "Nothing of that message was delivered. Close the connection and connect again.",        \
+          "")
 /* clang-format on */
 
 #endif

@@ -23,4 +23,6 @@
 #include "ipcx/sock.h"
 #include "ipcx/sock_unix.h"
 
+#include "ipcx/frame.h"
+
 #endif
