@@ -13,8 +13,8 @@
  *     │"IX"│version│type│flags│extension│payload length│ [correlation] │ext. │ payload │ [CRC] │
  *     │    │   1   │    │     │ length  │              │    8 bytes    │     │         │   4   │
  *     └────┴───────┴────┴─────┴─────────┴──────────────┴───────────────┴─────┴─────────┴───────┘
- * Invariant: a length is compared with the limit before a
- * byte is allocated for it, and an error, once seen, is every answer until the decoder is reset. */
+ * Invariant: a length is compared with the limit before a byte is allocated for it, and an error,
+ * once seen, is every answer until the decoder is reset. */
 #ifndef IPCX_FRAME_H
 #define IPCX_FRAME_H
 
