@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from socket_calls import CALLS, OURS_ALONE
+from socket_calls import CALLS, LOST_BY_THE_CALLER, OURS_ALONE
 
 PROGRAM = """
 import faulthandler, gc, json, sys
@@ -54,11 +54,6 @@ for name in CALLS:
         print(json.dumps(["begin", name]), flush=True)
         print(json.dumps([name, *every_k(name)]), flush=True)
 """
-# Whoever called loses it: the descriptor was made by a call that succeeded, and the allocation
-# that failed was of the caller (of the stdlib's socketpair(), which detaches before it wraps).
-LOST_BY_THE_CALLER = {
-    "socket of keywords and fileno", "socketpair", "partial", "shutdown", "descriptors", "functions"
-}  # fmt: skip
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("_testcapi") is None,
     reason="this interpreter has no _testcapi: nothing injects failures of memory",

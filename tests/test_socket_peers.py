@@ -10,6 +10,7 @@ import struct
 import pytest
 from test_socket_transfer import RECEIVERS, SENDERS
 
+from ipcx import socket as ours
 from socket_help import STREAMS, Background, Kit, attempt, both, same, until
 
 TIMEOUTS = (None, 8.0, 0.0)
@@ -43,6 +44,16 @@ def test_peer_resets(verb: str, timeout: float | None) -> None:
         return [attempt(SENDERS[verb], one, b"message") for _ in range(2)]
 
     same(scenario)
+
+
+@each_timeout
+def test_extras_tell_a_reset(timeout: float | None) -> None:
+    for verb, args in [("recv_exactly", (8,)), ("recv_until", (b"\n",))]:
+        with Kit(ours) as kit:
+            one = reset_by_peer(kit)
+            one.settimeout(timeout)
+            with pytest.raises(ConnectionResetError, match="Errno 104"):
+                getattr(one, verb)(*args)
 
 
 @pytest.mark.parametrize("timeout", [None, 8.0])

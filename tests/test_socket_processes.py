@@ -235,6 +235,8 @@ with Kit(net) as kit:
     on = True
     kit.socket()
     kit.socket(net.AF_UNIX, net.SOCK_DGRAM, 0)
+    kit.keep(net.socket(type=net.SOCK_DGRAM))
+    kit.keep(net.socket(proto=17, type=net.SOCK_DGRAM))
     client = kit.of("tcp4")
     client.connect(name)
     kit.of("tcp4").connect_ex(name)
