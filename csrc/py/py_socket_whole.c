@@ -113,6 +113,10 @@ PyObject *ipcx_py_socket_recv_exactly(IPCX_PY_ARGS)
     if (size > 0 && size <= IPCX_PY_TRY_MAX) {
         ssize_t n = recv(call.fd, arg.buffer, arg.limit, MSG_DONTWAIT);
         arg.got = n > 0 ? (size_t)n : 0;
+        if (n < 0 && !ipcx_py_may_wait(&call, errno, 0)) {
+            ipcx_py_errno(errno); /* Told once: the kernel forgets it. */
+            return finish(&call, false, answer, &arg, bytes, args, nargs);
+        }
     }
     ran = arg.got == arg.limit || ipcx_py_run(&call, exactly_step, &arg, &answer);
     return finish(&call, ran, answer, &arg, bytes, args, nargs);
