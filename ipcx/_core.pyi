@@ -63,6 +63,7 @@ class PeerClosed(Error, ConnectionError, EOFError):
     partial: bytes
 
 class Closed(Error, ValueError): ...
+
 class ProtocolError(Error, ValueError):
     offset: int
 
