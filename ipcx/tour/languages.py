@@ -126,7 +126,7 @@ def build(
                 said, _ = process.communicate(timeout=SLOWEST)
             if process.returncode != 0:
                 lines = said.strip().splitlines() or [f"status {process.returncode}"]
-                return f"{shlex.join(process.args[:1])} did not compile it: {lines[0]}"  # type: ignore[index]
+                return f"{shlex.quote(str(process.args[0]))} did not compile it: {lines[0]}"  # type: ignore[index]
     except subprocess.TimeoutExpired:
         return f"the compiler still ran after {SLOWEST:g} s and was killed"
     finally:
