@@ -5,13 +5,14 @@ import contextlib
 import errno
 import os
 import select
+import signal
 import socket as stdlib
 
 import pytest
 from socket_waits import NEVER_ANSWERED, NEVER_WITH_TIMEOUT, OURS_ALONE, WAITS
 
 from ipcx import socket as ours
-from socket_help import Background, Kit, open_descriptors, until
+from socket_help import Background, Kit, attempt, open_descriptors, until
 
 ALL = {**WAITS, **NEVER_ANSWERED, **OURS_ALONE}
 each_verb = pytest.mark.parametrize(
@@ -219,3 +220,95 @@ def test_shutdown_ends_a_reader_as_everywhere(timeout: float | None) -> None:
         waiter = Background(one.recv, 1).until_blocked()
         one.shutdown(ours.SHUT_RD)
         assert waiter.finish() == b""
+
+
+# With a time-out send and sendmsg take what fits and do not wait for the rest.
+@pytest.mark.parametrize(
+    ("verb", "timeout"), [("send", None), ("sendmsg", None), ("sendall", None), ("sendall", 8.0)]
+)
+def test_close_in_the_middle_of_a_large_send(verb: str, timeout: float | None) -> None:
+    """A part is out already: the call ends all the same, and what is out stays out."""
+    data = bytes(8 << 20)
+    with Kit(ours) as kit:
+        one, two = kit.pair()
+        one.settimeout(timeout)
+        thread = Background(getattr(one, verb), [data] if verb == "sendmsg" else data)
+        thread.until_blocked()
+        one.close()
+        with pytest.raises(OSError, match="Errno 9"):
+            thread.finish()
+        two.setblocking(False)
+        assert two.recv(1 << 20)
+
+
+@pytest.mark.parametrize("peek", [0, stdlib.MSG_PEEK])
+def test_close_in_the_middle_of_waitall(peek: int) -> None:
+    with Kit(ours) as kit:
+        one, two = kit.pair("tcp4")
+        thread = Background(one.recv, 8, stdlib.MSG_WAITALL | peek).until_blocked()
+        two.send(b"1234")
+        thread.until_blocked()
+        one.close()
+        with pytest.raises(OSError, match="Errno 9"):
+            thread.finish()
+
+
+@each_timeout
+def test_close_reaches_a_thread_that_blocks_all_signals(timeout: float | None) -> None:
+    """However a waiter is woken, its signal mask is not in the way, and is the same afterwards."""
+    masks = []
+
+    def call(sock) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        try:
+            sock.recv(1)
+        finally:
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    with Kit(ours) as kit:
+        one, _two = kit.pair()
+        one.settimeout(timeout)
+        thread = Background(call, one).until_blocked()
+        one.close()
+        with pytest.raises(OSError, match="Errno 9"):
+            thread.finish()
+        assert masks[0] == masks[1]
+
+
+def test_close_leaves_no_trace_in_python_signals() -> None:
+    """No handler of the program runs, no wake-up descriptor is written, no disposition changes."""
+    numbers = sorted(signal.valid_signals())
+    before = [signal.getsignal(number) for number in numbers]
+    with Kit(ours) as kit:
+        wake, woken = kit.pair()
+        wake.setblocking(False)
+        woken.setblocking(False)
+        old = signal.set_wakeup_fd(wake.fileno())
+        try:
+            for _ in range(20):
+                one, _two = kit.pair()
+                thread = Background(one.recv, 1).until_blocked()
+                one.close()
+                with pytest.raises(OSError, match="Errno 9"):
+                    thread.finish()
+        finally:
+            signal.set_wakeup_fd(old)
+        with pytest.raises(BlockingIOError):
+            woken.recv(1)
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_close_races_with_the_call() -> None:
+    """Whenever close() falls: the call ends, with data or with EBADF, and nothing else is read."""
+    with Kit(ours) as kit:
+        for round_ in range(300):
+            one, two = kit.pair()
+            thread = Background(one.recv, 1)
+            if round_ % 3 == 0:
+                two.send(b"x")
+            one.close()
+            two.close()
+            told = attempt(thread.finish)
+            assert told[1] in (b"x", b"", "builtins.OSError")
+            assert told[0] == "returned" or told[2] == (errno.EBADF, "Bad file descriptor")
