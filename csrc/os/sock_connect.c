@@ -2,6 +2,7 @@
  * Accepting and connecting, which have no MSG_DONTWAIT.
  * Invariant: O_NONBLOCK of the descriptor is never touched. */
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <poll.h>
 
@@ -98,13 +99,22 @@ ipcx_status ipcx__io_connect(const ipcx__io *io, const struct sockaddr *addr, so
 ipcx_status ipcx__io_connect_or_wait(const ipcx__io *io, const struct sockaddr *addr, socklen_t len,
                                      ipcx_error *err)
 {
-    if (connect(io->fd, addr, len) == 0 || errno == EISCONN) {
-        return IPCX_OK;
+    ipcx__wait naps = {.in_vain = INT_MAX};
+    while (connect(io->fd, addr, len) < 0 && errno != EISCONN) {
+        ipcx_status status;
+        if (errno == EINPROGRESS || errno == EALREADY || errno == EINTR) {
+            return ipcx__io_connected(io, err);
+        }
+        if (errno != EAGAIN || addr->sa_family != AF_UNIX) {
+            return connect_failed(errno, err);
+        }
+        /* The listener's backlog is full, and there is nothing to poll for: look again later. */
+        status = ipcx__wait_ready(io, &naps, POLLOUT, err);
+        if (status != IPCX_OK) {
+            return status;
+        }
     }
-    if (errno != EINPROGRESS && errno != EALREADY && errno != EINTR) {
-        return connect_failed(errno, err);
-    }
-    return ipcx__io_connected(io, err);
+    return IPCX_OK;
 }
 
 ipcx_status ipcx__io_connected(const ipcx__io *io, ipcx_error *err)

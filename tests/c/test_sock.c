@@ -331,6 +331,25 @@ TEST(deadlines)
     close_all(&a, &b, NULL);
 }
 
+TEST(connecting_to_a_full_queue_waits)
+{
+    ipcx_sock server = {0}, first = {0}, late = {0}, conn = {0};
+    ipcx_addr addr;
+    int64_t begun;
+    server_open(&server, "abstract", SOCK_STREAM, &addr, 0);
+    REQUIRE_OK(ipcx_sock_open(&first, AF_UNIX, SOCK_STREAM, 0, NULL));
+    REQUIRE_OK(ipcx_sock_open(&late, AF_UNIX, SOCK_STREAM, 0, NULL));
+    REQUIRE_OK(ipcx_sock_connect(&first, &addr, IPCX_FOREVER, NULL));
+    CHECK_STATUS(ipcx_sock_connect(&late, &addr, IPCX_NOW, NULL), IPCX_AGAIN);
+    begun = ipcx_clock_now();
+    CHECK_STATUS(ipcx_sock_connect(&late, &addr, ipcx_deadline_after(4 * MS), NULL), IPCX_TIMEOUT);
+    CHECK(ipcx_clock_now() - begun >= 4 * MS);
+    REQUIRE_OK(ipcx_sock_accept(&server, &conn, NULL, IPCX_FOREVER, NULL));
+    CHECK_OK(ipcx_sock_connect(&late, &addr, IPCX_FOREVER, NULL));
+    close_all(&conn, &first, &late);
+    CHECK_OK(ipcx_sock_close(&server, NULL));
+}
+
 TEST(a_polling_connect_ends_connected)
 {
     ipcx_sock server = {0}, client = {0};
