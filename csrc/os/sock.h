@@ -8,13 +8,28 @@
 #include "ipcx/trace.h"
 #include "os/sock_io.h"
 
-/* ipcx__sock_enter: into the socket's gate, for calls with `io`. CLOSED: there is none. */
-ipcx_status ipcx__sock_enter(ipcx_sock *sock, ipcx_deadline deadline, const char *op, ipcx__io *io,
-                             ipcx_error *err);
+/* One call of a verb. */
+typedef struct ipcx__visit {
+    ipcx__io io;
+    ipcx_error *err; /* the caller's, or `spare`: the trace wants the errno anyway */
+    ipcx_error spare;
+    ipcx_trace_event event; /* bytes and addr are the verb's to fill in */
+    int64_t begun;          /* 0: the trace is off */
+} ipcx__visit;
 
-/* ipcx__sock_leave: out again; reports `event` when the trace was on at `begun`
- * (ipcx__trace_begin), and returns `status`. */
-ipcx_status ipcx__sock_leave(ipcx_sock *sock, int64_t begun, ipcx_status status,
-                             ipcx_trace_event *event);
+/* ipcx__sock_begin: makes `sock` the owner of `fd`, a socket of `type`. */
+void ipcx__sock_begin(ipcx_sock *sock, int fd, int type);
+
+/* ipcx__sock_enter: into the socket's gate. CLOSED: there is none; then there is nothing to leave.
+ */
+ipcx_status ipcx__sock_enter(ipcx_sock *sock, ipcx_deadline deadline, const char *op,
+                             ipcx__visit *visit, ipcx_error *err);
+
+/* ipcx__sock_leave: out again; reports how it came out and returns `status`. */
+ipcx_status ipcx__sock_leave(ipcx_sock *sock, ipcx__visit *visit, ipcx_status status);
+
+/* ipcx__sock_made: reports a call that is about no socket yet, or no longer. */
+ipcx_status ipcx__sock_made(const char *op, int fd, int64_t begun, ipcx_status status,
+                            const ipcx_error *err);
 
 #endif

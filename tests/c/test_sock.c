@@ -444,7 +444,8 @@ TEST(the_hook_sees_each_verb)
     CHECK_STATUS(ipcx_sock_recv(&b, bytes, 4, IPCX_NOW, &n, NULL), IPCX_AGAIN);
     CHECK_OK(ipcx_sock_close(&b, NULL));
     ipcx_trace_set(NULL);
-    CHECK_STR(all.text, "bind OK 0 addr\nlisten OK 0\nconnect OK 0 addr\naccept OK 0 addr\nsend OK "
-                        "3\nrecv OK 3\nrecv AGAIN 0\n");
+    CHECK_STR(all.text, "socket OK 0\nbind OK 0 addr\nlisten OK 0\ngetsockname OK 0\nsocket OK 0\n"
+                        "connect OK 0 addr\naccept OK 0 addr\nsend OK 3\nrecv OK 3\n"
+                        "recv AGAIN 0\nclose OK 0\n");
     close_all(&a, &server, NULL);
 }

@@ -23,7 +23,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_sock_send_fds(ipcx_sock *sock, const vo
 
 /* ipcx_sock_recv_fds: bytes, and up to `*count` descriptors, which become the caller's; *count is
  * how many came. PROTOCOL: more came than there was room for; all of them are closed again, *count
- * is 0 and the bytes are lost. EOF: a stream's peer has closed its end. */
+ * is 0 and the bytes are lost. TOO_LARGE: a datagram did not fit; the descriptors are yours all the
+ * same. EOF: a stream's peer has closed its end. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sock_recv_fds(ipcx_sock *sock, void *buffer, size_t size,
                                                        int *fds, int *count, ipcx_deadline deadline,
                                                        size_t *got, ipcx_error *err);
