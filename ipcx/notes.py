@@ -407,6 +407,14 @@ OF_SOCKETS = frozenset(
 )
 
 
+def _take_over(exc: OSError) -> None:
+    """What is raised anew `from None`, as create_server() does after bind(), keeps the notes."""
+    first = exc.__context__
+    anew = exc.__suppress_context__ and isinstance(first, OSError) and first.errno == exc.errno
+    if anew and not getattr(exc, "__notes__", None):
+        exc.__notes__ = list(getattr(first, "__notes__", ()))
+
+
 def add_late_note(exc: BaseException | None, depth: int = 20) -> None:
     """For an error that nobody caught and that no socket's call raised: the table's words.
 
@@ -418,6 +426,8 @@ def add_late_note(exc: BaseException | None, depth: int = 20) -> None:
     while exc is not None and depth > 0:
         depth -= 1
         number = getattr(exc, "errno", None)
+        if isinstance(exc, OSError):
+            _take_over(exc)
         if isinstance(exc, socket.gaierror):
             add_note(exc, "getaddrinfo", None)
         elif isinstance(exc, OSError) and number in OF_SOCKETS:

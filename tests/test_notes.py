@@ -275,6 +275,25 @@ def test_uncaught_names_get_theirs_where_they_are_reported(tmp_path):
     assert done.stderr.endswith("RuntimeError: no server\n")
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "socket.create_server(ADDRESS)",
+        "asyncio.run(asyncio.start_server(print, *ADDRESS))",
+    ],
+)
+def test_what_is_raised_anew_after_bind_keeps_who_holds_the_port(tmp_path, start):
+    with listener() as server:
+        address = server.getsockname()
+        program = tmp_path / "prog.py"
+        program.write_text(f"import asyncio, socket\nADDRESS = {address}\n{start}\n")
+        command = [sys.executable, "-m", "ipcx.run", program]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD)
+    assert done.returncode == 1
+    assert f"Port {address[1]} is held by " in done.stderr
+    assert done.stderr.count("(More: ipcx explain EADDRINUSE)") == 1
+
+
 def test_the_rest_comes_from_the_table(hook):
     with socket.socket() as sock:
         error = failing(sock.recv, 1)

@@ -14,7 +14,7 @@ BACKLOG = 2
 def knock(address):
     """A client that does not wait long. Gives its socket, or None if it was not connected."""
     client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    client.settimeout(0.3)
+    client.settimeout(0.5)
     try:
         client.connect(address)
         return client

@@ -59,3 +59,28 @@ def test_those_that_misbehave_do_not_stop_the_others(scene, program):
     assert first == "Listening"
     assert all(line.startswith("A client was given up: ") for line in complaints)
     assert last == f"Served 50 of 55 clients{SERVERS[program]}"
+
+
+def test_a_port_that_is_taken_is_explained_and_its_holder_goes_on(scene):
+    stage = scene("many_clients", PORT)
+    server = stage.serve("threaded.py", PORT)
+    second = stage.start("selector.py")
+    said, complaints = second.communicate()
+    assert (said, second.returncode) == ("", 1)
+    assert "[Errno 98] Address already in use" in complaints
+    holder = f"Port {stage.ports[PORT]} is held by "
+    assert (holder in complaints) == (stage.on == "ipcx")
+    assert stage.play("clients.py")[-1] == "50 of 50 were answered"
+    assert stage.end(server)[-1] == "Served 50 of 50 clients, each by a thread"
+
+
+@pytest.mark.parametrize("program", SERVERS)
+def test_a_server_may_be_started_again_at_once(scene, program):
+    """Its port is in TIME_WAIT: the servers that close first have asked for SO_REUSEADDR."""
+    stage = scene("many_clients", PORT)
+    stage.edit(program, "CLIENTS = 50", "CLIENTS = 1")
+    stage.edit("clients.py", "CLIENTS = 50", "CLIENTS = 1")
+    for _ in range(2):
+        server = stage.serve(program, PORT)
+        assert stage.play("clients.py")[-1] == "1 of 1 were answered"
+        assert stage.end(server)[-1].startswith("Served 1 of 1 clients")
