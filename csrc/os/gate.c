@@ -23,6 +23,9 @@
 /* A signal that arrives between a sleeper's last look at the closed bit and its system call is
  * lost; so whoever closes repeats it this often. */
 #define AGAIN_NS 1000000L
+/* … and gives up after a second: a thread that has just blocked the signal, or hangs in a device,
+ * stays in its call as it would over the stdlib. */
+#define TRIES 1000
 
 static uint64_t generation(void)
 {
@@ -116,7 +119,7 @@ void ipcx__gate_close(ipcx_gate *gate)
         next = current(word, now) | CLOSED_BIT;
     } while (!__atomic_compare_exchange_n(&gate->word, &word, next, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
-    while ((next & COUNT_MASK) != 0) {
+    for (int tries = 0; (next & COUNT_MASK) != 0 && tries < TRIES; tries++) {
         wake_all(gate);
         (void)syscall(SYS_futex, futex_half(gate), FUTEX_WAIT_PRIVATE, (uint32_t)next, &again, NULL,
                       0);
@@ -129,18 +132,42 @@ void ipcx__gate_reopen(ipcx_gate *gate)
     __atomic_store_n(&gate->word, generation(), __ATOMIC_SEQ_CST);
 }
 
-bool ipcx__gate_sleep(ipcx_gate *gate, ipcx__sleeper *self)
+/* Looking at the thread's signal mask is a system call; so a thread that had the wake signal
+ * unblocked is looked at again only after so many sleeps. */
+#define LOOK_EACH 16
+static _Thread_local unsigned sleeps_unlooked;
+
+static void wake_signal_alone(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    (void)sigaddset(set, ipcx__wake_signal());
+}
+
+/* Unblocks the wake signal; true when it was blocked and is to be blocked again. */
+static bool let_wake_signal_in(void)
 {
     sigset_t wake, old;
+    if (sleeps_unlooked > 0) {
+        sleeps_unlooked--;
+        return false;
+    }
+    wake_signal_alone(&wake);
+    if (pthread_sigmask(SIG_UNBLOCK, &wake, &old) == 0 &&
+        sigismember(&old, ipcx__wake_signal()) == 1) {
+        return true;
+    }
+    sleeps_unlooked = LOOK_EACH;
+    return false;
+}
+
+bool ipcx__gate_sleep(ipcx_gate *gate, ipcx__sleeper *self)
+{
     self->alone = ipcx__single_threaded();
     if (self->alone) {
         return true;
     }
     self->thread = pthread_self();
-    (void)sigemptyset(&wake);
-    (void)sigaddset(&wake, ipcx__wake_signal());
-    self->blocked = pthread_sigmask(SIG_UNBLOCK, &wake, &old) == 0 &&
-                    sigismember(&old, ipcx__wake_signal()) == 1;
+    self->blocked = let_wake_signal_in();
     lock(gate);
     self->next = gate->sleepers;
     gate->sleepers = self;
@@ -166,8 +193,7 @@ void ipcx__gate_wake_up(ipcx_gate *gate, ipcx__sleeper *self)
     }
     if (self->blocked) {
         sigset_t wake;
-        (void)sigemptyset(&wake);
-        (void)sigaddset(&wake, ipcx__wake_signal());
+        wake_signal_alone(&wake);
         (void)pthread_sigmask(SIG_BLOCK, &wake, NULL);
     }
     errno = saved;

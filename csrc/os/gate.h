@@ -62,7 +62,7 @@ bool ipcx__gate_is_closed(const ipcx_gate *gate);
 ipcx_status ipcx__gate_closed(const char *op, ipcx_error *err);
 
 /* ipcx__gate_close: closes it, wakes who sleeps, returns when all have left. Blocks for as long as
- * they need to get out, which is bounded. Must not be called from inside. */
+ * they need to get out, at most about a second. Must not be called from inside. */
 void ipcx__gate_close(ipcx_gate *gate);
 
 /* ipcx__gate_reopen: an open, empty gate again; nobody may be inside. */
