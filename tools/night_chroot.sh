@@ -3,10 +3,10 @@
 #
 #   tools/night_chroot.sh [suite python]        (default: trixie 3.13)
 #
-# IPCX_NIGHT_DIR holds the chroots (default /var/tmp/ipcx-night), DEBIAN_MIRROR is where they come
-# from. What runs inside has mounts and processes of its own, so nothing of it stays behind; the
-# chroot itself is kept, because the next night is quick then. The suite needs no network inside:
-# the pinned tools are fetched out here.
+# IPCX_NIGHT_DIR holds the chroots (default /var/tmp/ipcx-night). They come from DEBIAN_MIRROR, by
+# default where this machine's own packages come from. What runs inside has mounts and processes of
+# its own, so nothing of it stays behind; the chroot itself is kept, because the next night is quick
+# then. The suite needs no network inside: the pinned tools are fetched out here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,11 @@ suite=${1:-trixie}
 version=${2:-3.13}
 night=${IPCX_NIGHT_DIR:-/var/tmp/ipcx-night}
 root=$night/$suite
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+own_mirror() {
+    # shellcheck disable=SC2016
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed -n '/security/!{p;q}'
+}
+mirror=${DEBIAN_MIRROR:-$(own_mirror)}
 packages=python3,python3-dev,python3-venv,libpython$version-testsuite,gcc,libc6-dev,make,pkg-config,clang
 packages+=,procps,openssl,strace,ca-certificates,media-types,netbase
 
