@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-TOUR = [sys.executable, "-m", "ipcx", "tour", "--only", "hello_8080", "--step"]
+STEP = [sys.executable, "-m", "ipcx", "tour", "--step", "--only"]
+TOUR = [*STEP, "hello_8080"]
 pytestmark = pytest.mark.hang_guard(60)
 
 
@@ -37,6 +38,17 @@ def test_step_waits_for_enter_after_each_call():
 @pytest.mark.parametrize("typed", ["", "\nq\n"])
 def test_step_goes_on_alone_when_nobody_answers(typed):
     assert "client ▸ connect" in step(typed)
+
+
+@pytest.mark.parametrize("station", ["many_threaded", "many_forking", "full_duplex", "flags"])
+def test_step_goes_through_calls_of_several_threads_and_children(station):
+    done = subprocess.run(
+        [*STEP, station], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == ""
+    if station.startswith("many"):
+        assert len(re.findall("server ▸ sendall", done.stdout)) == 50
 
 
 def test_step_in_a_terminal_waits_for_the_reader():

@@ -246,7 +246,7 @@ class _Stage:
             mouth.connect(self.ear.getsockname())
             env, passed, pauses = self.env, [], None
             if steps:
-                pauses, theirs = socket.socketpair()
+                pauses, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 on_failure.enter_context(pauses)
                 both.enter_context(theirs)
                 env, passed = env | {"IPCX_TOUR_STEP": str(theirs.fileno())}, [theirs.fileno()]

@@ -9,22 +9,29 @@ that imports the stdlib's ``socket``, which would then stay the stdlib's.
 import io
 import os
 import sys
+import threading
 from typing import TextIO, cast
 
 
 class Gate(io.TextIOBase):
-    """A stream for one line at a time: writing a whole line waits for a byte from the tour."""
+    """A stream for one line at a time: writing a whole line waits for a byte from the tour.
+
+    Threads come through one by one. Children share the descriptor: each line is a message of its
+    own, and for each one byte comes back, whoever takes it.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.text = ""
+        self.one = threading.Lock()
 
     def write(self, text: str, /) -> int:
-        self.text += text
-        *lines, self.text = self.text.split("\n")
-        for line in lines:
-            os.write(self.fd, line.encode(errors="backslashreplace") or b" ")
-            os.read(self.fd, 1)
+        with self.one:
+            self.text += text
+            *lines, self.text = self.text.split("\n")
+            for line in lines:
+                os.write(self.fd, line.encode(errors="backslashreplace") or b" ")
+                os.read(self.fd, 1)
         return len(text)
 
 
