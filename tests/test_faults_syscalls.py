@@ -88,7 +88,7 @@ def test_every_system_call_fails_once(shim: str, error: str, threads: str) -> No
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, shim, error, threads],
         cwd=HERE.parent,
-        env={**os.environ, "LD_PRELOAD": shim},
+        env={**os.environ, "LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {shim}".strip()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
