@@ -42,10 +42,10 @@ class Scene:
         path.write_text(path.read_text().replace(old, new))
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen:
-        """By hand, as a reader does it."""
+        """By hand, as a reader does it; in development mode what is not closed is complained of."""
         through = ["-m", "ipcx.run"] if self.on == "ipcx" else []
         return self.spawn(
-            *("-u", *through, program, *arguments),
+            *("-u", "-X", "dev", *through, program, *arguments),
             cwd=self.folder,
             env=engine.environment(),
             stderr=subprocess.PIPE,
