@@ -52,6 +52,76 @@ class socket(_stdlib.socket):
     def settimeout(self, value: float | None, /) -> None: ...
     def shutdown(self, how: int, /) -> None: ...
 
+# The cores of ipcx.framing; what begins with an underscore is for that module alone.
+_Message: TypeAlias = str | ReadableBuffer
+
+@disjoint_base
+class FrameEncoder:
+    def __init__(
+        self,
+        kind: int,
+        size: int,
+        little_endian: bool,
+        text: bool,
+        delimiter: ReadableBuffer,
+        max_message: int,
+        /,
+    ) -> None: ...
+    @property
+    def _unsent(self) -> int: ...
+    def _encode(
+        self,
+        payload: _Message,
+        type: int,
+        flags: int,
+        correlation: int,
+        extension: ReadableBuffer,
+        /,
+    ) -> bytes: ...
+    def _envelope(
+        self,
+        payload: _Message,
+        type: int,
+        flags: int,
+        correlation: int,
+        extension: ReadableBuffer,
+        /,
+    ) -> tuple[bytes, bytes]: ...
+    def _send(self, send: Callable[..., int], payload: _Message, flags: int = ..., /) -> None: ...
+    def _send_many(
+        self, send: Callable[..., int], payloads: Iterable[_Message], flags: int = ..., /
+    ) -> None: ...
+    def _flush(self, send: Callable[..., int], flags: int = ..., /) -> None: ...
+
+@disjoint_base
+class FrameDecoder:
+    def __init__(
+        self,
+        kind: int,
+        size: int,
+        little_endian: bool,
+        text: bool,
+        delimiter: ReadableBuffer,
+        max_message: int,
+        /,
+    ) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+    @property
+    def pending(self) -> int: ...
+    def feed(self, data: ReadableBuffer, /) -> None: ...
+    def get_buffer(self) -> memoryview: ...
+    def commit(self, n: int, /) -> None: ...
+    def reset(self) -> None: ...
+    def _next(
+        self, view: object, /
+    ) -> tuple[int, int, int | None, bytes, bytes | str | memoryview] | None: ...
+    def _fill(self, recv_into: Callable[..., int], flags: int = ..., /) -> int: ...
+    def _receive(self, recv_into: Callable[..., int], flags: int = ..., /) -> bytes | str: ...
+    def _receive_many(
+        self, recv_into: Callable[..., int], most: int, flags: int = ..., /
+    ) -> list[bytes | str]: ...
+
 # The exceptions of csrc/include/ipcx/status_table.h; tests/test_status.py compares.
 class Error(Exception): ...
 class Timeout(Error, TimeoutError): ...
@@ -69,6 +139,7 @@ class ProtocolError(Error, ValueError):
 
 class MessageTooLarge(Error, ValueError):
     partial: bytes
+    offset: int
 
 class ResourceExhausted(Error, OSError): ...
 class Unsupported(Error, io.UnsupportedOperation): ...

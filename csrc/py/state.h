@@ -69,5 +69,6 @@ extern struct PyModuleDef ipcx_py_module;
 /* Each file's share of the module's initialisation: 0, or -1 with an exception set. */
 int ipcx_py_status_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
 
 #endif

@@ -2,6 +2,7 @@
  * Messages out of a stream of bytes.
  * Invariant: a byte is looked at only when it is there, a length only after it was compared with
  * the limit, and what was found wrong once stays wrong. */
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,8 +86,10 @@ static ipcx_status IPCX_PRINTF(4, 5)
                           (unsigned long long)decoder->error_offset);
 }
 
+/* Every call but commit begins so: what was lent, either way, is taken back. */
 static void drop_lent(ipcx_decoder *decoder)
 {
+    decoder->room = 0;
     if (decoder->lent > 0) {
         ipcx_buf_consume(&decoder->buf, decoder->lent);
         decoder->offset += decoder->lent;
@@ -118,6 +121,7 @@ ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *
 
 void ipcx_decoder_commit(ipcx_decoder *decoder, size_t size)
 {
+    assert(size <= decoder->room);
     ipcx_buf_commit(&decoder->buf, size);
     if (size == decoder->room && decoder->ahead < AHEAD_MOST) {
         decoder->ahead *= 2;

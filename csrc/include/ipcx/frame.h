@@ -127,8 +127,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_decoder_feed(ipcx_decoder *decoder, con
                                                       size_t size, ipcx_error *err);
 
 /* ipcx_decoder_reserve, ipcx_decoder_commit: feed without the copy. `*room` is space to receive at
- * most `*size` bytes into; commit says how many came. Its size follows what came before, never what
- * a header promised. */
+ * most `*size` bytes into; commit, the next call, says how many came. The size follows what came
+ * before, never what a header promised. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room,
                                                          size_t *size, ipcx_error *err);
 IPCX_API void ipcx_decoder_commit(ipcx_decoder *decoder, size_t size);
