@@ -76,7 +76,7 @@ dist: $(VENV)/.made $(VENV)/.dist ## build and check the sdist and the wheel
 	@ls -l dist
 
 clean: ## remove everything that was built, .venv too
-	@rm -rf build dist $(VENV) *.egg-info ipcx/_core*.so docs/_build .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf build dist $(VENV) *.egg-info ipcx/_core*.so docs/_build .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 include $(sort $(wildcard mk/*.mk))
