@@ -107,6 +107,7 @@ def build(
     if on not in LANGUAGES or not sources:
         return None
     at_work: list[subprocess.Popen[str]] = []
+    compiler = LANGUAGES[on].tools[-1]
     try:
         for command in LANGUAGES[on].compilers(sources):
             at_work.append(
@@ -126,9 +127,9 @@ def build(
                 said, _ = process.communicate(timeout=SLOWEST)
             if process.returncode != 0:
                 lines = said.strip().splitlines() or [f"status {process.returncode}"]
-                return f"{shlex.quote(str(process.args[0]))} did not compile it: {lines[0]}"  # type: ignore[index]
+                return f"{compiler} did not compile it: {lines[0]}"
     except subprocess.TimeoutExpired:
-        return f"the compiler still ran after {SLOWEST:g} s and was killed"
+        return f"{compiler} still ran after {SLOWEST:g} s and was killed"
     finally:
         for process in at_work:
             if process.returncode is None:
