@@ -109,7 +109,7 @@ asan-c: $(C_TESTS:%=build/c/asan/%)
 # memory to its end.
 ASAN_TREE := build/asan/tree
 ASAN_TESTS ?= $(filter-out tests/test_c.py tests/test_lib.py tests/test_install.py, \
-                $(wildcard tests/test_status.py tests/test_socket*.py tests/test_faults*.py tests/test_core*.py))
+                $(wildcard tests/test_status.py tests/test_socket*.py tests/test_faults*.py tests/test_core*.py tests/test_framing.py))
 ASAN_ENV = PYTHONPATH="$(abspath $(ASAN_TREE))" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
            UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 IPCX_HANG_GUARD=120 \
            LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)"
@@ -122,7 +122,7 @@ ASAN_NOT ?= $(if $(filter 1,$(IPCX_NIGHT)),, \
 asan-py: $(VENV)/.built $(VENV)/.test
 	@mkdir -p $(ASAN_TREE)
 	@tar -cf - --exclude='*.so' --exclude=__pycache__ \
-	  $(wildcard csrc ipcx tests tools examples setup.py pyproject.toml README.md LICENSE mk Makefile) \
+	  $(wildcard csrc docs/vectors ipcx tests tools examples setup.py pyproject.toml README.md LICENSE mk Makefile) \
 	  | tar -xf - -C $(ASAN_TREE)
 	@cd $(ASAN_TREE) && CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE_ADDRESS)" \
 	  $(abspath $(PY)) setup.py -q build_ext --inplace --force
