@@ -41,6 +41,7 @@ from meta.tree import ROOT
 
 TOUR = [sys.executable, "-m", "ipcx", "tour"]
 HUNG = 180  # a hang guard for a whole tour on a busy machine, not a bound
+LACKING = [station.name for station in STATIONS if station.missing()]  # no IPv6, no javac …
 
 
 def tour(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -93,8 +94,9 @@ def test_all_stations_hold(report):
     assert failed == []
     assert status == 0
     assert told["all_held"] is True
-    assert told["held"] == len(STATIONS)
-    assert told["failed"] == told["skipped"] == 0
+    assert told["held"] == len(STATIONS) - len(LACKING)
+    assert told["failed"] == 0
+    assert told["skipped"] == len(LACKING)
 
 
 def test_the_json_says_all_there_is_to_know(report):
@@ -108,7 +110,8 @@ def test_the_json_says_all_there_is_to_know(report):
             *("name", "title", "teaches", "source", "by_hand", "pairings"),
             *("status", "skipped", "left_out", "runs"),
         }
-        assert [run["pairing"] for run in station["runs"]] == station["pairings"]
+        runs = [] if station["skipped"] else station["pairings"]
+        assert [run["pairing"] for run in station["runs"]] == runs
         assert all(Path(folder).is_dir() for folder in station["source"])
         for ran in station["runs"]:
             assert ran.keys() == {
@@ -597,7 +600,7 @@ def test_it_runs_from_the_installed_wheel_in_an_empty_directory(bin_of_wheel, tm
     said = run(bin_of_wheel / "ipcx", "tour", "--json", cwd=tmp_path)
     told = json.loads(said)
     assert told["all_held"]
-    assert told["held"] == len(STATIONS)
+    assert told["held"] == len(STATIONS) - len(LACKING)
     site = bin_of_wheel.parent / "lib"
     assert all(Path(f).is_relative_to(site) for s in told["stations"] for f in s["source"])
     assert list(tmp_path.iterdir()) == []

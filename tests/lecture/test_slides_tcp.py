@@ -56,7 +56,7 @@ def test_an_empty_host_is_every_address(scene):
     ]
 
 
-@pytest.mark.skipif(stations.lacks_ipv6() is not None, reason="this machine has no IPv6")
+@pytest.mark.skipif(stations.lacks_ipv6() is not None, reason="no IPv6 loopback on this machine")
 def test_ipv6(scene):
     stage = scene("ipv6", 8086)
     port = stage.ports[8086]

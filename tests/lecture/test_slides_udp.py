@@ -8,7 +8,7 @@ import pytest
 from ipcx.tour import stations_datagrams as stations
 
 needs_multicast = pytest.mark.skipif(
-    stations.lacks_multicast() is not None, reason="this machine has no route for multicast"
+    stations.lacks_multicast() is not None, reason="no route for multicast on this machine"
 )
 
 
