@@ -283,10 +283,9 @@ CALLS: dict[str, Callable[[Kit], Callable[[], None]]] = {
 }
 OURS_ALONE = ("recv_exactly", "recv_until", "partial")
 # Whoever called loses it: the descriptor was made by a call that succeeded, and what failed was of
-# the caller (of the stdlib's socketpair(), which detaches before it wraps).
+# the caller.
 LOST_BY_THE_CALLER = {
     "socket of keywords and fileno",
-    "socketpair",
     "partial",
     "shutdown",
     "descriptors",

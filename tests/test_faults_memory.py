@@ -60,6 +60,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# What a small recv() took gets the spare object when there is no memory for another: nothing is lost.
+SPARED = {
+    "send recv",
+    "send recv with a time-out",
+    "send recv tcp",
+    "recv waitall",
+    "recv peek",
+    "recvfrom unix",
+    "sendall",
+}
+
+
 @pytest.fixture(scope="module")
 def seen() -> dict:
     """(module, name) → how often each outcome came, and the k that left a descriptor behind."""
@@ -89,5 +101,8 @@ def test_every_allocation_fails_once(seen: dict, name: str) -> None:
     outcomes, leaks = seen["ipcx", name]
     theirs = {} if name in OURS_ALONE else seen["stdlib", name][0]
     assert set(outcomes) <= {"done", "MemoryError"} | set(theirs), (outcomes, theirs)
-    assert outcomes.get("MemoryError", 0) > 0, "nothing was injected"
+    if name in SPARED:
+        assert set(outcomes) == {"done"}
+    else:
+        assert outcomes.get("MemoryError", 0) > 0, "nothing was injected"
     assert not leaks or name in LOST_BY_THE_CALLER, leaks

@@ -60,7 +60,8 @@ def test_function_has_the_same_face(name: str) -> None:
     assert mine.__doc__ == theirs.__doc__
     assert mine.__name__ == theirs.__name__
     assert inspect.signature(mine) == inspect.signature(theirs)
-    assert mine.__code__ is theirs.__code__
+    if name != "socketpair":  # a step of the core's
+        assert mine.__code__ is theirs.__code__
 
 
 def test_type_is_a_subclass_of_the_stdlibs() -> None:

@@ -245,6 +245,49 @@ static PyType_Slot socket_slots[] = {
     {0, NULL},
 };
 
+/* Closes a socket that nobody has seen, so that it does not warn; the exception that is set stays.
+ */
+static void close_quietly(PyObject *socket)
+{
+    PyObject *type, *value, *traceback;
+    if (socket == NULL) {
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_XDECREF(PyObject_CallMethod(socket, "close", NULL));
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
+static PyObject *make_pair(PyObject *module, PyObject *args)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    int family, type, proto, fds[2];
+    PyObject *one, *other, *pair = NULL;
+    if (!PyArg_ParseTuple(args, "iii:socketpair", &family, &type, &proto)) {
+        return NULL;
+    }
+    if (socketpair(family, type | SOCK_CLOEXEC, proto, fds) < 0) {
+        ipcx_py_errno(errno);
+        return NULL;
+    }
+    /* Each owns its descriptor or has closed it, so neither leaks when the other cannot be made. */
+    one = ipcx_py_socket_around(state, fds[0], family, type, proto);
+    if (one == NULL) {
+        (void)close(fds[1]);
+        return NULL;
+    }
+    other = ipcx_py_socket_around(state, fds[1], family, type, proto);
+    pair = other == NULL ? NULL : PyTuple_Pack(2, one, other);
+    if (pair == NULL) {
+        close_quietly(one);
+        close_quietly(other);
+    }
+    Py_DECREF(one);
+    Py_XDECREF(other);
+    return pair;
+}
+
 static PyObject *set_hook(PyObject **hook, PyObject *value)
 {
     if (value != Py_None && !PyCallable_Check(value)) {
@@ -273,6 +316,9 @@ static PyObject *prefix_trusted(PyObject *module, PyObject *Py_UNUSED(ignored))
 }
 
 static PyMethodDef functions[] = {
+    {"socketpair", make_pair, METH_VARARGS,
+     PyDoc_STR("socketpair(family, type, proto) -> (socket, socket)\n\n"
+               "Two connected sockets, by socketpair(2); ipcx.socket.socketpair() is its face.")},
     {"set_trace", set_trace, METH_O,
      PyDoc_STR("set_trace(callback or None)\n\n"
                "callback(op, socket, detail, error) after each verb of an ipcx socket in this\n"

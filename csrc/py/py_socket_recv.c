@@ -96,18 +96,49 @@ static PyObject *bytes_of(const char *data, size_t size, size_t got)
     return bytes;
 }
 
-/* Received into a new bytes object; what is small passes through the stack, so that the object is
- * as large as what came and no larger. */
-static PyObject *recv_bytes(ipcx_py_call *call, recv_arg *arg)
+/* What came is the caller's even when there is no memory for it: then it gets the spare object, cut
+ * to size without asking the allocator. */
+static PyObject *spare_of(ipcx_py_state *state, const char *data, size_t got)
+{
+    PyObject *bytes = state->spare;
+    PyErr_Clear();
+    state->spare = NULL;
+    memcpy(PyBytes_AS_STRING(bytes), data, got);
+    PyBytes_AS_STRING(bytes)[got] = 0;
+    Py_SET_SIZE(bytes, (Py_ssize_t)got);
+    return bytes;
+}
+
+/* Received through the stack, so that the object is as large as what came and no larger. */
+static PyObject *recv_small(ipcx_py_call *call, recv_arg *arg)
 {
     char small[IPCX_PY_TRY_MAX];
+    ipcx_py_state *state = call->state;
+    PyObject *bytes;
+    if (IPCX_UNLIKELY(state->spare == NULL) &&
+        (state->spare = PyBytes_FromStringAndSize(NULL, IPCX_PY_TRY_MAX)) == NULL) {
+        return NULL;
+    }
+    arg->buffer = small;
+    if (arg->flags & MSG_TRUNC) {
+        memset(small, 0, arg->size);
+    }
+    if (!recv_now_or_wait(call, arg)) {
+        return NULL;
+    }
+    bytes = bytes_of(small, arg->size, arg->got);
+    if (IPCX_UNLIKELY(bytes == NULL) && arg->got <= arg->size && state->spare != NULL) {
+        bytes = spare_of(state, small, arg->got);
+    }
+    return bytes;
+}
+
+/* Received into a new bytes object. */
+static PyObject *recv_bytes(ipcx_py_call *call, recv_arg *arg)
+{
     PyObject *bytes, *cut;
-    if (arg->size <= sizeof small) {
-        arg->buffer = small;
-        if (arg->flags & MSG_TRUNC) {
-            memset(small, 0, arg->size);
-        }
-        return recv_now_or_wait(call, arg) ? bytes_of(small, arg->size, arg->got) : NULL;
+    if (arg->size <= IPCX_PY_TRY_MAX) {
+        return recv_small(call, arg);
     }
     bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)arg->size);
     if (bytes == NULL) {

@@ -52,6 +52,7 @@ typedef enum ipcx_py_verb {
     X(gaierror)          /* socket.gaierror */                                                     \
     X(getdefaulttimeout) /* socket.getdefaulttimeout */                                            \
     X(zero)              /* 0, what _io_refs starts with */                                        \
+    X(spare)             /* bytes for what was received when there is no memory for it */          \
     X(no_arguments)      /* () */                                                                  \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(error_hook)        /* what set_error_hook() was given, or NULL */
