@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from ipcx.tour import languages, main, ports, show
+from ipcx.tour import engine, languages, main, ports, show
 from ipcx.tour.model import (
     IPCX,
     JAVA,
@@ -166,6 +168,31 @@ def test_a_compiler_that_hangs_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(languages, "SLOWEST", 0.2)
     why = languages.build(C, [tmp_path / "a.c", tmp_path / "b.c"], os.environ)
     assert why == "cc still ran after 0.2 s and was killed"
+
+
+def test_ctrl_c_ends_a_compiler_too(tmp_path, spawn):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    compiler = tmp_path / "bin" / "cc"
+    compiler.parent.mkdir()
+    compiler.write_text(
+        f"#!/bin/sh\necho $$ > {tmp_path}/half\nmv {tmp_path}/half {tmp_path}/pid\nsleep 1000\n"
+    )
+    compiler.chmod(0o755)
+    path = f"{compiler.parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "TMPDIR": str(scratch), "PATH": path}
+    child = spawn(
+        *("-m", "ipcx", "tour", "--only", "c_stream"), env=environment, stderr=subprocess.PIPE
+    )
+    while not (tmp_path / "pid").exists():
+        assert child.poll() is None
+        time.sleep(engine.LOOK_AGAIN)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate()
+    assert child.returncode == 130
+    assert "nothing was left running" in errors
+    assert not os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}")
+    assert list(scratch.iterdir()) == []
 
 
 def test_python_needs_no_compiler(tmp_path):
