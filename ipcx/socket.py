@@ -42,7 +42,7 @@ SocketType = _stdlib.SocketType
 
 
 def socketpair(family=None, type=_stdlib.SOCK_STREAM, proto=0):
-    # In one step of the core: the stdlib's loses a descriptor when the second socket cannot be made.
+    # One step of the core: the stdlib's loses a descriptor when it cannot make the second socket.
     return _core.socketpair(_stdlib.AF_UNIX if family is None else family, type, proto)
 
 

@@ -60,7 +60,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-# What a small recv() took gets the spare object when there is no memory for another: nothing is lost.
+# What a small recv() took gets the spare object when there is no memory for another.
 SPARED = {
     "send recv",
     "send recv with a time-out",
