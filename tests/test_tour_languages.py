@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,15 +49,22 @@ def tour(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def stage(tmp_path, capsys):
     """`stage(*actors, file=source, …)` runs one injected station and gives its report."""
 
-    def act(*actors: Actor, says=(), known=(), limit=10.0, **programs: str) -> dict:
+    def station(
+        *actors: Actor, says=(), known=(), limit=10.0, **programs: str
+    ) -> tuple[Station, Path]:
         folder = tmp_path / "examples" / "odd"
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in programs.items():
             (folder / name.replace("_", ".")).write_text(source)
-        station = Station("odd", "An odd one", "Something.", actors, says, known, limit=limit)
-        main(["--json"], stations=[station], examples=folder.parent)
+        made = Station("odd", "An odd one", "Something.", actors, says, known, limit=limit)
+        return made, folder.parent
+
+    def act(*actors: Actor, **rest: Any) -> dict:
+        one, examples = station(*actors, **rest)
+        main(["--json"], stations=[one], examples=examples)
         return json.loads(capsys.readouterr().out)["stations"][0]
 
+    act.station = station
     return act
 
 
@@ -92,6 +101,27 @@ def test_the_table_and_one_transcript():
     plain = tour("--only", "upper_udp", PYTHONIOENCODING="ascii").stdout
     assert plain.isascii()
     assert "client < Hello from the keyboard!" in plain
+
+
+def test_the_table_shows_what_failed(stage, capsys):
+    station, examples = stage.station(
+        server(on=(STDLIB, IPCX)),
+        client(on=(STDLIB, IPCX, C), also={C: "odd/client.c"}, when=Bound(1234)),
+        says=(Line("client", "{any}"),),
+        known=(1234,),
+        server_py=SERVES,
+        client_py=ASKS,
+        client_c="int main(void) { return 3; }",
+    )
+    assert main([], stations=[station], examples=examples) == 1
+    said = capsys.readouterr().out
+    assert [line.split()[1:] for line in said.splitlines() if "✓        ✓" in line] == [
+        ["✓", "✓", "✗"],
+        ["✓", "✓", "✗"],
+    ]
+    assert "6 pairings in" in said
+    assert said.count("client ended with status 3, not 0") == 2 + 1  # and in the summary
+    assert said.count("✗ server on") == 2
 
 
 def test_nul_is_made_visible():

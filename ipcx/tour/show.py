@@ -250,12 +250,13 @@ class Screen:
             row = "".join(self.cell(signs.get((on, other), "skip")) for other in across.on)
             self.line(f"  {languages.title(on):<14}{row}".rstrip())
         seconds = sum(run.seconds for run in result.runs)
-        self.line(
-            self.style(f"  {len(result.runs)} pairings in {seconds:.1f} s; one of them:", "dim")
-        )
+        count = _plural(len(result.runs), "pairing")
+        failed = [run for run in result.runs if not run.held]
+        what = "what failed" if failed else "one of them"
+        self.line(self.style(f"  {count} in {seconds:.1f} s; {what}:", "dim"))
         self.line()
-        mixed = [r for r in result.runs if r.held and len(set(r.pairing.values())) > 1]
-        for run in [r for r in result.runs if not r.held] or mixed[-1:]:
+        mixed = [run for run in result.runs if len(set(run.pairing.values())) > 1]
+        for run in failed or mixed[-1:]:
             self.run(station, run)
 
     def cell(self, what: str) -> str:
