@@ -57,6 +57,7 @@ _Message: TypeAlias = str | ReadableBuffer
 
 @disjoint_base
 class FrameEncoder:
+    _sendmsg: Callable[..., int] | None
     def __init__(
         self,
         kind: int,

@@ -329,8 +329,13 @@ class Framed:
         self.sock = sock
         self._encoder = Encoder(framing, max_message)
         self._decoder = Decoder(framing, max_message)
+        self._put, self._take = self._encoder._send, self._decoder._receive
         self._send = sock.send
         self._recv_into = sock.recv_into
+        # An SSLSocket has a sendmsg that does nothing but refuse.
+        self._encoder._sendmsg = (
+            None if hasattr(sock, "pending") else getattr(sock, "sendmsg", None)
+        )
 
     @property
     def framing(self) -> Framing:
@@ -350,7 +355,7 @@ class Framed:
     def send(self, message: str | ReadableBuffer, timeout: float | None = None) -> None:
         """Send one message, whole."""
         if timeout is None:
-            self._encoder._send(self._send, message)
+            self._put(self._send, message)
             return
         deadline = time.monotonic() + timeout
         while True:
@@ -394,8 +399,8 @@ class Framed:
     def receive(self, timeout: float | None = None) -> bytes | str:
         """The next message. `PeerClosed` when the peer has closed its end."""
         if timeout is None:
-            return self._decoder._receive(self._recv_into)
-        return self._until(timeout, self._decoder._receive)
+            return self._take(self._recv_into)
+        return self._until(timeout, self._take)
 
     def receive_many(self, max: int = 1000, timeout: float | None = None) -> list[bytes | str]:
         """At least one message, and up to `max` of those that are there already."""

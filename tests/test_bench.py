@@ -67,3 +67,13 @@ def test_a_contestant_that_cannot_run_is_named_and_the_others_go_on():
     (row,) = json.loads(done.stdout)["rows"]
     assert "stdlib" in row["contestants"]
     assert set(row["absent"]) | set(row["contestants"]) == CONTESTANTS
+
+
+@pytest.mark.hang_guard(60)
+def test_every_row_of_framing_comes_through():
+    file = BENCH.with_name("bench_framing.py")
+    command = [sys.executable, file, "--quick", "--pairs", "1", "--no-pin", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(done.stdout)["rows"]:
+        assert row["failed"] == row["absent"] == {}

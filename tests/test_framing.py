@@ -862,3 +862,48 @@ def test_reference_counts_are_flat():
     after = sys.getrefcount(None), len(gc.get_objects())
     assert abs(after[0] - before[0]) < 50
     assert abs(after[1] - before[1]) < 50
+
+
+def test_large_messages_go_without_a_copy(pair):
+    left, right = map(Framed, pair)
+    seen = []
+    reader = threading.Thread(target=lambda: seen.extend(right))
+    reader.start()
+    large = os.urandom(500_000)
+    left.send(bytearray(large))
+    left.send(memoryview(large).cast("I"))
+    left.send(large, timeout=5)
+    left.send(large.hex())
+    left.close()
+    reader.join()
+    assert seen == [large, large, large, large.hex()]
+
+
+@pytest.mark.parametrize("took", [1, 11, 12, 13, 20_000, 40_011])
+def test_what_sendmsg_leaves_goes_on_by_send(took):
+    out = bytearray()
+
+    class Both(Slow):
+        def sendmsg(self, parts, *_):
+            out.extend(b"".join(parts)[:took])
+            return took
+
+    def send(data):
+        out.extend(data)
+        return len(data)
+
+    Framed(Both(send=send)).send(b"m" * 40_000)
+    assert out == Encoder().encode(b"m" * 40_000)
+
+
+@pytest.mark.parametrize("answer", [0, -1, 1 << 20, None])
+def test_a_sendmsg_that_lies(answer):
+    class Both(Slow):
+        def sendmsg(self, parts, *_):
+            return answer
+
+    framed = Framed(Both(send=len))
+    with pytest.raises((ValueError, TypeError)) as caught:
+        framed.send(bytes(40_000))
+    assert caught.value.begun is False
+    framed.send(b"small")

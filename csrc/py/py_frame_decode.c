@@ -5,8 +5,6 @@
  * alive. */
 #include "py/py_frame.h"
 
-#include <string.h>
-
 typedef struct decoder {
     PyObject_HEAD ipcx_py_state *state;
     ipcx_decoder core;
@@ -199,6 +197,29 @@ static PyObject *decoder_next(PyObject *op, PyObject *as_view)
                          (Py_ssize_t)frame.extension_size, payload);
 }
 
+/* The call itself. A method in C (a socket's own) asks for the buffer and nothing else: it gets the
+ * decoder, which spares the memoryview. */
+static PyObject *call_recv_into(decoder *self, PyObject *recv_into, PyObject *flags, void *room,
+                                size_t size)
+{
+    PyObject *args[] = {(PyObject *)self, self->state->zero, flags}, *result;
+    bool direct = PyCFunction_Check(recv_into);
+    if (!direct && (args[0] = lend(self, room, size, false)) == NULL) {
+        return NULL;
+    }
+    if (direct) {
+        self->lend = room;
+        self->lend_size = (Py_ssize_t)size;
+        self->lend_readonly = false;
+    }
+    result = PyObject_Vectorcall(recv_into, args, flags != NULL ? 3 : 1, NULL);
+    self->lend = NULL;
+    if (!direct) {
+        Py_DECREF(args[0]);
+    }
+    return result;
+}
+
 /* One call of the socket's recv_into, straight into our memory: bytes that came, -1 an exception.
  */
 static Py_ssize_t fill(decoder *self, PyObject *recv_into, PyObject *flags)
@@ -207,29 +228,19 @@ static Py_ssize_t fill(decoder *self, PyObject *recv_into, PyObject *flags)
     size_t size;
     ipcx_error err = {0};
     Py_ssize_t n;
-    PyObject *view, *result;
+    PyObject *result;
     ipcx_status status = ipcx_decoder_reserve(&self->core, &room, &size, &err);
     if (status != IPCX_OK) {
         (void)fail(self, status, &err);
         return -1;
     }
-    view = lend(self, room, size, false);
-    if (view == NULL) {
-        return -1;
-    }
-    result = flags != NULL
-                 ? PyObject_CallFunctionObjArgs(recv_into, view, self->state->zero, flags, NULL)
-                 : PyObject_CallOneArg(recv_into, view);
-    Py_DECREF(view);
+    result = call_recv_into(self, recv_into, flags, room, size);
     if (result == NULL) {
         return -1;
     }
     n = PyLong_AsSsize_t(result);
     Py_DECREF(result);
-    if (PyErr_Occurred()) {
-        return -1;
-    }
-    return settle(self) && commit(self, n) ? n : -1;
+    return !PyErr_Occurred() && settle(self) && commit(self, n) ? n : -1;
 }
 
 static PyObject *decoder_fill(PyObject *op, PyObject *const *args, Py_ssize_t nargs)

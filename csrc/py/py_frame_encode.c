@@ -1,40 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * `_core.FrameEncoder`: messages to bytes, and out through a socket's own send method.
- * Invariant: `rest` is what the peer must still get of a message whose beginning it has; nothing
- * else is sent before that. The count of bytes sent is kept without a Python instruction in
- * between, so that no signal handler can lose it. */
+ * `_core.FrameEncoder`: messages to bytes; py_frame_send.c sends them.
+ * Invariant: what a message is made of stays pinned until its bytes are written or sent. */
 #include "py/py_frame.h"
 
+#include <stddef.h>
 #include <string.h>
+#include <structmember.h>
 
-/* A batch is handed to the socket in pieces of about so many bytes. */
-#define BATCH ((Py_ssize_t)1 << 18)
-
-#define BUSY "another thread is sending on this object"
-
-typedef struct encoder {
-    PyObject_HEAD ipcx_py_state *state;
-    ipcx_framing framing;
-    PyObject *rest;  /* bytes, NULL for nothing */
-    Py_ssize_t sent; /* of rest */
-    bool busy;       /* a thread is inside the socket's method */
-} encoder;
-
-/* A message as the caller gave it, pinned. */
-typedef struct message {
-    ipcx_frame frame;
-    ipcx_envelope around;
-    Py_buffer payload, extension;
-} message;
-
-static void message_release(message *msg)
+void ipcx_py_message_release(ipcx_py_message *msg)
 {
     PyBuffer_Release(&msg->payload); /* harmless where nothing was pinned */
     PyBuffer_Release(&msg->extension);
 }
 
 /* Whether text may, or must, be sent. */
-static bool pin_payload(const encoder *self, PyObject *payload, message *msg)
+static bool pin_payload(const ipcx_py_encoder *self, PyObject *payload, ipcx_py_message *msg)
 {
     bool ours = self->framing.kind == IPCX_FRAMING_IPCX;
     if (PyUnicode_Check(payload)) {
@@ -69,7 +49,8 @@ static bool pin_payload(const encoder *self, PyObject *payload, message *msg)
 
 /* Pins what the message is made of and encodes its envelope. False with an exception and nothing
  * pinned. `extension` may be NULL. */
-static bool message_pin(const encoder *self, PyObject *payload, PyObject *extension, message *msg)
+bool ipcx_py_message_pin(const ipcx_py_encoder *self, PyObject *payload, PyObject *extension,
+                         ipcx_py_message *msg)
 {
     ipcx_status status;
     ipcx_error err = {0};
@@ -81,19 +62,19 @@ static bool message_pin(const encoder *self, PyObject *payload, PyObject *extens
         msg->frame.extension_size = (size_t)msg->extension.len;
     }
     if (!pin_payload(self, payload, msg)) {
-        message_release(msg);
+        ipcx_py_message_release(msg);
         return false;
     }
     status = ipcx_frame_encode(&self->framing, &msg->frame, &msg->around, &err);
     if (status != IPCX_OK) {
-        message_release(msg);
+        ipcx_py_message_release(msg);
         (void)ipcx_py_raise(self->state, status, &err);
         return false;
     }
     return true;
 }
 
-static size_t message_size(const message *msg)
+size_t ipcx_py_message_size(const ipcx_py_message *msg)
 {
     return msg->around.head_size + msg->frame.extension_size + msg->frame.payload_size +
            msg->around.tail_size;
@@ -107,7 +88,7 @@ static char *append(char *to, const void *from, size_t size)
     return to + size;
 }
 
-static void message_write(const message *msg, char *to)
+void ipcx_py_message_write(const ipcx_py_message *msg, char *to)
 {
     to = append(to, msg->around.head, msg->around.head_size);
     to = append(to, msg->frame.extension, msg->frame.extension_size);
@@ -116,19 +97,19 @@ static void message_write(const message *msg, char *to)
 }
 
 /* The frame of a pinned message as bytes; unpins it. */
-static PyObject *message_bytes(message *msg)
+PyObject *ipcx_py_message_bytes(ipcx_py_message *msg)
 {
-    PyObject *made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)message_size(msg));
+    PyObject *made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)ipcx_py_message_size(msg));
     if (made != NULL) {
-        message_write(msg, PyBytes_AS_STRING(made));
+        ipcx_py_message_write(msg, PyBytes_AS_STRING(made));
     }
-    message_release(msg);
+    ipcx_py_message_release(msg);
     return made;
 }
 
 /* (payload, type, flags, correlation, extension) */
-static bool message_parse(const encoder *self, PyObject *const *args, Py_ssize_t nargs,
-                          message *msg)
+static bool message_parse(const ipcx_py_encoder *self, PyObject *const *args, Py_ssize_t nargs,
+                          ipcx_py_message *msg)
 {
     unsigned long type, flags;
     if (!ipcx_py_count_check("encode", nargs, 5, 5)) {
@@ -142,222 +123,32 @@ static bool message_parse(const encoder *self, PyObject *const *args, Py_ssize_t
     }
     msg->frame.type = (ipcx_frame_type)(type < 256 ? type : 0);
     msg->frame.flags = (uint16_t)flags;
-    return message_pin(self, args[0], args[4], msg);
+    return ipcx_py_message_pin(self, args[0], args[4], msg);
 }
 
 static PyObject *encoder_encode(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    message msg = {0};
-    return message_parse((encoder *)op, args, nargs, &msg) ? message_bytes(&msg) : NULL;
+    ipcx_py_message msg = {0};
+    return message_parse((ipcx_py_encoder *)op, args, nargs, &msg) ? ipcx_py_message_bytes(&msg)
+                                                                   : NULL;
 }
 
 static PyObject *encoder_envelope(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    message msg = {0};
+    ipcx_py_message msg = {0};
     PyObject *made;
-    if (!message_parse((encoder *)op, args, nargs, &msg)) {
+    if (!message_parse((ipcx_py_encoder *)op, args, nargs, &msg)) {
         return NULL;
     }
     made = Py_BuildValue("(y#y#)", (const char *)msg.around.head, (Py_ssize_t)msg.around.head_size,
                          (const char *)msg.around.tail, (Py_ssize_t)msg.around.tail_size);
-    message_release(&msg);
+    ipcx_py_message_release(&msg);
     return made;
-}
-
-/* One call of the socket's method with what is left; false with an exception. */
-static bool send_once(encoder *self, PyObject *send, PyObject *flags)
-{
-    PyObject *what = NULL, *result;
-    Py_ssize_t size = PyBytes_GET_SIZE(self->rest), n;
-    if (self->sent == 0) {
-        what = Py_NewRef(self->rest);
-    } else {
-        PyObject *all = PyMemoryView_FromObject(self->rest);
-        what = all != NULL ? PySequence_GetSlice(all, self->sent, size) : NULL;
-        Py_XDECREF(all);
-    }
-    if (what == NULL) {
-        return false;
-    }
-    self->busy = true;
-    result = PyObject_CallFunctionObjArgs(send, what, flags, NULL);
-    self->busy = false;
-    Py_DECREF(what);
-    if (result == NULL) {
-        return false;
-    }
-    n = PyLong_AsSsize_t(result);
-    Py_DECREF(result);
-    if (n <= 0 || n > size - self->sent) {
-        if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_ValueError, "send() of %zd bytes returned %zd", size - self->sent,
-                         n);
-        }
-        return false;
-    }
-    self->sent += n;
-    return true;
-}
-
-/* Tells in the exception that is set whether the peer has the beginning of the message. */
-static PyObject *failed(bool begun)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (PyObject_SetAttrString(value, "begun", begun ? Py_True : Py_False) < 0) {
-        PyErr_Clear();
-    }
-    PyErr_Restore(type, value, traceback);
-    return NULL;
-}
-
-static bool flush(encoder *self, PyObject *send, PyObject *flags)
-{
-    if (self->busy) {
-        PyErr_SetString(PyExc_RuntimeError, BUSY);
-        return false;
-    }
-    while (self->rest != NULL) {
-        if (!send_once(self, send, flags)) {
-            return false;
-        }
-        if (self->sent == PyBytes_GET_SIZE(self->rest)) {
-            Py_CLEAR(self->rest);
-            self->sent = 0;
-        } else if (PyErr_CheckSignals() < 0) {
-            /* A signal makes the kernel return early with what it has taken; the next call would
-             * sleep again with the handler still to be run. */
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Sends `bytes`, which it steals. When it fails before the first byte, they are forgotten. */
-static bool send_bytes(encoder *self, PyObject *bytes, PyObject *send, PyObject *flags)
-{
-    if (PyBytes_GET_SIZE(bytes) == 0) { /* an empty batch */
-        Py_DECREF(bytes);
-        return true;
-    }
-    if (self->busy || self->rest != NULL) { /* since the flush that precedes every message */
-        Py_DECREF(bytes);
-        PyErr_SetString(PyExc_RuntimeError, BUSY);
-        return false;
-    }
-    self->rest = bytes;
-    self->sent = 0;
-    if (flush(self, send, flags)) {
-        return true;
-    }
-    if (self->sent == 0) {
-        Py_CLEAR(self->rest);
-    }
-    return false;
-}
-
-static PyObject *encoder_flush(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (!ipcx_py_count_check("flush", nargs, 1, 2) ||
-        !flush((encoder *)op, args[0], nargs > 1 ? args[1] : NULL)) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *encoder_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
-{
-    encoder *self = (encoder *)op;
-    message msg = {.frame = {.type = IPCX_FRAME_DATA}};
-    PyObject *flags = nargs > 2 ? args[2] : NULL, *bytes;
-    if (!ipcx_py_count_check("send", nargs, 2, 3) || !flush(self, args[0], flags) ||
-        !message_pin(self, args[1], NULL, &msg)) {
-        return failed(false);
-    }
-    bytes = message_bytes(&msg);
-    if (bytes == NULL || !send_bytes(self, bytes, args[0], flags)) {
-        return failed(self->rest != NULL);
-    }
-    Py_RETURN_NONE;
-}
-
-/* Appends the frame of `payload` to *batch, of which *used bytes are in use. */
-static bool batch_add(const encoder *self, PyObject *payload, PyObject **batch, Py_ssize_t *used)
-{
-    message msg = {.frame = {.type = IPCX_FRAME_DATA}};
-    Py_ssize_t size, room = PyBytes_GET_SIZE(*batch);
-    if (!message_pin(self, payload, NULL, &msg)) {
-        return false;
-    }
-    size = (Py_ssize_t)message_size(&msg);
-    if (size > room - *used) {
-        room = 2 * room > *used + size ? 2 * room : *used + size;
-        if (_PyBytes_Resize(batch, room) < 0) {
-            message_release(&msg);
-            return false;
-        }
-    }
-    message_write(&msg, PyBytes_AS_STRING(*batch) + *used);
-    *used += size;
-    message_release(&msg);
-    return true;
-}
-
-/* A batch of about BATCH bytes from the iterator, NULL with an exception. *more: there may be. */
-static PyObject *batch_make(const encoder *self, PyObject *iterator, bool *more)
-{
-    PyObject *batch = PyBytes_FromStringAndSize(NULL, 4096), *payload;
-    Py_ssize_t used = 0;
-    *more = true;
-    while (batch != NULL && used < BATCH) {
-        bool added;
-        payload = PyIter_Next(iterator);
-        if (payload == NULL) {
-            *more = false;
-            break;
-        }
-        added = batch_add(self, payload, &batch, &used);
-        Py_DECREF(payload);
-        if (!added) {
-            break;
-        }
-    }
-    if (PyErr_Occurred()) {
-        Py_CLEAR(batch);
-    } else {
-        (void)_PyBytes_Resize(&batch, used);
-    }
-    return batch;
-}
-
-static PyObject *encoder_send_many(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
-{
-    encoder *self = (encoder *)op;
-    PyObject *flags = nargs > 2 ? args[2] : NULL, *iterator;
-    bool more = true, begun = false;
-    if (!ipcx_py_count_check("send_many", nargs, 2, 3) || !flush(self, args[0], flags)) {
-        return failed(false);
-    }
-    iterator = PyObject_GetIter(args[1]);
-    while (iterator != NULL && more) {
-        PyObject *batch = batch_make(self, iterator, &more);
-        if (batch == NULL || !send_bytes(self, batch, args[0], flags)) {
-            Py_CLEAR(iterator);
-        } else {
-            begun = true;
-        }
-    }
-    if (iterator == NULL) {
-        return failed(begun || self->rest != NULL);
-    }
-    Py_DECREF(iterator);
-    Py_RETURN_NONE;
 }
 
 static PyObject *encoder_unsent(PyObject *op, void *Py_UNUSED(closure))
 {
-    encoder *self = (encoder *)op;
+    ipcx_py_encoder *self = (ipcx_py_encoder *)op;
     return PyLong_FromSsize_t(self->rest != NULL ? PyBytes_GET_SIZE(self->rest) - self->sent : 0);
 }
 
@@ -367,14 +158,14 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     PyObject *module = PyType_GetModuleByDef(type, &ipcx_py_module);
     PyObject *self = module != NULL ? type->tp_alloc(type, 0) : NULL;
     if (self != NULL) {
-        ((encoder *)self)->state = PyModule_GetState(module);
+        ((ipcx_py_encoder *)self)->state = PyModule_GetState(module);
     }
     return self;
 }
 
 static int encoder_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    encoder *self = (encoder *)op;
+    ipcx_py_encoder *self = (ipcx_py_encoder *)op;
     ipcx_framing framing;
     ipcx_decoder probe;
     ipcx_error err = {0};
@@ -391,9 +182,24 @@ static int encoder_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwarg
     return 0;
 }
 
+static int encoder_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(((ipcx_py_encoder *)op)->sendmsg);
+    return 0;
+}
+
+static int encoder_clear(PyObject *op)
+{
+    Py_CLEAR(((ipcx_py_encoder *)op)->sendmsg);
+    return 0;
+}
+
 static void encoder_dealloc(PyObject *op)
 {
-    Py_CLEAR(((encoder *)op)->rest);
+    PyObject_GC_UnTrack(op);
+    (void)encoder_clear(op);
+    Py_CLEAR(((ipcx_py_encoder *)op)->rest);
     ipcx_py_heap_dealloc(op);
 }
 
@@ -402,10 +208,15 @@ static void encoder_dealloc(PyObject *op)
 static PyMethodDef encoder_methods[] = {
     {"_encode", FAST(encoder_encode), METH_FASTCALL, NULL},
     {"_envelope", FAST(encoder_envelope), METH_FASTCALL, NULL},
-    {"_send", FAST(encoder_send), METH_FASTCALL, NULL},
-    {"_send_many", FAST(encoder_send_many), METH_FASTCALL, NULL},
-    {"_flush", FAST(encoder_flush), METH_FASTCALL, NULL},
+    {"_send", FAST(ipcx_py_encoder_send), METH_FASTCALL, NULL},
+    {"_send_many", FAST(ipcx_py_encoder_send_many), METH_FASTCALL, NULL},
+    {"_flush", FAST(ipcx_py_encoder_flush), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef encoder_members[] = {
+    {"_sendmsg", T_OBJECT, offsetof(ipcx_py_encoder, sendmsg), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef encoder_getset[] = {
@@ -418,7 +229,10 @@ static PyType_Slot encoder_slots[] = {
     {Py_tp_new, encoder_new},
     {Py_tp_init, encoder_start},
     {Py_tp_dealloc, encoder_dealloc},
+    {Py_tp_traverse, encoder_traverse},
+    {Py_tp_clear, encoder_clear},
     {Py_tp_methods, encoder_methods},
+    {Py_tp_members, encoder_members},
     {Py_tp_getset, encoder_getset},
     {0, NULL},
 };
@@ -427,8 +241,8 @@ int ipcx_py_encoder_init(PyObject *module, ipcx_py_state *Py_UNUSED(state))
 {
     PyType_Spec spec = {
         .name = "ipcx._core.FrameEncoder",
-        .basicsize = sizeof(encoder),
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+        .basicsize = sizeof(ipcx_py_encoder),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
         .slots = encoder_slots,
     };
     PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
