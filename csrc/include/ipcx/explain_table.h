@@ -217,7 +217,10 @@
           "bytes were lost, or read twice, on the way to the decoder",                             \
           "The connection cannot be used further: close it; compare both sides' protocol, byte "   \
           "by byte.",                                                                              \
-          "")                                                                                      \
+          "from ipcx.framing import Decoder\n"                                                     \
+          "decoder = Decoder()\n"                                                                  \
+          "decoder.feed(b\"GET / HTTP/1.1\")\n"                                                    \
+          "decoder.next()\n")                                                                      \
     STATUS(TOO_LARGE,                                                                              \
           "The message is larger than the limit that was agreed.",                                 \
           "the delimiter never came: the peer speaks another protocol\n"                           \
@@ -279,14 +282,22 @@
           "one side was updated and the other was not\n"                                           \
           "bytes were lost, and what follows is read as a header",                                 \
           "Bring both sides to the same version; exc.offset is where the header says it.",         \
-          "")                                                                                      \
+          "from ipcx.framing import Decoder\n"                                                     \
+          "decoder = Decoder()\n"                                                                  \
+          "decoder.feed(b\"IX\\x02\")\n"                                                           \
+          "decoder.next()\n")                                                                      \
     STATUS(CORRUPT,                                                                                \
           "A message's checksum does not fit its bytes: they were changed on the way.",            \
           "a fault of memory, disk or network card on the way\n"                                   \
           "something between the two rewrites what passes\n"                                       \
           "the peer computes the checksum in another way",                                         \
           "Nothing of that message was delivered. Close the connection and connect again.",        \
-          "")
+          "from ipcx.framing import Decoder, Encoder\n"                                            \
+          "frame = bytearray(Encoder().encode(\"a text\", crc=True))\n"                            \
+          "frame[14] ^= 1\n"                                                                       \
+          "decoder = Decoder()\n"                                                                  \
+          "decoder.feed(frame)\n"                                                                  \
+          "decoder.next()\n")
 /* clang-format on */
 
 #endif
