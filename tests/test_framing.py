@@ -115,13 +115,13 @@ def test_any_split_of_anything_says_the_same(stream, cuts, which):
         try:
             for part in parts:
                 decoder.feed(part)
-                seen += decoder
+                for frame in decoder:
+                    seen.append(frame)
         except ipcx.Error as exc:
             return seen, type(exc), exc.offset
         return seen, decoder.pending
 
-    assert len(told(pieces(stream, cuts))) == len(told([stream]))
-    assert told(pieces(stream, cuts))[-1] == told([stream])[-1]
+    assert told(pieces(stream, cuts)) == told([stream])
 
 
 @settings(deadline=None, database=None, max_examples=100)
@@ -438,8 +438,9 @@ def test_text_and_bytes_arrive_as_what_they_are(pair):
     left.send_many(str(n) for n in range(1000))
     seen = []
     while len(seen) < 1000:
-        seen += right.receive_many(max=300)
-        assert len(seen) % 300 == 0 or len(seen) == 1000 or seen
+        some = right.receive_many(max=300)
+        assert 1 <= len(some) <= 300
+        seen += some
     assert seen == [str(n) for n in range(1000)]
 
 
