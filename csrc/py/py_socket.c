@@ -192,6 +192,13 @@ static int init_any(ipcx_py_state *state, PyObject *self, PyObject *args, PyObje
     return init_by_base(state, self, args, kwargs);
 }
 
+static void say_made(ipcx_py_call *call)
+{
+    if (ipcx_py_traced(call)) {
+        Py_XDECREF(ipcx_py_done_traced(call, Py_NewRef(Py_None), Py_NewRef(Py_None)));
+    }
+}
+
 static int socket_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     ipcx_py_call call = {.self = self, .state = ipcx_py_own_of(self)->state, .op = "socket"};
@@ -199,9 +206,7 @@ static int socket_init(PyObject *self, PyObject *args, PyObject *kwargs)
         (void)ipcx_py_failed(&call, NULL, 0);
         return -1;
     }
-    if (ipcx_py_traced(&call)) {
-        Py_XDECREF(ipcx_py_done_traced(&call, Py_NewRef(Py_None), Py_NewRef(Py_None)));
-    }
+    say_made(&call);
     return 0;
 }
 
@@ -282,6 +287,9 @@ static PyObject *make_pair(PyObject *module, PyObject *args)
     if (pair == NULL) {
         close_quietly(one);
         close_quietly(other);
+    } else {
+        say_made(&(ipcx_py_call){.self = one, .state = state, .op = "socket"});
+        say_made(&(ipcx_py_call){.self = other, .state = state, .op = "socket"});
     }
     Py_DECREF(one);
     Py_XDECREF(other);
