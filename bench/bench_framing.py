@@ -188,7 +188,7 @@ def _(kind, cpus):
 
 
 # No goal: most of it is the kernel's, C is only 1.4 times as fast as the loop.
-@bench.row("tcp", "the same, TCP over loopback")
+@bench.row("tcp", "the same, TCP over loopback", SINGLE)
 def _(kind, cpus):
     yield from one_by_one(kind, "tcp", SMALL)
 
