@@ -199,14 +199,6 @@ static void say_made(ipcx_py_call *call)
     }
 }
 
-static void trace_made(ipcx_py_state *state, PyObject *self)
-{
-    ipcx_py_call call = {.self = self, .state = state, .op = "socket"};
-    if (ipcx_py_traced(&call)) {
-        Py_XDECREF(ipcx_py_done_traced(&call, Py_NewRef(Py_None), Py_NewRef(Py_None)));
-    }
-}
-
 static int socket_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     ipcx_py_call call = {.self = self, .state = ipcx_py_own_of(self)->state, .op = "socket"};
