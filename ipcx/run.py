@@ -239,11 +239,10 @@ def _as_source(source: bytes | str, path: str) -> Callable[[], None]:
         except (SyntaxError, ValueError):
             _let_python_say(source)
         if isinstance(source, str) and sys.version_info >= (3, 13):
-            # From 3.13 on, tracebacks show the lines of a program given with -c.
+            # From 3.13 on, tracebacks show the lines of a program given with -c; warnings do not.
             import linecache
 
-            lines = [line + "\n" for line in source.splitlines()]
-            linecache.cache[path] = (len(source), None, lines, path)
+            linecache._register_code(code, source, path)  # type: ignore[attr-defined]
 
     def go() -> None:
         try:

@@ -78,7 +78,13 @@ def client(**how) -> Actor:
 
 # ---------------------------------------------------------------- the stations
 
+needs_java = pytest.mark.skipif(
+    languages.lacks(JAVA) is not None,
+    reason="no Java (Debian: default-jdk-headless)",
+)
 
+
+@needs_java
 def test_all_pairings_of_both_protocols_are_in_the_json():
     told = json.loads(tour("--only", "upper_*", "--json").stdout)
     assert told["all_held"]
@@ -92,6 +98,7 @@ def test_all_pairings_of_both_protocols_are_in_the_json():
         assert len(station["by_hand"]) == 6
 
 
+@needs_java
 def test_the_table_and_one_transcript():
     said = tour("--only", "upper_udp").stdout
     rows = [line.split() for line in said.splitlines() if line.count("✓") == 4]
@@ -124,6 +131,7 @@ def test_the_table_shows_what_failed(stage, capsys):
     assert said.count("✗ server on") == 2
 
 
+@needs_java
 def test_nul_is_made_visible():
     assert show.visible("HELLO\0\0\0!\0") == "HELLO[3 × NUL]![1 × NUL]"
     assert "SERVER:MY SECRET PASSWORD[1006 × NUL]" in tour("--only", "java_padding").stdout
@@ -151,6 +159,7 @@ def bare(tmp_path, monkeypatch):
     return only
 
 
+@needs_java
 def test_without_javac_the_rest_runs(bare, capsys):
     bare("cc", "as", "ld", "java")
     assert main(["--only", "upper_udp", "java_padding"]) == 0

@@ -40,7 +40,7 @@ class Scripted:
                 while wanted == b"." and line not in (b".\r\n", b""):
                     self.heard.append(line)
                     line = file.readline()
-                assert wanted in line[: len(wanted) + 10], (wanted, line)
+                assert wanted.lower() in line[: len(wanted) + 10].lower(), (wanted, line)
                 self.heard.append(line)
                 conn.sendall(answer(line) if callable(answer) else answer)
 
