@@ -38,6 +38,9 @@ _temporary = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_watchdog] = Watchdog()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a shell: then Ctrl-C is ignored, here and in every child.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="ipcx-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
     config.stash[_temporary] = Path(folder)
