@@ -38,9 +38,11 @@ _temporary = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_watchdog] = Watchdog()
+    # In the background of a shell, or under nohup, these are ignored, here and in every child.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # Started in the background by a shell: then Ctrl-C is ignored, here and in every child.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # ours goes on; a child has the default
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="ipcx-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
     config.stash[_temporary] = Path(folder)
