@@ -43,6 +43,10 @@ ipcx_status ipcx__io_recvmsg(const ipcx__io *io, struct msghdr *msg, int flags, 
 ipcx_status ipcx__io_sendmsg(const ipcx__io *io, struct msghdr *msg, int flags, size_t *sent,
                              ipcx_error *err);
 
+/* ipcx__io_skip_sent: leaves in `msg` what is behind the first `n` bytes; false when there is
+ * nothing. Descriptors travel with the first byte (unix(7)), so no control data is left. */
+bool ipcx__io_skip_sent(struct msghdr *msg, size_t n);
+
 /* ipcx__io_send_all: the whole of `data` to a stream; *sent counts on from where it stands, in
  * every outcome, so the same call goes on where it was interrupted. */
 ipcx_status ipcx__io_send_all(const ipcx__io *io, const void *data, size_t size, int flags,

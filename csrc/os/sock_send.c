@@ -52,9 +52,7 @@ static ipcx_status send_in_kernel(const ipcx__io *io, const struct msghdr *msg, 
     return IPCX_OK;
 }
 
-/* Leaves in `msg` what is behind the first `n` bytes; false when that is nothing. Descriptors
- * travel with the first byte: unix(7). */
-static bool skip_sent(struct msghdr *msg, size_t n)
+bool ipcx__io_skip_sent(struct msghdr *msg, size_t n)
 {
     while (msg->msg_iovlen > 0 && n >= msg->msg_iov->iov_len) {
         n -= msg->msg_iov->iov_len;
@@ -87,7 +85,7 @@ ipcx_status ipcx__io_sendmsg(const ipcx__io *io, struct msghdr *msg, int flags, 
         if (n >= 0) {
             *sent += (size_t)n;
             wait.in_vain = 0;
-            if (!to_the_end || !skip_sent(msg, (size_t)n)) {
+            if (!to_the_end || !ipcx__io_skip_sent(msg, (size_t)n)) {
                 return IPCX_OK;
             }
             status = ipcx__wait_ready(io, &wait, POLLOUT, err);

@@ -330,22 +330,6 @@ malformed:
     return false;
 }
 
-/* Leaves in arg->msg what is behind the first `n` bytes. */
-static void skip_sent(msg_arg *arg, size_t n)
-{
-    while (arg->msg.msg_iovlen > 0 && n >= arg->msg.msg_iov->iov_len) {
-        n -= arg->msg.msg_iov->iov_len;
-        arg->msg.msg_iov++;
-        arg->msg.msg_iovlen--;
-    }
-    if (arg->msg.msg_iovlen > 0) {
-        arg->msg.msg_iov->iov_base = (char *)arg->msg.msg_iov->iov_base + n;
-        arg->msg.msg_iov->iov_len -= n;
-    }
-    arg->msg.msg_control = NULL; /* It went with the first byte: unix(7). */
-    arg->msg.msg_controllen = 0;
-}
-
 static bool send_parts(ipcx_py_call *call, msg_arg *arg)
 {
     ipcx_status answer;
@@ -362,7 +346,7 @@ static bool send_parts(ipcx_py_call *call, msg_arg *arg)
         if (done > 0) {
             /* A blocking socket takes all of it. */
             before = arg->done;
-            skip_sent(arg, before);
+            (void)ipcx__io_skip_sent(&arg->msg, before);
         }
     }
     if (ipcx_py_run(call, sendmsg_step, arg, &answer)) {
