@@ -25,7 +25,11 @@ KEYS = {
 }  # fmt: skip
 OURS = {row["exception"]: row for row in ROWS if row["bases"]}
 # What no program can show yet, or should.
-NO_PROGRAM = {("OK", ""), ("MORE", "")}
+NO_PROGRAM = {
+    ("OK", ""),
+    ("MORE", ""),
+    *((name, "") for name in ("PEER_DIED", "FORKED", "INVALID_URL", "AUTH", "INSECURE")),
+}
 # Programs that end without an exception: they show something.
 SHOWS = {("EOF", ""), ("EXHAUSTED", "ENFILE")}
 

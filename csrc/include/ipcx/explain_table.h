@@ -297,7 +297,44 @@
           "frame[14] ^= 1\n"                                                                       \
           "decoder = Decoder()\n"                                                                  \
           "decoder.feed(frame)\n"                                                                  \
-          "decoder.next()\n")
+          "decoder.next()\n")                                                                  \
+    STATUS(PEER_DIED,                                                                              \
+          "The peer hung up without saying goodbye: it was killed, it crashed, or its host "       \
+          "went away.",                                                                            \
+          "the process at the other end was killed or ended without close()\n"                     \
+          "an exception ended it before it came to close()\n"                                      \
+          "the network between the two was cut",                                                   \
+          "What it had sent was delivered before this. Look at how that process ended, start "     \
+          "it again and connect again.",                                                           \
+          "")                                                                                      \
+    STATUS(FORKED,                                                                                 \
+          "This end belongs to another process, the one that used it first; a child made by "      \
+          "fork has only a copy.",                                                                 \
+          "the end was used before the fork and is used again in the child\n"                      \
+          "the end was handed to another process and is used here still",                          \
+          "Use each end in one process: make the pair, fork, then use one end here and the "       \
+          "other there. Or let the child call connect() itself.",                                  \
+          "")                                                                                      \
+    STATUS(INVALID_URL,                                                                            \
+          "The text is no address of a channel.",                                                  \
+          "a misspelt scheme\n"                                                                    \
+          "two slashes where a path needs three: unix:///run/app.sock\n"                           \
+          "no port behind the host: tcp://localhost:5000",                                         \
+          "Write scheme://address; the message says which schemes there are.",                     \
+          "")                                                                                      \
+    STATUS(AUTH,                                                                                   \
+          "The peer could not prove to be who it should be, so nothing it said was looked at.",    \
+          "different keys on the two sides\n"                                                      \
+          "a process of another user\n"                                                            \
+          "no key at all on one side",                                                             \
+          "Give both sides the same key, or name the users that may connect.",                     \
+          "")                                                                                      \
+    STATUS(INSECURE,                                                                               \
+          "The listener would be open to the whole network, and nothing would protect it.",        \
+          "an address like 0.0.0.0, or the host's own, where 127.0.0.1 was meant",                 \
+          "Listen on 127.0.0.1 for this host alone. For others, say insecure=True if the "         \
+          "network is yours alone.",                                                               \
+          "")
 /* clang-format on */
 
 #endif

@@ -25,4 +25,8 @@
 
 #include "ipcx/frame.h"
 
+#include "ipcx/url.h"
+#include "ipcx/chan.h"
+#include "ipcx/connect.h"
+
 #endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Where channels come from: connect to a listener, wait for peers, or make both ends at once.
+ *
+ *     server                                        client
+ *     ipcx_listen("tcp://127.0.0.1:0", …, &lst)     ipcx_connect("tcp://127.0.0.1:5000", …, &chan)
+ *     ipcx_listener_accept(lst, &chan, …)
+ *
+ * listen, connect, accept may follow each other in one thread: connect returns when the kernel has
+ * the connection, and the handshake (docs/protocol.md) is finished by the first call that needs it.
+ * Invariant: accept hands out channels whose handshake is done; a peer that is silent, or speaks
+ * something else, keeps nobody waiting and is dropped. */
+#ifndef IPCX_CONNECT_H
+#define IPCX_CONNECT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipcx/api.h"
+#include "ipcx/chan.h"
+#include "ipcx/clock.h"
+#include "ipcx/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What may be chosen for a channel; NULL or a zero is the default. */
+typedef struct ipcx_chan_options {
+    size_t max_message;         /* longest message to receive, bytes: 64 MiB, at least 4096 */
+    size_t max_backlog;         /* bytes received while a SYNC send waits: 8 MiB */
+    size_t capacity;            /* inproc: messages in a direction; see `rendezvous`: 1024 */
+    int rendezvous;             /* inproc: capacity 0, every send is SYNC */
+    int checksum;               /* stream transports: a CRC-32C in every frame sent */
+    int insecure;               /* listen: an address that others can reach, without TLS or key */
+    int copy;                   /* inproc: messages are copied, as over any other transport */
+    int64_t handshake_timeout;  /* listen: nanoseconds a peer has for its HELLO: 5 s */
+    int backlog;                /* listen(2)'s: 512 */
+    void (*drop)(void *object); /* inproc: gives back an OBJECT that nobody will receive; called
+                                   from within send, receive, close and free only */
+} ipcx_chan_options;
+
+/* ipcx_connect: INVALID_URL · REFUSED (nobody listens) · TIMEOUT · INTR · RESOLVE · SYSTEM … A name
+ * that must be resolved may block longer than the deadline says. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_connect(const char *url, const ipcx_chan_options *options,
+                                                 ipcx_deadline deadline, ipcx_chan **chan,
+                                                 ipcx_error *err);
+
+/* ipcx_pair: two connected ends: "inproc://", "unix://", "pipe://", "tcp://" (over the loopback).
+ * An end belongs to the process that uses it first, so either may be inherited by fork(2). */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options,
+                                              ipcx_chan **a, ipcx_chan **b, ipcx_error *err);
+
+typedef struct ipcx_listener ipcx_listener;
+
+/* ipcx_listen: ADDRESS_IN_USE: a live listener has it (its pid in the detail where it is known);
+ * what a killed one left behind is replaced. INSECURE: the address is open to the network, see
+ * `insecure`. "unix://" alone makes a path of its own in the user's runtime directory. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_listen(const char *url, const ipcx_chan_options *options,
+                                                ipcx_listener **listener, ipcx_error *err);
+
+/* ipcx_listener_accept: the next peer whose handshake is done. Advances those of all waiting peers;
+ * drops who has been silent for handshake_timeout or speaks something else. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_listener_accept(ipcx_listener *listener, ipcx_chan **chan,
+                                                         ipcx_deadline deadline, ipcx_error *err);
+
+/* ipcx_listener_url: the real one, port or path filled in; valid as long as the listener. */
+IPCX_API const char *ipcx_listener_url(const ipcx_listener *listener);
+
+/* ipcx_listener_fileno: readable when accept is worth a try; the listener's own. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_listener_fileno(ipcx_listener *listener, int *fd,
+                                                         ipcx_error *err);
+
+typedef struct ipcx_listener_stats {
+    uint64_t accepted; /* channels handed out */
+    uint64_t dropped;  /* peers that broke the protocol, hung up or were silent for too long */
+    uint64_t waiting;  /* peers in their handshake, now */
+} ipcx_listener_stats;
+IPCX_API void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats);
+
+/* ipcx_listener_close: stops listening, drops who waits, removes the path it made; idempotent. A
+ * thread in accept returns CLOSED. ipcx_listener_free closes if need be; NULL is allowed. */
+IPCX_API ipcx_status ipcx_listener_close(ipcx_listener *listener, ipcx_error *err);
+IPCX_API void ipcx_listener_free(ipcx_listener *listener);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The address of a channel, as one writes it: the scheme names the transport.
+ *
+ *     inproc://name          threads of this process      pipe://R,W   two descriptors of ours
+ *     unix:///run/app.sock   processes of this host       pipe://-     stdin and stdout
+ *     tcp://host:port        any host; tcp://[::1]:5000   "inproc://", "unix://", "pipe://": no
+ * name
+ *
+ * Parsing asks nobody and opens nothing. Invariant: what is accepted has no NUL and nothing left
+ * over; a name is refused, never cut. */
+#ifndef IPCX_URL_H
+#define IPCX_URL_H
+
+#include <stddef.h>
+
+#include "ipcx/api.h"
+#include "ipcx/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ipcx_scheme {
+    IPCX_SCHEME_INPROC = 1,
+    IPCX_SCHEME_UNIX,
+    IPCX_SCHEME_TCP,
+    IPCX_SCHEME_PIPE
+} ipcx_scheme;
+
+#define IPCX_URL_MAX 512 /* bytes of a URL with its NUL; a longer one is refused */
+
+typedef struct ipcx_url {
+    ipcx_scheme scheme;
+    char name[256]; /* inproc: the name; unix: the path; tcp: the host without brackets; or "" */
+    int port;       /* tcp: 0…65535, else -1 */
+    int read_fd, write_fd; /* pipe: the two descriptors, -1 for none */
+} ipcx_url;
+
+/* ipcx_url_parse: INVALID_URL: the text is none; the detail says what is wrong and, for an unknown
+ * scheme, which there are and the nearest of them. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_url_parse(ipcx_url *url, const char *text,
+                                                   ipcx_error *err);
+
+/* ipcx_url_format: writes the URL, at most `cap` bytes with its NUL; returns its whole length. */
+IPCX_API size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

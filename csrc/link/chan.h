@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What every kind of channel has in common, and the table of what each does in its own way.
+ * chan.c owns the frame of a call: it looks after owner, fork and close; a transport's functions
+ * (chan_stream.c, chan_mem.c) run inside the gate and do the work and the waiting.
+ * Invariant: no function of the table runs in a process that does not own the end, nor after the
+ * gate was closed. */
+#ifndef IPCX_LINK_CHAN_H
+#define IPCX_LINK_CHAN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipcx/chan.h"
+#include "ipcx/connect.h"
+#include "ipcx/gate.h"
+#include "ipcx/url.h"
+
+typedef struct ipcx__transport {
+    ipcx_scheme scheme;
+    /* As in ipcx/chan.h; called inside the gate, in the process that owns the end. `sending` is
+     * never NULL. */
+    ipcx_status (*send)(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
+                        ipcx_sending *sending, ipcx_error *err);
+    ipcx_status (*send_many)(ipcx_chan *chan, const ipcx_message *messages, size_t count,
+                             ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err);
+    ipcx_status (*receive)(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
+                           ipcx_error *err);
+    void (*release)(ipcx_chan *chan, ipcx_message *message);
+    ipcx_status (*poll)(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err);
+    ipcx_status (*flush)(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err);
+    ipcx_status (*fileno)(ipcx_chan *chan, int *fd, ipcx_error *err);
+    ipcx_status (*send_fileno)(ipcx_chan *chan, int *fd, ipcx_error *err);
+    /* goodbye: inside the gate, before it closes: sends what is owed, and BYE. */
+    ipcx_status (*goodbye)(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
+                           ipcx_error *err);
+    /* wake: the gate has just been turned to closed: wakes who sleeps in another way than in the
+     * gate's own (a futex). May be NULL. */
+    void (*wake)(ipcx_chan *chan);
+    /* hang_up: nobody is inside any more: closes descriptors; after it only `destroy` is called.
+     * Also what an at-fork handler calls in a child for an end in use: async-signal-safe there. */
+    void (*hang_up)(ipcx_chan *chan);
+    void (*destroy)(ipcx_chan *chan); /* frees the whole object */
+    /* As in ipcx/chan.h, of an end that is unused; NULL: it cannot leave the process. */
+    ipcx_status (*export)(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err);
+    void (*max_message)(ipcx_chan *chan, size_t *receive, size_t *send);
+} ipcx__transport;
+
+/* The head of every channel object. */
+struct ipcx_chan {
+    const ipcx__transport *transport;
+    ipcx_gate gate;
+    ipcx_chan_options options; /* defaults filled in */
+    char *url;
+    _Atomic uint32_t owner; /* fork generation of the process that used it first; 0: unused */
+    uint32_t made_in;       /* fork generation when it was made here */
+    uint32_t forks_before; /* ipcx__fork_count() then: as long as it is the same nobody inherited */
+    _Atomic bool closed;
+    _Atomic bool exported;          /* on its way to another process: no use of it here */
+    struct ipcx_chan *next, **link; /* in the list of ends in use, for the at-fork handler */
+    _Atomic uint64_t sent, sent_bytes, received, received_bytes;
+    _Atomic uint64_t send_waits, receive_waits, timeouts;
+};
+
+/* ipcx__chan_begin: fills in the head of a new channel (zeroed memory of the transport's own).
+ * NOMEM. ipcx__chan_end: frees what begin made; the memory itself is the transport's. */
+ipcx_status ipcx__chan_begin(ipcx_chan *chan, const ipcx__transport *transport, const char *url,
+                             const ipcx_chan_options *options, ipcx_error *err);
+void ipcx__chan_end(ipcx_chan *chan);
+
+/* ipcx__chan_options_fill: the options with every default in its place. INVALID: out of range. */
+ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_options *filled,
+                                    ipcx_error *err);
+
+/* ipcx__chan_never_shared: true if no other process can hold this end: then closing it unused says
+ * goodbye; else it is only let go of. */
+bool ipcx__chan_never_shared(const ipcx_chan *chan);
+
+#endif
