@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The one file with process-wide state. See process.h for what each word means.
- * Invariant: no lock and no allocation of ours, so fork and signals find nothing half done. */
+ * Invariant: no allocation of ours, and one lock, which the forking thread itself holds during a
+ * fork: so fork and signals find nothing half done. */
 #include "base/process.h"
 
 #include <errno.h>
@@ -23,20 +24,91 @@ _Atomic uint64_t ipcx__alloc_fail_at;
 #endif
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static _Atomic uint32_t fork_count;
+static pthread_mutex_t own_mutex = PTHREAD_MUTEX_INITIALIZER;
+static ipcx__own *own_lists[IPCX__OWN_LISTS];
 static _Atomic int fork_by_pid; /* 1 where no handler could be registered */
 static _Atomic int wake_signal; /* 0 not chosen yet */
 static _Atomic int cpu_crc32c;  /* 0 not asked yet, 1 no, 2 yes */
+
+void ipcx__own_lock(void)
+{
+    (void)ipcx__fork_generation(); /* the handlers below are there from the first use on */
+    (void)pthread_mutex_lock(&own_mutex);
+}
+
+void ipcx__own_unlock(void)
+{
+    (void)pthread_mutex_unlock(&own_mutex);
+}
+
+void ipcx__own_add(ipcx__own_list list, ipcx__own *own)
+{
+    own->next = own_lists[list];
+    own->link = &own_lists[list];
+    if (own->next != NULL) {
+        own->next->link = &own->next;
+    }
+    own_lists[list] = own;
+}
+
+void ipcx__own_remove(ipcx__own *own)
+{
+    if (own->link != NULL) {
+        *own->link = own->next;
+        if (own->next != NULL) {
+            own->next->link = own->link;
+        }
+        own->next = NULL;
+        own->link = NULL;
+    }
+}
+
+ipcx__own *ipcx__own_first(ipcx__own_list list)
+{
+    return own_lists[list];
+}
+
+static void fork_prepare(void)
+{
+    (void)pthread_mutex_lock(&own_mutex);
+}
+
+static void fork_in_parent(void)
+{
+    (void)atomic_fetch_add(&fork_count, 1);
+    (void)pthread_mutex_unlock(&own_mutex);
+}
+
+/* What was the parent's own is not ours. */
+static void own_let_go(void)
+{
+    for (int list = 0; list < IPCX__OWN_LISTS; list++) {
+        while (own_lists[list] != NULL) {
+            ipcx__own *own = own_lists[list];
+            ipcx__own_remove(own);
+            own->forked(own);
+        }
+    }
+}
 
 static void fork_in_child(void)
 {
     uint32_t mark = atomic_load_explicit(&ipcx__fork_mark, memory_order_relaxed) + 1;
     /* Runs in the child's only thread: no other writer exists. 0 means "never asked": skip it. */
     atomic_store_explicit(&ipcx__fork_mark, mark != 0 ? mark : 1, memory_order_release);
+    own_let_go();
+    (void)pthread_mutex_unlock(&own_mutex);
+}
+
+uint32_t ipcx__fork_count(void)
+{
+    return atomic_load(&fork_count);
 }
 
 static void fork_register(void)
 {
-    if (pthread_atfork(NULL, NULL, fork_in_child) != 0) {
+    if (pthread_atfork(fork_prepare, fork_in_parent, fork_in_child) != 0) {
         atomic_store(&fork_by_pid, 1);
         return;
     }

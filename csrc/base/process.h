@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The process-wide state of the core, all of it: the fork mark, what the CPU can do, the trace
- * hook. Everything else lives in an object or belongs to the caller. Internal; C11 only.
+ * The process-wide state of the core, all of it: the fork mark, what is this process's own, what
+ * the CPU can do, the trace hook. Everything else lives in an object or belongs to the caller.
+ * Internal; C11 only.
  * Invariant: each word here is one atomic that is right to read at any time from any thread, before
- * and after fork; nothing here takes a lock, so no fork can leave one held. */
+ * and after fork; the one lock, of the lists of what is our own, is never held across a fork. */
 #ifndef IPCX_BASE_PROCESS_H
 #define IPCX_BASE_PROCESS_H
 
@@ -26,6 +27,32 @@ static inline uint32_t ipcx__fork_generation(void)
     uint32_t mark = atomic_load_explicit(&ipcx__fork_mark, memory_order_acquire);
     return IPCX_LIKELY(mark != 0) ? mark : ipcx__fork_mark_begin();
 }
+
+/* ipcx__fork_count: how many children this process has made by fork(2) since the first reader of
+ * the mark: as long as it stays the same, nobody has inherited anything. */
+uint32_t ipcx__fork_count(void);
+
+/* A thing that belongs to this process alone, embedded in it: a child of fork(2) has to let go. */
+typedef struct ipcx__own {
+    struct ipcx__own *next, **link; /* link NULL: in no list */
+    /* Called in a child, which has one thread and holds the lock: nothing but what is
+     * async-signal-safe, and no lock of anybody's. The lists are emptied by then. */
+    void (*forked)(struct ipcx__own *own);
+} ipcx__own;
+
+typedef enum ipcx__own_list {
+    IPCX__OWN_ENDS,  /* ends of channels in use */
+    IPCX__OWN_NAMES, /* listeners at inproc://name */
+    IPCX__OWN_LISTS
+} ipcx__own_list;
+
+/* ipcx__own_lock, ipcx__own_unlock: the lock of all these lists; fork(2) waits for it, so hold it
+ * shortly and call nobody's code. The other three are for who holds it. add needs no memory. */
+void ipcx__own_lock(void);
+void ipcx__own_unlock(void);
+void ipcx__own_add(ipcx__own_list list, ipcx__own *own);
+void ipcx__own_remove(ipcx__own *own); /* out of its list, if it is in one */
+ipcx__own *ipcx__own_first(ipcx__own_list list);
 
 /* ipcx__wake_signal: the signal that ends a system call of one thread of ours (os/gate.h): a
  * real-time signal, the highest below SIGRTMAX - 2 that nobody handles when it is first asked for.

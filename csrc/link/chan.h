@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/process.h"
 #include "ipcx/chan.h"
 #include "ipcx/connect.h"
 #include "ipcx/gate.h"
@@ -24,6 +25,8 @@ typedef struct ipcx__transport {
                         ipcx_sending *sending, ipcx_error *err);
     ipcx_status (*send_many)(ipcx_chan *chan, const ipcx_message *messages, size_t count,
                              ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err);
+    /* After an OK of receive the thread stays inside the gate up to its release, so what was lent
+     * outlives a close() meanwhile. */
     ipcx_status (*receive)(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
                            ipcx_error *err);
     void (*release)(ipcx_chan *chan, ipcx_message *message);
@@ -31,39 +34,51 @@ typedef struct ipcx__transport {
     ipcx_status (*flush)(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err);
     ipcx_status (*fileno)(ipcx_chan *chan, int *fd, ipcx_error *err);
     ipcx_status (*send_fileno)(ipcx_chan *chan, int *fd, ipcx_error *err);
-    /* goodbye: inside the gate, before it closes: sends what is owed, and BYE. */
+    /* goodbye: inside the gate, before it closes: sends what is owed, and BYE; a send in another
+     * thread answers CLOSED from then on. TIMEOUT and failures: the channel closes all the same. */
     ipcx_status (*goodbye)(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
                            ipcx_error *err);
     /* wake: the gate has just been turned to closed: wakes who sleeps in another way than in the
      * gate's own (a futex). May be NULL. */
     void (*wake)(ipcx_chan *chan);
-    /* hang_up: nobody is inside any more: closes descriptors; after it only `destroy` is called.
-     * Also what an at-fork handler calls in a child for an end in use: async-signal-safe there. */
+    /* hang_up: once; nobody is inside any more: closes descriptors; after it only `discard`,
+     * `unreceived`, `max_message` and `destroy` are called. Under ipcx__own_lock, so that no child
+     * is forked meanwhile: calls nobody's code. Also what an at-fork handler calls in a child for
+     * an end in use: async-signal-safe there, and other threads' locks may be held for ever. */
     void (*hang_up)(ipcx_chan *chan);
-    void (*destroy)(ipcx_chan *chan); /* frees the whole object */
-    /* As in ipcx/chan.h, of an end that is unused; NULL: it cannot leave the process. */
+    /* discard: after hang_up, under no lock: gives back what nobody will receive. May be NULL. */
+    void (*discard)(ipcx_chan *chan);
+    void (*destroy)(ipcx_chan *chan); /* frees the whole object, after ipcx__chan_end */
+    /* As in ipcx/chan.h, of an end that is unused; never waits; under ipcx__own_lock. NULL: it
+     * cannot leave the process, and a child that inherits it unused gets FORKED too. */
     ipcx_status (*export)(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err);
+    /* The rest at any time up to destroy. unreceived: NULL: the transport cannot know. */
     void (*max_message)(ipcx_chan *chan, size_t *receive, size_t *send);
+    uint64_t (*unreceived)(ipcx_chan *chan);
 } ipcx__transport;
 
-/* The head of every channel object. */
+/* The head of every channel object. chan.c counts sent, received and timeouts; the waits and what
+ * is owed are the transport's to count. */
 struct ipcx_chan {
+    ipcx__own own; /* in the list of ends in use, for the at-fork handler; first: see chan.c */
     const ipcx__transport *transport;
     ipcx_gate gate;
     ipcx_chan_options options; /* defaults filled in */
     char *url;
     _Atomic uint32_t owner; /* fork generation of the process that used it first; 0: unused */
+    _Atomic int owner_pid;  /* its pid; before: that of the process that made it */
     uint32_t made_in;       /* fork generation when it was made here */
     uint32_t forks_before; /* ipcx__fork_count() then: as long as it is the same nobody inherited */
     _Atomic bool closed;
-    _Atomic bool exported;          /* on its way to another process: no use of it here */
-    struct ipcx_chan *next, **link; /* in the list of ends in use, for the at-fork handler */
+    _Atomic bool exported; /* on its way to another process: no use of it here */
+    bool hung_up;          /* under ipcx__own_lock */
     _Atomic uint64_t sent, sent_bytes, received, received_bytes;
-    _Atomic uint64_t send_waits, receive_waits, timeouts;
+    _Atomic uint64_t send_waits, receive_waits, timeouts, owed;
 };
 
-/* ipcx__chan_begin: fills in the head of a new channel (zeroed memory of the transport's own).
- * NOMEM. ipcx__chan_end: frees what begin made; the memory itself is the transport's. */
+/* ipcx__chan_begin: fills in the head of a new channel (zeroed memory of the transport's own);
+ * `options` need not be filled in yet. INVALID, NOMEM. ipcx__chan_end: frees what begin made, for a
+ * transport whose own part of making it failed; the memory itself is the transport's. */
 ipcx_status ipcx__chan_begin(ipcx_chan *chan, const ipcx__transport *transport, const char *url,
                              const ipcx_chan_options *options, ipcx_error *err);
 void ipcx__chan_end(ipcx_chan *chan);

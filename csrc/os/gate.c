@@ -111,14 +111,26 @@ static void wake_all(ipcx_gate *gate)
     unlock(gate);
 }
 
-void ipcx__gate_close(ipcx_gate *gate)
+/* Sets the closed bit; the word as it is then. */
+static uint64_t shut(ipcx_gate *gate)
 {
-    const struct timespec again = {.tv_nsec = AGAIN_NS};
     uint64_t now = generation(), word = __atomic_load_n(&gate->word, __ATOMIC_RELAXED), next;
     do {
         next = current(word, now) | CLOSED_BIT;
     } while (!__atomic_compare_exchange_n(&gate->word, &word, next, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
+    return next;
+}
+
+void ipcx__gate_shut(ipcx_gate *gate)
+{
+    (void)shut(gate);
+}
+
+void ipcx__gate_close(ipcx_gate *gate)
+{
+    const struct timespec again = {.tv_nsec = AGAIN_NS};
+    uint64_t next = shut(gate);
     for (int tries = 0; (next & COUNT_MASK) != 0 && tries < TRIES; tries++) {
         wake_all(gate);
         (void)syscall(SYS_futex, futex_half(gate), FUTEX_WAIT_PRIVATE, (uint32_t)next, &again, NULL,

@@ -61,6 +61,10 @@ bool ipcx__gate_is_closed(const ipcx_gate *gate);
 /* ipcx__gate_closed: the answer of a call that close() has ended. */
 ipcx_status ipcx__gate_closed(const char *op, ipcx_error *err);
 
+/* ipcx__gate_shut: turns newcomers away, wakes nobody and waits for nobody: for who has sleepers
+ * elsewhere (a futex) to wake before ipcx__gate_close. */
+void ipcx__gate_shut(ipcx_gate *gate);
+
 /* ipcx__gate_close: closes it, wakes who sleeps, returns when all have left. Blocks for as long as
  * they need to get out, at most about a second. Must not be called from inside. */
 void ipcx__gate_close(ipcx_gate *gate);

@@ -68,3 +68,84 @@ TEST(the_cpu_is_asked_once)
     CHECK(has == 0 || has == 1);
     CHECK_INT(ipcx__cpu_has_crc32c(), has);
 }
+
+/* ---- what is this process's own */
+
+typedef struct thing {
+    ipcx__own own;
+    int let_go;
+} thing;
+
+static void let_go(ipcx__own *own)
+{
+    ((thing *)(void *)own)->let_go++;
+}
+
+static int listed(ipcx__own_list list)
+{
+    int n = 0;
+    ipcx__own_lock();
+    for (ipcx__own *own = ipcx__own_first(list); own != NULL; own = own->next) {
+        n++;
+    }
+    ipcx__own_unlock();
+    return n;
+}
+
+TEST(a_child_lets_go_of_what_is_its_parents_own)
+{
+    thing things[3] = {{.own.forked = let_go}, {.own.forked = let_go}, {.own.forked = let_go}};
+    uint32_t forks = ipcx__fork_count();
+    pid_t child;
+    ipcx__own_lock();
+    ipcx__own_add(IPCX__OWN_ENDS, &things[0].own);
+    ipcx__own_add(IPCX__OWN_ENDS, &things[1].own);
+    ipcx__own_add(IPCX__OWN_NAMES, &things[2].own);
+    ipcx__own_unlock();
+    child = fork();
+    if (child == 0) {
+        int held = listed(IPCX__OWN_ENDS) + listed(IPCX__OWN_NAMES);
+        _exit(held != 0 || things[0].let_go + things[1].let_go + things[2].let_go != 3);
+    }
+    CHECK(check_child(child));
+    CHECK_INT(ipcx__fork_count(), forks + 1);
+    CHECK_INT(listed(IPCX__OWN_ENDS), 2);
+    CHECK_INT(things[0].let_go, 0);
+    ipcx__own_lock();
+    ipcx__own_remove(&things[0].own); /* the last of its list */
+    ipcx__own_remove(&things[0].own); /* in none */
+    ipcx__own_remove(&things[1].own);
+    ipcx__own_remove(&things[2].own);
+    ipcx__own_unlock();
+    CHECK_INT(listed(IPCX__OWN_ENDS) + listed(IPCX__OWN_NAMES), 0);
+}
+
+static void *list_and_unlist(void *arg)
+{
+    thing own = {.own.forked = let_go};
+    while (!atomic_load((atomic_int *)arg)) {
+        ipcx__own_lock();
+        ipcx__own_add(IPCX__OWN_ENDS, &own.own);
+        ipcx__own_unlock();
+        ipcx__own_lock();
+        ipcx__own_remove(&own.own);
+        ipcx__own_unlock();
+    }
+    return NULL;
+}
+
+TEST(a_child_finds_the_lock_free)
+{
+    atomic_int stop = 0;
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, list_and_unlist, &stop) == 0);
+    for (int i = 0; i < 50; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            _exit(listed(IPCX__OWN_ENDS) != 0);
+        }
+        CHECK(check_child(child));
+    }
+    atomic_store(&stop, 1);
+    pthread_join(thread, NULL);
+}

@@ -52,7 +52,7 @@ typedef struct ipcx_message {
 typedef struct ipcx_sending {
     int begun; /* the channel has it, or the rest of it, and will send it: forget it or wait */
     uint64_t ticket; /* the channel's own: which ACK ends a SYNC send */
-    size_t taken;    /* send_many: so many messages are done with */
+    size_t taken;    /* send_many: so many messages are done with, a begun one among them */
 } ipcx_sending;
 
 /* ipcx_chan_send: one message; returns when the transport has taken all of it (SYNC: when the
@@ -82,28 +82,25 @@ IPCX_API void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadline deadline,
                                                    ipcx_error *err);
 
-/* ipcx_chan_flush: waits until the channel owes its peer nothing of a message that was begun. */
+/* ipcx_chan_flush: waits until all that was begun is sent. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_flush(ipcx_chan *chan, ipcx_deadline deadline,
                                                     ipcx_error *err);
 
-/* ipcx_chan_fileno: a descriptor that select(2), poll(2), epoll(7) show as readable whenever
+/* ipcx_chan_fileno: a descriptor, the channel's own, that poll(2) shows as readable whenever
  * receive would not wait (now and then also when it would: try with IPCX_NOW).
- * ipcx_chan_send_fileno: one that is writable when a send that answered AGAIN is worth another try.
- * Both are the channel's: do not read, write or close them. */
+ * ipcx_chan_send_fileno: one that is writable when a send is worth another try after AGAIN. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_send_fileno(ipcx_chan *chan, int *fd,
                                                           ipcx_error *err);
 
 /* ipcx_chan_close: says goodbye and closes; idempotent. What was begun is sent first, as long as
  * the deadline allows (IPCX_NOW: what can be sent at once). TIMEOUT: closed all the same, *unsent
- * messages (may be NULL) were lost. Calls that wait in other threads return CLOSED. An end that
- * this process never used and may have handed over is only let go of here: no goodbye. INTR: not
- * closed yet. */
+ * messages (may be NULL) were lost. Calls that wait in other threads return CLOSED. An end never
+ * used here that another process may have is let go of without goodbye. INTR: not closed yet. */
 IPCX_API ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
                                      ipcx_error *err);
 
-/* ipcx_chan_free: closes it with IPCX_NOW if need be and gives the memory back. NULL is allowed. No
- * other thread may still use it. */
+/* ipcx_chan_free: closes it with IPCX_NOW if need be; nobody may still use it. NULL is allowed. */
 IPCX_API void ipcx_chan_free(ipcx_chan *chan);
 
 /* What passed through this end, as this end saw it. */
@@ -112,20 +109,23 @@ typedef struct ipcx_chan_stats {
     uint64_t received, received_bytes;  /* messages and payload bytes handed to the program */
     uint64_t send_waits, receive_waits; /* how often a call had to sleep */
     uint64_t timeouts;                  /* calls that ended with TIMEOUT */
-    uint64_t owed; /* bytes of a begun message that are still to be sent, now */
+    uint64_t owed;                      /* bytes begun that are still to be sent, now */
 } ipcx_chan_stats;
 IPCX_API void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats);
 
-/* ipcx_chan_url: what it was connected to or accepted from ("tcp://127.0.0.1:5000"), or the scheme
- * alone for a pair. Valid as long as the channel. Any time, also after close. */
+/* ipcx_chan_unreceived: *count messages its peer has not received yet; lost, if it has closed. Any
+ * time. UNSUPPORTED: a transport that cannot know (all but inproc). */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *count,
+                                                         ipcx_error *err);
+
+/* ipcx_chan_url: what it was connected to or accepted from ("tcp://127.0.0.1:5000"), the scheme
+ * alone for a pair; valid as long as the channel. Any time. */
 IPCX_API const char *ipcx_chan_url(const ipcx_chan *chan);
 
-/* ipcx_chan_max_message: the longest message, in bytes: what this end takes (`receive`), and what
- * it may send: the peer's limit once it is known. */
+/* ipcx_chan_max_message: the longest this end takes, and may send as far as is known. Any time. */
 IPCX_API void ipcx_chan_max_message(ipcx_chan *chan, size_t *receive, size_t *send);
 
-/* An end on its way to another process of this host: what ipcx_chan_import needs there to make it.
- * The descriptors travel by fork, exec or SCM_RIGHTS; the rest is a few bytes. */
+/* An end on its way to another process of this host, by fork, exec or SCM_RIGHTS. */
 typedef struct ipcx_chan_end {
     int fds[2];
     int count;              /* descriptors in `fds`: 1 or 2 */
@@ -133,8 +133,8 @@ typedef struct ipcx_chan_end {
 } ipcx_chan_end;
 
 /* ipcx_chan_export: describes an end that nobody has used yet. Its descriptors stay the channel's:
- * duplicate them before it is freed. From now on its use here answers FORKED, closing it only lets
- * go of it. INVALID: it was used. UNSUPPORTED: an end that cannot leave the process (inproc). */
+ * duplicate them before it is freed. From now on its use here answers FORKED. INVALID: it was used.
+ * UNSUPPORTED: an end that cannot leave the process (inproc). */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_export(ipcx_chan *chan, ipcx_chan_end *end,
                                                      ipcx_error *err);
 

@@ -19,6 +19,7 @@ extern "C" {
 /* One operation that has ended. Every pointer is borrowed until the hook returns. */
 typedef struct ipcx_trace_event {
     const char *op;              /* "connect", "send" …; static storage */
+    const char *url;             /* a channel's call: the channel's; else NULL */
     int fd;                      /* the descriptor it was called on, -1 for none */
     ipcx_status status;          /* how it came out */
     int sys_errno;               /* errno of the system call behind a failure, else 0 */

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The frame of every call on a channel: owner, gate, counters, close and fork.
+ * Invariant: a transport's function runs inside the gate, in the process that owns the end; an end
+ * in use stands in the list of what is this process's own. */
+#include "link/chan.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "ipcx/alloc.h"
+#include "os/gate.h"
+#include "wire/frame.h"
+
+#define MIB ((size_t)1024 * 1024)
+
+/* ---- making one */
+
+ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_options *filled,
+                                    ipcx_error *err)
+{
+    ipcx_chan_options all = given != NULL ? *given : (ipcx_chan_options){0};
+    if (all.max_message == 0) {
+        all.max_message = 64 * MIB;
+    }
+    if (all.max_message < 4096 || all.max_message > IPCX__MESSAGE_MAX) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "options",
+                              "max_message is %zu; it is 4096 to 2147483648 bytes",
+                              all.max_message);
+    }
+    if (all.handshake_timeout < 0 || all.backlog < 0) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "options",
+                              "handshake_timeout and backlog cannot be negative");
+    }
+    if (all.max_backlog == 0) {
+        all.max_backlog = 8 * MIB;
+    }
+    if (all.rendezvous) {
+        all.capacity = 0;
+    } else if (all.capacity == 0) {
+        all.capacity = 1024;
+    }
+    if (all.handshake_timeout == 0) {
+        all.handshake_timeout = INT64_C(5000000000);
+    }
+    if (all.backlog == 0) {
+        all.backlog = 512;
+    }
+    *filled = all;
+    return IPCX_OK;
+}
+
+/* In a child: the end was its parent's. `own` is the first member of the channel. */
+static void forked(ipcx__own *own)
+{
+    ipcx_chan *chan = (ipcx_chan *)(void *)own;
+    chan->hung_up = true;
+    chan->transport->hang_up(chan);
+}
+
+ipcx_status ipcx__chan_begin(ipcx_chan *chan, const ipcx__transport *transport, const char *url,
+                             const ipcx_chan_options *options, ipcx_error *err)
+{
+    size_t size = strlen(url) + 1;
+    ipcx_status status = ipcx__chan_options_fill(options, &chan->options, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    chan->url = ipcx_alloc(size);
+    if (chan->url == NULL) {
+        return ipcx_error_set(err, IPCX_NOMEM, 0, "channel", "no memory for a channel");
+    }
+    memcpy(chan->url, url, size);
+    chan->transport = transport;
+    chan->own.forked = forked;
+    chan->forks_before = ipcx__fork_count(); /* first: a fork between the two is then seen */
+    chan->made_in = ipcx__fork_generation();
+    atomic_store(&chan->owner_pid, (int)getpid());
+    return IPCX_OK;
+}
+
+void ipcx__chan_end(ipcx_chan *chan)
+{
+    ipcx_free(chan->url);
+    chan->url = NULL;
+}
+
+bool ipcx__chan_never_shared(const ipcx_chan *chan)
+{
+    return chan->made_in == ipcx__fork_generation() && chan->forks_before == ipcx__fork_count() &&
+           !atomic_load(&chan->exported);
+}
+
+/* ---- whose it is */
+
+static ipcx_status closed(const ipcx_chan *chan, const char *op, ipcx_error *err)
+{
+    return ipcx_error_set(err, IPCX_CLOSED, 0, op, "%s is closed", chan->url);
+}
+
+static ipcx_status not_ours(const ipcx_chan *chan, const char *op, ipcx_error *err)
+{
+    return ipcx_error_set(err, IPCX_FORKED, 0, op,
+                          "process %d owns this end of %s; each process uses an end of its own",
+                          atomic_load(&chan->owner_pid), chan->url);
+}
+
+/* Under ipcx__own_lock: OK when this process may use the end. */
+static ipcx_status usable(const ipcx_chan *chan, const char *op, ipcx_error *err)
+{
+    uint32_t mine = ipcx__fork_generation(), owner = atomic_load(&chan->owner);
+    if (atomic_load(&chan->closed)) {
+        return closed(chan, op, err);
+    }
+    if (atomic_load(&chan->exported)) {
+        return ipcx_error_set(err, IPCX_FORKED, 0, op,
+                              "this end of %s was handed over: another process owns it", chan->url);
+    }
+    if (owner == mine ||
+        (owner == 0 && (chan->transport->export != NULL || chan->made_in == mine))) {
+        return IPCX_OK;
+    }
+    return not_ours(chan, op, err);
+}
+
+/* The first use of an end makes this process its owner. */
+static ipcx_status claim(ipcx_chan *chan, const char *op, ipcx_error *err)
+{
+    ipcx_status status;
+    int pid = (int)getpid();
+    ipcx__own_lock();
+    status = usable(chan, op, err);
+    if (status == IPCX_OK && atomic_load(&chan->owner) == 0) {
+        atomic_store(&chan->owner_pid, pid);
+        atomic_store(&chan->owner, ipcx__fork_generation());
+        ipcx__own_add(IPCX__OWN_ENDS, &chan->own);
+    }
+    ipcx__own_unlock();
+    return status;
+}
+
+/* ---- into a call and out of it */
+
+typedef struct call {
+    ipcx_chan *chan;
+    const char *op;
+    ipcx_deadline deadline;
+    int64_t begun; /* 0: the trace is off */
+    ipcx_error *err;
+} call;
+
+static bool is_mine(const ipcx_chan *chan)
+{
+    return IPCX_LIKELY(atomic_load_explicit(&chan->owner, memory_order_acquire) ==
+                       ipcx__fork_generation());
+}
+
+static ipcx_status enter(call *self)
+{
+    ipcx_status status;
+    self->begun = ipcx__trace_begin();
+    if (!is_mine(self->chan)) {
+        status = claim(self->chan, self->op, self->err);
+        if (status != IPCX_OK) {
+            return status;
+        }
+    }
+    if (!ipcx__gate_enter(&self->chan->gate)) {
+        return closed(self->chan, self->op, self->err);
+    }
+    return IPCX_OK;
+}
+
+/* What the caller gets to see of `status`, counted and traced. */
+static ipcx_status answer(const call *self, ipcx_status status, size_t bytes)
+{
+    if (status == IPCX_TIMEOUT) {
+        if (self->deadline == IPCX_NOW) {
+            status = IPCX_AGAIN;
+        } else {
+            (void)atomic_fetch_add_explicit(&self->chan->timeouts, 1, memory_order_relaxed);
+        }
+    }
+    if (IPCX_UNLIKELY(self->begun != 0)) {
+        ipcx__trace_end(self->begun, &(ipcx_trace_event){.op = self->op,
+                                                         .fd = -1,
+                                                         .url = self->chan->url,
+                                                         .status = status,
+                                                         .bytes = bytes});
+    }
+    return status;
+}
+
+static ipcx_status leave(const call *self, ipcx_status status, size_t bytes)
+{
+    status = answer(self, status, bytes);
+    ipcx__gate_leave(&self->chan->gate);
+    return status;
+}
+
+static void count(_Atomic uint64_t *messages, _Atomic uint64_t *total, uint64_t n, uint64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(messages, n, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(total, bytes, memory_order_relaxed);
+}
+
+/* ---- the verbs */
+
+ipcx_status ipcx_chan_send(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
+                           ipcx_sending *sending, ipcx_error *err)
+{
+    ipcx_sending local = {0};
+    call self = {.chan = chan, .op = "send", .deadline = deadline, .err = err};
+    int before;
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return answer(&self, status, 0);
+    }
+    before = sending != NULL ? sending->begun : 0;
+    do {
+        status =
+            chan->transport->send(chan, message, deadline, sending != NULL ? sending : &local, err);
+    } while (status == IPCX_INTR && sending == NULL);
+    if (before == 0 &&
+        (status == IPCX_OK || (sending != NULL ? sending->begun : local.begun) != 0)) {
+        count(&chan->sent, &chan->sent_bytes, 1, message->size);
+    }
+    return leave(&self, status, status == IPCX_OK ? message->size : 0);
+}
+
+ipcx_status ipcx_chan_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t number,
+                                ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "send_many", .deadline = deadline, .err = err};
+    size_t before = sending->taken, i;
+    uint64_t bytes = 0;
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return answer(&self, status, 0);
+    }
+    status = chan->transport->send_many(chan, messages, number, deadline, sending, err);
+    for (i = before; i < sending->taken; i++) {
+        bytes += messages[i].size;
+    }
+    count(&chan->sent, &chan->sent_bytes, sending->taken - before, bytes);
+    return leave(&self, status, (size_t)bytes);
+}
+
+ipcx_status ipcx_chan_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
+                              ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "receive", .deadline = deadline, .err = err};
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return answer(&self, status, 0);
+    }
+    status = chan->transport->receive(chan, message, deadline, err);
+    if (status != IPCX_OK) {
+        return leave(&self, status, 0);
+    }
+    count(&chan->received, &chan->received_bytes, 1, message->size);
+    return answer(&self, status, message->size); /* stays inside: see ipcx_chan_release */
+}
+
+void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message)
+{
+    if (!is_mine(chan)) {
+        return; /* received before the fork: the child is in no gate, and nothing is its own */
+    }
+    chan->transport->release(chan, message);
+    ipcx__gate_leave(&chan->gate);
+}
+
+ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "poll", .deadline = deadline, .err = err};
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return answer(&self, status, 0);
+    }
+    return leave(&self, chan->transport->poll(chan, deadline, err), 0);
+}
+
+ipcx_status ipcx_chan_flush(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "flush", .deadline = deadline, .err = err};
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return answer(&self, status, 0);
+    }
+    return leave(&self, chan->transport->flush(chan, deadline, err), 0);
+}
+
+ipcx_status ipcx_chan_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "fileno", .deadline = IPCX_NOW, .err = err};
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = chan->transport->fileno(chan, fd, err);
+    ipcx__gate_leave(&chan->gate);
+    return status;
+}
+
+ipcx_status ipcx_chan_send_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "send_fileno", .deadline = IPCX_NOW, .err = err};
+    ipcx_status status = enter(&self);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = chan->transport->send_fileno(chan, fd, err);
+    ipcx__gate_leave(&chan->gate);
+    return status;
+}
+
+/* ---- closing */
+
+/* Who gets here first shuts it for everybody; false for the others. */
+static bool hang_up(ipcx_chan *chan)
+{
+    bool mine;
+    if (atomic_exchange(&chan->closed, true)) {
+        return false;
+    }
+    ipcx__gate_shut(&chan->gate);
+    if (chan->transport->wake != NULL && is_mine(chan)) {
+        chan->transport->wake(chan);
+    }
+    ipcx__gate_close(&chan->gate);
+    ipcx__own_lock();
+    mine = !chan->hung_up;
+    chan->hung_up = true;
+    if (mine) {
+        chan->transport->hang_up(chan);
+        ipcx__own_remove(&chan->own);
+    }
+    ipcx__own_unlock();
+    if (mine && chan->transport->discard != NULL) {
+        chan->transport->discard(chan);
+    }
+    return true;
+}
+
+/* Whether the peer is to hear a goodbye from us: not from who merely lets go of an end that another
+ * process has or may have. */
+static bool says_goodbye(ipcx_chan *chan)
+{
+    if (atomic_load(&chan->owner) == 0 && !ipcx__chan_never_shared(chan)) {
+        return false;
+    }
+    return claim(chan, "close", NULL) == IPCX_OK && ipcx__gate_enter(&chan->gate);
+}
+
+ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
+                            ipcx_error *err)
+{
+    call self = {.chan = chan, .op = "close", .deadline = deadline, .err = err};
+    size_t lost = 0;
+    ipcx_status status = IPCX_OK;
+    if (unsent != NULL) {
+        *unsent = 0;
+    }
+    if (atomic_load(&chan->closed)) {
+        return IPCX_OK;
+    }
+    self.begun = ipcx__trace_begin();
+    if (says_goodbye(chan)) {
+        status = chan->transport->goodbye(chan, deadline, &lost, err);
+        ipcx__gate_leave(&chan->gate);
+        if (status == IPCX_INTR) {
+            return status;
+        }
+    }
+    if (!hang_up(chan)) {
+        return IPCX_OK; /* another thread's close was faster, and answers for what was lost */
+    }
+    if (unsent != NULL) {
+        *unsent = lost;
+    }
+    /* IPCX_NOW was asked to drop what cannot be sent at once: no time has run out. */
+    return answer(&self, deadline == IPCX_NOW && status > 0 ? IPCX_OK : status, 0);
+}
+
+void ipcx_chan_free(ipcx_chan *chan)
+{
+    if (chan == NULL) {
+        return;
+    }
+    while (ipcx_chan_close(chan, IPCX_NOW, NULL, NULL) == IPCX_INTR) {
+    }
+    ipcx__chan_end(chan);
+    chan->transport->destroy(chan);
+}
+
+/* ---- what it says of itself */
+
+void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats)
+{
+    *stats = (ipcx_chan_stats){
+        .sent = atomic_load(&chan->sent),
+        .sent_bytes = atomic_load(&chan->sent_bytes),
+        .received = atomic_load(&chan->received),
+        .received_bytes = atomic_load(&chan->received_bytes),
+        .send_waits = atomic_load(&chan->send_waits),
+        .receive_waits = atomic_load(&chan->receive_waits),
+        .timeouts = atomic_load(&chan->timeouts),
+        .owed = atomic_load(&chan->owed),
+    };
+}
+
+ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *number, ipcx_error *err)
+{
+    if (chan->transport->unreceived == NULL) {
+        return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, "unreceived",
+                              "%s cannot know what its peer has received", chan->url);
+    }
+    *number = chan->transport->unreceived(chan);
+    return IPCX_OK;
+}
+
+const char *ipcx_chan_url(const ipcx_chan *chan)
+{
+    return chan->url;
+}
+
+void ipcx_chan_max_message(ipcx_chan *chan, size_t *receive, size_t *send)
+{
+    chan->transport->max_message(chan, receive, send);
+}
+
+ipcx_status ipcx_chan_export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err)
+{
+    ipcx_status status;
+    ipcx__own_lock();
+    if (atomic_load(&chan->closed)) {
+        status = closed(chan, "export", err);
+    } else if (chan->transport->export == NULL) {
+        status = ipcx_error_set(err, IPCX_UNSUPPORTED, 0, "export",
+                                "an end of %s stays in the process that made it", chan->url);
+    } else if (atomic_load(&chan->owner) == ipcx__fork_generation()) {
+        status = ipcx_error_set(err, IPCX_INVALID, 0, "export",
+                                "this end of %s is in use: only an unused one can be handed over",
+                                chan->url);
+    } else if (atomic_load(&chan->owner) != 0) {
+        status = not_ours(chan, "export", err);
+    } else {
+        status = chan->transport->export(chan, end, err);
+        if (status == IPCX_OK) {
+            atomic_store(&chan->exported, true);
+        }
+    }
+    ipcx__own_unlock();
+    return status;
+}
