@@ -22,11 +22,15 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 
 
 def layer(path: Path) -> str:
-    """A public header lives in the layer that has its .c; one without a .c belongs to base."""
+    """A public header lives in the layer that has its .c; one without, as high as what it needs."""
     if path.parent != PUBLIC:
         return path.relative_to(CSRC).parts[0]
-    homes = [known for known in MAY_SEE if (CSRC / known / f"{path.stem}.c").exists()]
-    return homes[0] if homes else "base"
+    layers = list(MAY_SEE)
+    homes = [known for known in layers if (CSRC / known / f"{path.stem}.c").exists()]
+    if homes:
+        return homes[0]
+    needed = [PUBLIC.parent / written for _, written in INCLUDE.findall(path.read_text())]
+    return max((layer(n) for n in needed if n.exists()), key=layers.index, default="base")
 
 
 def resolve(source: Path, written: str) -> Path | None:
