@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The one file with process-wide state. See process.h for what each word means.
- * Invariant: no allocation of ours, and one lock, which the forking thread itself holds during a
- * fork: so fork and signals find nothing half done. */
+ * Invariant: no allocation of ours; of the two locks the one is held by the forking thread itself
+ * during a fork, the other names the fork generation: so fork and signals find nothing half done.
+ */
 #include "base/process.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -162,6 +164,29 @@ int ipcx__wake_signal(void)
         known = atomic_load_explicit(&wake_signal, memory_order_acquire);
     }
     return known;
+}
+
+static ipcx__held_signal held[_NSIG]; /* by number */
+static _Atomic uint64_t held_by;      /* fork generation and lock bit */
+
+/* The lock names its generation, so that a child finds one that another thread of its parent held
+ * at fork(2) free. What such a thread had half done are two words of one signal. */
+ipcx__held_signal *ipcx__held_lock(void)
+{
+    uint64_t mine = ((uint64_t)ipcx__fork_generation() << 1) | 1;
+    for (;;) {
+        uint64_t old = atomic_load_explicit(&held_by, memory_order_relaxed);
+        if (old != mine && atomic_compare_exchange_weak_explicit(
+                               &held_by, &old, mine, memory_order_acquire, memory_order_relaxed)) {
+            return held;
+        }
+        (void)sched_yield();
+    }
+}
+
+void ipcx__held_unlock(void)
+{
+    atomic_store_explicit(&held_by, (uint64_t)ipcx__fork_generation() << 1, memory_order_release);
 }
 
 static int crc32c_ask(void)

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The process-wide state of the core, all of it: the fork mark, what is this process's own, what
- * the CPU can do, the trace hook. Everything else lives in an object or belongs to the caller.
- * Internal; C11 only.
- * Invariant: each word here is one atomic that is right to read at any time from any thread, before
- * and after fork; the one lock, of the lists of what is our own, is never held across a fork. */
+ * the CPU can do, the trace hook, the signals held. Everything else lives in an object or belongs
+ * to the caller. Internal; C11 only. Invariant: each word here is one atomic that is right to read
+ * at any time from any thread, before and after fork; no lock is held across a fork in a way that
+ * the child could notice. */
 #ifndef IPCX_BASE_PROCESS_H
 #define IPCX_BASE_PROCESS_H
 
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipcx/api.h"
@@ -59,6 +61,17 @@ ipcx__own *ipcx__own_first(ipcx__own_list list);
  * Its handler does nothing; it has one so that the call ends with EINTR (signal(7)). The first call
  * installs it for the life of the process. */
 int ipcx__wake_signal(void);
+
+/* The signals that ipcx holds (ipcx/sig.h): how many hold each, whether a receiver is among them,
+ * and what the signal did before. To be read and changed between ipcx__held_lock and unlock: short,
+ * without waiting; a child of fork(2) finds the lock free. */
+typedef struct ipcx__held_signal {
+    struct sigaction before;
+    uint32_t holders;
+    bool received;
+} ipcx__held_signal;
+ipcx__held_signal *ipcx__held_lock(void);
+void ipcx__held_unlock(void);
 
 /* ipcx__cpu_has_crc32c: 1 where the CPU has instructions for CRC-32C (SSE4.2, ARMv8 CRC). Asks the
  * CPU or the kernel once. */

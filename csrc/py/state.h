@@ -71,5 +71,6 @@ extern struct PyModuleDef ipcx_py_module;
 int ipcx_py_status_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 
 #endif

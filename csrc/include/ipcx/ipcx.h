@@ -22,6 +22,7 @@
 #include "ipcx/gate.h"
 #include "ipcx/sock.h"
 #include "ipcx/sock_unix.h"
+#include "ipcx/sig.h"
 
 #include "ipcx/frame.h"
 
