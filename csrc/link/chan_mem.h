@@ -11,6 +11,11 @@
 ipcx_status ipcx__chan_mem_pair(const char *url, const ipcx_chan_options *options, ipcx_chan **a,
                                 ipcx_chan **b, ipcx_error *err);
 
+/* ipcx__chan_mem_ends: the same, where the two ends have options of their own. */
+ipcx_status ipcx__chan_mem_ends(const char *url, const ipcx_chan_options *options_a,
+                                const ipcx_chan_options *options_b, ipcx_chan **a, ipcx_chan **b,
+                                ipcx_error *err);
+
 /* The meeting place of inproc://name: listeners by name, in one process. */
 typedef struct ipcx__mem_listener ipcx__mem_listener;
 ipcx_status ipcx__mem_listen(const char *name, const ipcx_chan_options *options,

@@ -44,6 +44,7 @@ typedef struct ipcx_message {
     const void *data;
     size_t size; /* bytes */
     unsigned flags;
+    uint64_t ticket; /* the channel's own, from receive to release */
 } ipcx_message;
 
 /* How far a send has come; {0} at first. Give the same one again after INTR or TIMEOUT to go on
@@ -113,8 +114,8 @@ typedef struct ipcx_chan_stats {
 } ipcx_chan_stats;
 IPCX_API void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats);
 
-/* ipcx_chan_unreceived: *count messages its peer has not received yet; lost, if it has closed. Any
- * time. UNSUPPORTED: a transport that cannot know (all but inproc). */
+/* ipcx_chan_unreceived: *count messages its peer did not receive yet. UNSUPPORTED: all but inproc.
+ */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *count,
                                                          ipcx_error *err);
 
