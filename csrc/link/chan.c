@@ -154,6 +154,20 @@ static bool is_mine(const ipcx_chan *chan)
                        ipcx__fork_generation());
 }
 
+/* Through the gate, if there is one; false: it is closed. */
+static bool pass(ipcx_chan *chan)
+{
+    return chan->transport->ungated ? !atomic_load_explicit(&chan->closed, memory_order_relaxed)
+                                    : ipcx__gate_enter(&chan->gate);
+}
+
+static void pass_out(ipcx_chan *chan)
+{
+    if (!chan->transport->ungated) {
+        ipcx__gate_leave(&chan->gate);
+    }
+}
+
 static ipcx_status enter(call *self)
 {
     ipcx_status status;
@@ -164,10 +178,7 @@ static ipcx_status enter(call *self)
             return status;
         }
     }
-    if (!ipcx__gate_enter(&self->chan->gate)) {
-        return closed(self->chan, self->op, self->err);
-    }
-    return IPCX_OK;
+    return pass(self->chan) ? IPCX_OK : closed(self->chan, self->op, self->err);
 }
 
 /* What the caller gets to see of `status`, counted and traced. */
@@ -193,14 +204,24 @@ static ipcx_status answer(const call *self, ipcx_status status, size_t bytes)
 static ipcx_status leave(const call *self, ipcx_status status, size_t bytes)
 {
     status = answer(self, status, bytes);
-    ipcx__gate_leave(&self->chan->gate);
+    pass_out(self->chan);
     return status;
 }
 
-static void count(_Atomic uint64_t *messages, _Atomic uint64_t *total, uint64_t n, uint64_t bytes)
+static void count_sent(ipcx_chan *chan, uint64_t messages, uint64_t bytes)
 {
-    (void)atomic_fetch_add_explicit(messages, n, memory_order_relaxed);
-    (void)atomic_fetch_add_explicit(total, bytes, memory_order_relaxed);
+    if (chan->transport->count == NULL) {
+        (void)atomic_fetch_add_explicit(&chan->sent, messages, memory_order_relaxed);
+        (void)atomic_fetch_add_explicit(&chan->sent_bytes, bytes, memory_order_relaxed);
+    }
+}
+
+static void count_received(ipcx_chan *chan, uint64_t bytes)
+{
+    if (chan->transport->count == NULL) {
+        (void)atomic_fetch_add_explicit(&chan->received, 1, memory_order_relaxed);
+        (void)atomic_fetch_add_explicit(&chan->received_bytes, bytes, memory_order_relaxed);
+    }
 }
 
 /* ---- the verbs */
@@ -222,7 +243,7 @@ ipcx_status ipcx_chan_send(ipcx_chan *chan, const ipcx_message *message, ipcx_de
     } while (status == IPCX_INTR && sending == NULL);
     if (before == 0 &&
         (status == IPCX_OK || (sending != NULL ? sending->begun : local.begun) != 0)) {
-        count(&chan->sent, &chan->sent_bytes, 1, message->size);
+        count_sent(chan, 1, message->size);
     }
     return leave(&self, status, status == IPCX_OK ? message->size : 0);
 }
@@ -241,7 +262,7 @@ ipcx_status ipcx_chan_send_many(ipcx_chan *chan, const ipcx_message *messages, s
     for (i = before; i < sending->taken; i++) {
         bytes += messages[i].size;
     }
-    count(&chan->sent, &chan->sent_bytes, sending->taken - before, bytes);
+    count_sent(chan, sending->taken - before, bytes);
     return leave(&self, status, (size_t)bytes);
 }
 
@@ -257,7 +278,7 @@ ipcx_status ipcx_chan_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadl
     if (status != IPCX_OK) {
         return leave(&self, status, 0);
     }
-    count(&chan->received, &chan->received_bytes, 1, message->size);
+    count_received(chan, message->size);
     return answer(&self, status, message->size); /* stays inside: see ipcx_chan_release */
 }
 
@@ -267,7 +288,7 @@ void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message)
         return; /* received before the fork: the child is in no gate, and nothing is its own */
     }
     chan->transport->release(chan, message);
-    ipcx__gate_leave(&chan->gate);
+    pass_out(chan);
 }
 
 ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
@@ -298,7 +319,7 @@ ipcx_status ipcx_chan_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
         return status;
     }
     status = chan->transport->fileno(chan, fd, err);
-    ipcx__gate_leave(&chan->gate);
+    pass_out(chan);
     return status;
 }
 
@@ -310,7 +331,7 @@ ipcx_status ipcx_chan_send_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
         return status;
     }
     status = chan->transport->send_fileno(chan, fd, err);
-    ipcx__gate_leave(&chan->gate);
+    pass_out(chan);
     return status;
 }
 
@@ -349,7 +370,7 @@ static bool says_goodbye(ipcx_chan *chan)
     if (atomic_load(&chan->owner) == 0 && !ipcx__chan_never_shared(chan)) {
         return false;
     }
-    return claim(chan, "close", NULL) == IPCX_OK && ipcx__gate_enter(&chan->gate);
+    return claim(chan, "close", NULL) == IPCX_OK && pass(chan);
 }
 
 ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
@@ -367,7 +388,7 @@ ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *uns
     self.begun = ipcx__trace_begin();
     if (says_goodbye(chan)) {
         status = chan->transport->goodbye(chan, deadline, &lost, err);
-        ipcx__gate_leave(&chan->gate);
+        pass_out(chan);
         if (status == IPCX_INTR) {
             return status;
         }
@@ -407,6 +428,9 @@ void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats)
         .timeouts = atomic_load(&chan->timeouts),
         .owed = atomic_load(&chan->owed),
     };
+    if (chan->transport->count != NULL) {
+        chan->transport->count(chan, stats);
+    }
 }
 
 ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *number, ipcx_error *err)

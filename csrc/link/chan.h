@@ -19,6 +19,9 @@
 
 typedef struct ipcx__transport {
     ipcx_scheme scheme;
+    /* The gate is left out: close may happen while others are inside, who find out by themselves;
+     * up to `destroy` any function may be called, and answers CLOSED. */
+    bool ungated;
     /* As in ipcx/chan.h; called inside the gate, in the process that owns the end. `sending` is
      * never NULL. */
     ipcx_status (*send)(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
@@ -54,6 +57,9 @@ typedef struct ipcx__transport {
     ipcx_status (*export)(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err);
     /* The rest at any time up to destroy. unreceived: NULL: the transport cannot know. */
     void (*max_message)(ipcx_chan *chan, size_t *receive, size_t *send);
+    /* count: puts in what was sent and received, for a transport that counts that itself; NULL:
+     * chan.c does, with an atomic addition for each. */
+    void (*count)(ipcx_chan *chan, ipcx_chan_stats *stats);
     uint64_t (*unreceived)(ipcx_chan *chan);
 } ipcx__transport;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Channels between threads of one process: two lanes, one each way, shared by two ends.
- * Invariant: the lanes live until both ends are freed, so whoever is inside either of them needs
- * nothing but its own end's gate. In a child of fork(2) they are never touched again. */
+ * Invariant: the lanes live until both ends are freed, and a lane's latch guards all of it, its
+ * descriptors too; so these channels need no gate. In a child of fork(2) they are never touched
+ * again. */
 #include "link/chan_mem.h"
 
 #include <string.h>
@@ -10,7 +11,6 @@
 #include "base/process.h"
 #include "ipcx/alloc.h"
 #include "link/lane.h"
-#include "os/gate.h"
 #include "wire/frame.h"
 
 typedef struct core {
@@ -98,8 +98,7 @@ static void unmake_item(const ipcx_message *item)
 
 static ipcx__lane_call call_of(mem *self, ipcx_deadline deadline, bool sends, ipcx_error *err)
 {
-    return (ipcx__lane_call){.gate = &self->chan.gate,
-                             .deadline = deadline,
+    return (ipcx__lane_call){.deadline = deadline,
                              .waits = sends ? &self->chan.send_waits : &self->chan.receive_waits,
                              .err = err};
 }
@@ -244,12 +243,6 @@ static ipcx_status mem_goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t *
     return IPCX_OK;
 }
 
-static void mem_wake(ipcx_chan *chan)
-{
-    ipcx__lane_wake(of(chan)->in);
-    ipcx__lane_wake(of(chan)->out);
-}
-
 static void mem_hang_up(ipcx_chan *chan)
 {
     mem *self = of(chan);
@@ -286,6 +279,14 @@ static void mem_max_message(ipcx_chan *chan, size_t *receive, size_t *send)
     *send = of(chan)->out->limit;
 }
 
+static void mem_count(ipcx_chan *chan, ipcx_chan_stats *stats)
+{
+    if (!in_child(chan)) {
+        ipcx__lane_count_put(of(chan)->out, &stats->sent, &stats->sent_bytes);
+        ipcx__lane_count_taken(of(chan)->in, &stats->received, &stats->received_bytes);
+    }
+}
+
 static uint64_t mem_unreceived(ipcx_chan *chan)
 {
     return in_child(chan) ? 0 : ipcx__lane_untaken(of(chan)->out);
@@ -293,6 +294,7 @@ static uint64_t mem_unreceived(ipcx_chan *chan)
 
 static const ipcx__transport MEM = {
     .scheme = IPCX_SCHEME_INPROC,
+    .ungated = true,
     .send = mem_send,
     .send_many = mem_send_many,
     .receive = mem_receive,
@@ -302,11 +304,11 @@ static const ipcx__transport MEM = {
     .fileno = mem_fileno,
     .send_fileno = mem_send_fileno,
     .goodbye = mem_goodbye,
-    .wake = mem_wake,
     .hang_up = mem_hang_up,
     .discard = mem_discard,
     .destroy = mem_destroy,
     .max_message = mem_max_message,
+    .count = mem_count,
     .unreceived = mem_unreceived,
 };
 

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
-#include "os/gate.h"
 
 #define FIRST_SLOTS 16
 
@@ -53,9 +52,7 @@ static void wake(const ipcx__event *event, int count)
 
 static int ring_all(ipcx__event *event)
 {
-    event->sleepers = 0;
-    (void)atomic_fetch_add_explicit(&event->turn, 1, memory_order_relaxed);
-    return INT_MAX;
+    return ring(event, UINT32_MAX) > 0 ? INT_MAX : 0;
 }
 
 /* Sleeps until the event, with the latch free meanwhile. */
@@ -65,9 +62,6 @@ static ipcx_status doze(ipcx__lane *lane, ipcx__event *event, ipcx__lane_call *c
     ipcx_status status;
     if (call->deadline == IPCX_NOW) {
         return IPCX_TIMEOUT;
-    }
-    if (call->gate != NULL && ipcx__gate_is_closed(call->gate)) {
-        return ipcx__gate_closed("wait", call->err);
     }
     if (!call->waited && call->waits != NULL) {
         (void)atomic_fetch_add_explicit(call->waits, 1, memory_order_relaxed);
@@ -122,13 +116,21 @@ static void bells(ipcx__lane *lane)
     }
 }
 
-static ipcx_status bell_fd(ipcx__lane *lane, ipcx__bell *bell, bool up, int *fd, ipcx_error *err)
+static ipcx_status closed(ipcx_error *err)
+{
+    return ipcx_error_set(err, IPCX_CLOSED, EBADF, "channel", "closed by another thread");
+}
+
+static ipcx_status bell_fd(ipcx__lane *lane, ipcx__bell *bell, const bool *gone, int *fd,
+                           ipcx_error *err)
 {
     ipcx_status status = IPCX_OK;
     ipcx__latch_lock(&lane->latch);
-    if (bell->fd < 0) {
+    if (*gone) {
+        status = closed(err);
+    } else if (bell->fd < 0) {
         bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        bell->up = up;
+        bell->up = bell == &lane->writable; /* what a counter of 0 shows */
         if (bell->fd < 0) {
             status = ipcx_error_system(err, errno, "eventfd", "no descriptor to wait with");
         }
@@ -143,12 +145,12 @@ static ipcx_status bell_fd(ipcx__lane *lane, ipcx__bell *bell, bool up, int *fd,
 
 ipcx_status ipcx__lane_reader_fd(ipcx__lane *lane, int *fd, ipcx_error *err)
 {
-    return bell_fd(lane, &lane->readable, false, fd, err);
+    return bell_fd(lane, &lane->readable, &lane->reader_closed, fd, err);
 }
 
 ipcx_status ipcx__lane_writer_fd(ipcx__lane *lane, int *fd, ipcx_error *err)
 {
-    return bell_fd(lane, &lane->writable, true, fd, err);
+    return bell_fd(lane, &lane->writable, &lane->writer_closed, fd, err);
 }
 
 static void bell_close(ipcx__bell *bell)
@@ -215,6 +217,7 @@ static ipcx_status store(ipcx__lane *lane, const ipcx_message *item, ipcx_error 
     ipcx_message *slot = &lane->ring[lane->put & (lane->slots - 1)];
     *slot = *item;
     slot->ticket = ++lane->put;
+    lane->put_bytes += item->size;
     if (sync) {
         lane->unacked[lane->unacked_count++] = lane->put;
     }
@@ -236,7 +239,7 @@ static ipcx_status await_room(ipcx__lane *lane, ipcx__lane_call *call)
             return peer_closed(lane, call->err);
         }
         if (lane->writer_closed) {
-            return ipcx__gate_closed("send", call->err);
+            return closed(call->err);
         }
         if (lane->put - lane->taken < lane->capacity) {
             return IPCX_OK;
@@ -284,6 +287,9 @@ static ipcx_status await_item(ipcx__lane *lane, ipcx__lane_call *call)
 {
     ipcx_status status = IPCX_OK;
     while (status == IPCX_OK) {
+        if (lane->reader_closed) {
+            return closed(call->err);
+        }
         if (lane->put != lane->taken) {
             return IPCX_OK;
         }
@@ -304,6 +310,7 @@ ipcx_status ipcx__lane_take(ipcx__lane *lane, ipcx__lane_call *call, ipcx_messag
     if (status == IPCX_OK) {
         *item = lane->ring[lane->taken & (lane->slots - 1)];
         lane->taken++;
+        lane->taken_bytes += item->size;
         lane->sync_armed = false;
         woken = ring(&lane->emptied, 1);
         bells(lane);
@@ -342,16 +349,14 @@ static size_t find_unacked(const ipcx__lane *lane, uint64_t ticket)
 void ipcx__lane_ack(ipcx__lane *lane, uint64_t ticket)
 {
     size_t i;
-    int woken = 0;
+    int woken;
     ipcx__latch_lock(&lane->latch);
     i = find_unacked(lane, ticket);
     if (i < lane->unacked_count) {
         lane->unacked[i] = lane->unacked[--lane->unacked_count];
     }
     lane->sync_armed = false;
-    if (lane->acked.sleepers > 0) {
-        woken = ring_all(&lane->acked); /* each waits for a ticket of its own */
-    }
+    woken = ring_all(&lane->acked); /* each waits for a ticket of its own */
     bells(lane);
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->acked, woken);
@@ -362,8 +367,13 @@ ipcx_status ipcx__lane_await_ack(ipcx__lane *lane, ipcx__lane_call *call, uint64
     ipcx_status status = IPCX_OK;
     ipcx__latch_lock(&lane->latch);
     while (status == IPCX_OK && find_unacked(lane, ticket) < lane->unacked_count) {
-        status =
-            lane->reader_closed ? peer_closed(lane, call->err) : doze(lane, &lane->acked, call);
+        if (lane->reader_closed) {
+            status = peer_closed(lane, call->err);
+        } else if (lane->writer_closed) {
+            status = closed(call->err);
+        } else {
+            status = doze(lane, &lane->acked, call);
+        }
     }
     if (status == IPCX_TIMEOUT && call->deadline == IPCX_NOW) {
         lane->sync_armed = true;
@@ -375,13 +385,12 @@ ipcx_status ipcx__lane_await_ack(ipcx__lane *lane, ipcx__lane_call *call, uint64
 
 /* ---- the end */
 
-void ipcx__lane_wake(ipcx__lane *lane)
+/* The latch is held: everybody who sleeps here looks again, and it is free. */
+static void unlock_and_wake_all(ipcx__lane *lane)
 {
-    int filled, emptied, acked;
-    ipcx__latch_lock(&lane->latch);
-    filled = ring_all(&lane->filled);
-    emptied = ring_all(&lane->emptied);
-    acked = ring_all(&lane->acked);
+    int filled = ring_all(&lane->filled);
+    int emptied = ring_all(&lane->emptied);
+    int acked = ring_all(&lane->acked);
     bells(lane);
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->filled, filled);
@@ -393,25 +402,23 @@ void ipcx__lane_stop(ipcx__lane *lane)
 {
     ipcx__latch_lock(&lane->latch);
     lane->writer_closed = true;
-    ipcx__latch_unlock(&lane->latch);
-    ipcx__lane_wake(lane);
+    unlock_and_wake_all(lane);
 }
 
 void ipcx__lane_close_writer(ipcx__lane *lane)
 {
     ipcx__latch_lock(&lane->latch);
+    lane->writer_closed = true;
     bell_close(&lane->writable);
-    ipcx__latch_unlock(&lane->latch);
-    ipcx__lane_stop(lane);
+    unlock_and_wake_all(lane);
 }
 
 void ipcx__lane_close_reader(ipcx__lane *lane)
 {
     ipcx__latch_lock(&lane->latch);
-    bell_close(&lane->readable);
     lane->reader_closed = true;
-    ipcx__latch_unlock(&lane->latch);
-    ipcx__lane_wake(lane);
+    bell_close(&lane->readable);
+    unlock_and_wake_all(lane);
 }
 
 size_t ipcx__lane_discard(ipcx__lane *lane, void (*drop)(void *object))
@@ -438,6 +445,22 @@ size_t ipcx__lane_discard(ipcx__lane *lane, void (*drop)(void *object))
     }
     ipcx_free(ring);
     return count;
+}
+
+void ipcx__lane_count_put(ipcx__lane *lane, uint64_t *items, uint64_t *bytes)
+{
+    ipcx__latch_lock(&lane->latch);
+    *items = lane->put;
+    *bytes = lane->put_bytes;
+    ipcx__latch_unlock(&lane->latch);
+}
+
+void ipcx__lane_count_taken(ipcx__lane *lane, uint64_t *items, uint64_t *bytes)
+{
+    ipcx__latch_lock(&lane->latch);
+    *items = lane->taken;
+    *bytes = lane->taken_bytes;
+    ipcx__latch_unlock(&lane->latch);
 }
 
 uint64_t ipcx__lane_untaken(ipcx__lane *lane)

@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "ipcx/chan.h"
-#include "ipcx/gate.h"
 #include "os/futex.h"
 
 /* What threads wait for. `sleepers` counts, or overcounts, who sleeps and was not woken yet. */
@@ -32,7 +31,8 @@ typedef struct ipcx__lane {
     ipcx_message *ring;  /* item n is ring[n & (slots - 1)] */
     size_t slots;        /* a power of 2, or 0 */
     uint64_t put, taken; /* items so far; the number of an item, from 1, is its ticket */
-    uint64_t *unacked;   /* tickets of SYNC items that were not released yet */
+    uint64_t put_bytes, taken_bytes;
+    uint64_t *unacked; /* tickets of SYNC items that were not released yet */
     size_t unacked_count, unacked_room;
     bool writer_closed, reader_closed;
     bool sync_armed; /* a SYNC send answered AGAIN, and nothing has been taken or released since */
@@ -42,7 +42,6 @@ typedef struct ipcx__lane {
 
 /* One call of an end on a lane. */
 typedef struct ipcx__lane_call {
-    const ipcx_gate *gate; /* closed: the wait ends; NULL: none */
     ipcx_deadline deadline;
     _Atomic uint64_t *waits; /* counts the calls that slept; NULL: nobody does */
     bool waited;
@@ -64,26 +63,25 @@ ipcx_status ipcx__lane_put(ipcx__lane *lane, ipcx__lane_call *call, const ipcx_m
 /* ipcx__lane_has_room: whether a put would not wait, just now. */
 bool ipcx__lane_has_room(ipcx__lane *lane);
 
-/* ipcx__lane_take: waits for an item and takes it out. EOF: none, and the writer has closed. */
+/* ipcx__lane_take: waits for an item and takes it out. EOF: none, and the writer has closed.
+ * CLOSED: the reader has. */
 ipcx_status ipcx__lane_take(ipcx__lane *lane, ipcx__lane_call *call, ipcx_message *item);
 
 /* ipcx__lane_peek: OK: a take would not wait. */
 ipcx_status ipcx__lane_peek(ipcx__lane *lane, ipcx__lane_call *call);
 
 /* ipcx__lane_ack: a SYNC item was released. ipcx__lane_await_ack: waits until that of `ticket` was.
- * PEER_CLOSED: it never will be. */
+ * PEER_CLOSED: it never will be. CLOSED: the writer has closed; the item is on its way still. */
 void ipcx__lane_ack(ipcx__lane *lane, uint64_t ticket);
 ipcx_status ipcx__lane_await_ack(ipcx__lane *lane, ipcx__lane_call *call, uint64_t ticket);
 
 /* ipcx__lane_reader_fd: readable whenever a take would not wait. ipcx__lane_writer_fd: writable
- * when what answered AGAIN is worth another try. The lane's own until that side has closed. */
+ * when what answered AGAIN is worth another try. The lane's own; CLOSED: that side has closed. */
 ipcx_status ipcx__lane_reader_fd(ipcx__lane *lane, int *fd, ipcx_error *err);
 ipcx_status ipcx__lane_writer_fd(ipcx__lane *lane, int *fd, ipcx_error *err);
 
-/* ipcx__lane_wake: everybody who sleeps here looks again: at the gate. */
-void ipcx__lane_wake(ipcx__lane *lane);
-
-/* ipcx__lane_stop: no further put; what is in the lane can still be taken.
+/* Each wakes who sleeps in the lane.
+ * ipcx__lane_stop: no further put; what is in the lane can still be taken.
  * ipcx__lane_close_writer: the same, and closes the writer's descriptor.
  * ipcx__lane_close_reader: no further take; writers get PEER_CLOSED; closes the descriptor. */
 void ipcx__lane_stop(ipcx__lane *lane);
@@ -93,6 +91,10 @@ void ipcx__lane_close_reader(ipcx__lane *lane);
 /* ipcx__lane_discard: after close_reader: gives back what nobody will take, an OBJECT by `drop`
  * (may be NULL). Returns how many items that were; they still count as not taken. */
 size_t ipcx__lane_discard(ipcx__lane *lane, void (*drop)(void *object));
+
+/* ipcx__lane_count: the items and bytes put so far, or those taken. */
+void ipcx__lane_count_put(ipcx__lane *lane, uint64_t *items, uint64_t *bytes);
+void ipcx__lane_count_taken(ipcx__lane *lane, uint64_t *items, uint64_t *bytes);
 
 /* ipcx__lane_untaken: items put and not taken. */
 uint64_t ipcx__lane_untaken(ipcx__lane *lane);

@@ -126,7 +126,7 @@ static ipcx_status polled(ipcx_status status, ipcx_deadline deadline)
 ipcx_status ipcx__mem_accept(ipcx__mem_listener *listener, ipcx_chan **chan, ipcx_deadline deadline,
                              ipcx_error *err)
 {
-    ipcx__lane_call call = {.gate = &listener->gate, .deadline = deadline, .err = err};
+    ipcx__lane_call call = {.deadline = deadline, .err = err};
     ipcx_message item;
     ipcx_status status = enter(listener, "accept", err);
     if (status != IPCX_OK) {
@@ -174,13 +174,11 @@ void ipcx__mem_close(ipcx__mem_listener *listener)
     if (atomic_exchange(&listener->closed, true) || in_child(listener)) {
         return;
     }
-    ipcx__gate_shut(&listener->gate);
-    ipcx__lane_wake(&listener->backlog);
-    ipcx__gate_close(&listener->gate);
     ipcx__own_lock();
     ipcx__own_remove(&listener->own);
     ipcx__lane_close_reader(&listener->backlog);
     ipcx__own_unlock();
+    ipcx__gate_close(&listener->gate);
     (void)atomic_fetch_add(&listener->dropped, ipcx__lane_discard(&listener->backlog, drop_end));
 }
 

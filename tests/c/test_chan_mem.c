@@ -95,6 +95,7 @@ TEST(in_order_each_way)
     both ends = make(0 + 1024);
     ipcx_message got;
     size_t takes, may_send;
+    ipcx_chan_stats stats;
     CHECK_OK(send_text(ends.a, "one", IPCX_NOW, NULL));
     CHECK_OK(send_text(ends.a, "", IPCX_NOW, NULL));
     CHECK_OK(send_text(ends.a, "three", IPCX_NOW, NULL));
@@ -112,6 +113,15 @@ TEST(in_order_each_way)
     CHECK_INT(takes, 64 << 20);
     CHECK_INT(may_send, 64 << 20);
     CHECK_STR(ipcx_chan_url(ends.a), URL);
+    ipcx_chan_get_stats(ends.a, &stats);
+    CHECK_INT(stats.sent, 3);
+    CHECK_INT(stats.sent_bytes, 8);
+    CHECK_INT(stats.received, 1);
+    CHECK_INT(stats.received_bytes, 4);
+    ipcx_chan_get_stats(ends.b, &stats);
+    CHECK_INT(stats.sent, 1);
+    CHECK_INT(stats.received_bytes, 8);
+    CHECK_INT(stats.receive_waits, 2);
     unmake(ends);
 }
 

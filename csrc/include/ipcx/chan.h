@@ -48,10 +48,9 @@ typedef struct ipcx_message {
 } ipcx_message;
 
 /* How far a send has come; {0} at first. Give the same one again after INTR or TIMEOUT to go on
- * with that message: it is not sent twice. Without one (NULL) INTR is not answered: the wait goes
- * on. */
+ * with that message: it is not sent twice. Without one (NULL) the wait goes on after a signal. */
 typedef struct ipcx_sending {
-    int begun; /* the channel has it, or the rest of it, and will send it: forget it or wait */
+    int begun;       /* the channel has it and will send it all: forget it or wait */
     uint64_t ticket; /* the channel's own: which ACK ends a SYNC send */
     size_t taken;    /* send_many: so many messages are done with, a begun one among them */
 } ipcx_sending;
