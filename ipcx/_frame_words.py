@@ -104,6 +104,7 @@ MEANINGS = {
     "PONG": "the answer to PING",
     "HELLO": "the first frame: versions, limits, capabilities",
     "BYE": "the last frame: a clean end",
+    "HANDOVER": "an end of a channel, to keep",
 }
 FLAGS = {0x0001: "TEXT", 0x0002: "CORRELATION", 0x8004: "CRC", 0x0008: "SYNC"}
 

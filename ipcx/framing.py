@@ -75,6 +75,7 @@ class FrameType(enum.IntEnum):
     PONG = 10
     HELLO = 11
     BYE = 12
+    HANDOVER = 13
 
 
 _TYPES = (None, *FrameType)

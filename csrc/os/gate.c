@@ -212,27 +212,26 @@ void ipcx__gate_wake_up(ipcx_gate *gate, ipcx__sleeper *self)
 }
 
 /* One ppoll(2) up to the deadline: > 0 ready, 0 the deadline, -1 errno. */
-static int poll_until(struct pollfd *fd, ipcx_deadline deadline)
+static int poll_until(struct pollfd *fds, nfds_t count, ipcx_deadline deadline)
 {
     struct timespec limit;
     int64_t left;
     if (deadline == IPCX_FOREVER) {
-        return ppoll(fd, 1, NULL, NULL);
+        return ppoll(fds, count, NULL, NULL);
     }
     left = ipcx_deadline_left(deadline);
     limit.tv_sec = (time_t)(left / 1000000000);
     limit.tv_nsec = (long)(left % 1000000000);
-    return ppoll(fd, 1, &limit, NULL);
+    return ppoll(fds, count, &limit, NULL);
 }
 
-ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
-                            ipcx_error *err)
+ipcx_status ipcx__gate_poll_set(ipcx_gate *gate, struct pollfd *fds, nfds_t count,
+                                ipcx_deadline deadline, ipcx_error *err)
 {
-    struct pollfd polled = {.fd = fd, .events = events};
     ipcx__sleeper self;
     int ready = 0;
     if (ipcx__gate_sleep(gate, &self)) {
-        ready = poll_until(&polled, deadline);
+        ready = poll_until(fds, count, deadline);
     }
     ipcx__gate_wake_up(gate, &self);
     if (ipcx__gate_is_closed(gate)) {
@@ -248,4 +247,11 @@ ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline
         return IPCX_INTR;
     }
     return ipcx_error_set(err, IPCX_SYSTEM, errno, "poll", "cannot wait for the descriptor");
+}
+
+ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
+                            ipcx_error *err)
+{
+    struct pollfd polled = {.fd = fd, .events = events};
+    return ipcx__gate_poll_set(gate, &polled, 1, deadline, err);
 }

@@ -4,6 +4,7 @@
 #ifndef IPCX_OS_GATE_H
 #define IPCX_OS_GATE_H
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 
@@ -54,6 +55,10 @@ void ipcx__gate_wake_up(ipcx_gate *gate, ipcx__sleeper *self);
  * CLOSED: the gate was closed meanwhile (sys_errno EBADF). SYSTEM: poll itself failed. */
 ipcx_status ipcx__gate_poll(ipcx_gate *gate, int fd, short events, ipcx_deadline deadline,
                             ipcx_error *err);
+
+/* ipcx__gate_poll_set: the same for several descriptors; `revents` as poll(2) fills them in. */
+ipcx_status ipcx__gate_poll_set(ipcx_gate *gate, struct pollfd *fds, nfds_t count,
+                                ipcx_deadline deadline, ipcx_error *err);
 
 /* ipcx__gate_is_closed: whether close has begun. */
 bool ipcx__gate_is_closed(const ipcx_gate *gate);

@@ -22,6 +22,12 @@ static inline int ipcx__flags_bad(unsigned flags)
 /* ipcx__framing_check: INVALID when the description contradicts itself. */
 ipcx_status ipcx__framing_check(const ipcx_framing *framing, ipcx_error *err);
 
+/* ipcx__decoder_limit: another limit, for the messages that are not whole yet. */
+static inline void ipcx__decoder_limit(ipcx_decoder *decoder, size_t max_message)
+{
+    decoder->framing.max_message = max_message;
+}
+
 /* ipcx__utf8_valid: how many of the `size` bytes are well-formed UTF-8 (RFC 3629: no surrogates,
  * nothing over U+10FFFF, no overlong forms); `size` when all are. */
 size_t ipcx__utf8_valid(const void *text, size_t size);

@@ -168,7 +168,7 @@ static ipcx_status check_header(ipcx_decoder *decoder, const look *at)
         return broken(decoder, IPCX_VERSION, 2, "version %d; this side speaks version %d", p[2],
                       IPCX_FRAME_VERSION);
     }
-    if (at->size > 3 && (p[3] < IPCX_FRAME_DATA || p[3] > IPCX_FRAME_BYE)) {
+    if (at->size > 3 && (p[3] < IPCX_FRAME_DATA || p[3] > IPCX_FRAME_HANDOVER)) {
         return broken(decoder, IPCX_PROTOCOL, 3, "no such type: %d", p[3]);
     }
     if (at->size > 5 && ipcx__flags_bad(ipcx_endian_load16(p + 4))) {

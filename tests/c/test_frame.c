@@ -489,7 +489,7 @@ TEST(what_cannot_be_carried_is_refused_before_it_is_sent)
         ipcx_frame frame;
     } refused[] = {
         {OURS, {.type = (ipcx_frame_type)0}},
-        {OURS, {.type = IPCX_FRAME_BYE + 1}},
+        {OURS, {.type = IPCX_FRAME_HANDOVER + 1}},
         {OURS, {.type = IPCX_FRAME_DATA, .flags = 0x10}},
         {OURS, {.type = IPCX_FRAME_DATA, .flags = 0x8000}},
         {OURS, {.type = IPCX_FRAME_DATA, .flags = 0x0004}},

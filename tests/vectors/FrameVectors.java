@@ -18,7 +18,8 @@ import java.util.zip.CRC32C;
 public class FrameVectors {
     static final int MAX_MESSAGE = 1000;
     static final List<String> TYPES = List.of("", "DATA", "ACK", "REQUEST", "REPLY", "ERROR",
-            "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PING", "PONG", "HELLO", "BYE");
+            "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PING", "PONG", "HELLO", "BYE",
+            "HANDOVER");
     static final int TEXT = 0x0001, CORRELATION = 0x0002, CRC = 0x8004, SYNC = 0x0008;
 
     /** What a stream is broken by, and where. */
@@ -82,7 +83,7 @@ public class FrameVectors {
                 check(stream[start + i] == "IX".charAt(i), "PROTOCOL", start + i);
             }
             check(left() < 3 || stream[start + 2] == 1, "VERSION", start + 2);
-            check(left() < 4 || (stream[start + 3] >= 1 && stream[start + 3] <= 12), "PROTOCOL",
+            check(left() < 4 || (stream[start + 3] >= 1 && stream[start + 3] <= 13), "PROTOCOL",
                     start + 3);
             ByteBuffer head = ByteBuffer.wrap(stream, start, left());
             int flags = left() < 6 ? 0 : Short.toUnsignedInt(head.getShort(start + 4));

@@ -41,7 +41,8 @@ typedef enum ipcx_frame_type {
     IPCX_FRAME_PING,        /* wants a PONG with the same payload */
     IPCX_FRAME_PONG,        /* "I am here" */
     IPCX_FRAME_HELLO,       /* the first frame each way: versions, limits, capabilities */
-    IPCX_FRAME_BYE          /* the last: a clean end */
+    IPCX_FRAME_BYE,         /* the last: a clean end */
+    IPCX_FRAME_HANDOVER     /* an end of a channel, for the receiver to keep */
 } ipcx_frame_type;
 
 /* Flags; every other bit must be 0. */
@@ -50,9 +51,8 @@ typedef enum ipcx_frame_type {
 #define IPCX_FRAME_CRC 0x8004u  /* a CRC-32C of all before it ends the frame; both bits or none */
 #define IPCX_FRAME_SYNC 0x0008u /* the sender waits for the ACK (rendezvous) */
 
-/* The version of these frames, and the bytes of a header. */
-#define IPCX_FRAME_VERSION 1
-#define IPCX_FRAME_HEADER 12
+#define IPCX_FRAME_VERSION 1 /* of these frames */
+#define IPCX_FRAME_HEADER 12 /* bytes of a header */
 
 /* Our own, and those that foreign protocols use. */
 typedef enum ipcx_framing_kind {

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Goodbye: what was begun goes out, then BYE, and no reset of ours may overtake them.
+ * Invariant: whatever happens here, the channel is closed afterwards; unless a signal came. */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "link/chan_stream_parts.h"
+#include "os/gate.h"
+
+/* A TCP socket that is closed with bytes unread answers with a reset, and so do bytes that come
+ * later; a reset makes the peer's kernel drop what it has not yet been sent by ours: tcp(7). So we
+ * look this often whether it has confirmed everything. */
+#define LOOK_NS INT64_C(1000000)
+#define LOOK_LONGEST_NS INT64_C(50000000)
+
+static void owe_bye(ipcx__stream *self)
+{
+    const ipcx_frame bye = {.type = IPCX_FRAME_BYE};
+    (void)pthread_mutex_lock(&self->tx);
+    if (!self->said_bye) {
+        self->said_bye = true;
+        (void)ipcx__stream_frame(self, &bye);
+    }
+    (void)pthread_mutex_unlock(&self->tx);
+}
+
+/* How many messages that were begun are not out: one, or none. */
+static size_t count_unsent(ipcx__stream *self)
+{
+    size_t lost;
+    (void)pthread_mutex_lock(&self->tx);
+    lost = self->out < self->message_end;
+    (void)pthread_mutex_unlock(&self->tx);
+    return lost;
+}
+
+static bool all_confirmed(int fd)
+{
+    int left = 0;
+    return ioctl(fd, SIOCOUTQ, &left) != 0 || left == 0;
+}
+
+/* Reads and forgets; false at the end. With pump. */
+static bool discard(ipcx__stream *self)
+{
+    char bytes[4096];
+    ssize_t n;
+    do {
+        n = ipcx__stream_read(self, bytes, sizeof bytes);
+        ipcx__fds_close(self->fds, &self->fd_count);
+    } while (n > 0);
+    return n < 0 && errno == EAGAIN;
+}
+
+/* With pump. */
+static ipcx_status linger(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
+{
+    int64_t nap = LOOK_NS;
+    ipcx_status status = IPCX_OK;
+    (void)shutdown(self->write_fd, SHUT_WR);
+    while (discard(self) && !all_confirmed(self->write_fd)) {
+        ipcx_deadline until = ipcx_deadline_after(nap);
+        if (ipcx_deadline_left(deadline) == 0) {
+            break;
+        }
+        status = ipcx__gate_poll(&self->chan.gate, self->read_fd, 0,
+                                 until < deadline ? until : deadline, err);
+        if (status == IPCX_INTR || status < 0) {
+            break;
+        }
+        nap = nap * 2 < LOOK_LONGEST_NS ? nap * 2 : LOOK_LONGEST_NS;
+    }
+    return status == IPCX_INTR ? status : IPCX_OK;
+}
+
+/* What was begun, then BYE. */
+static ipcx_status say_bye(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
+{
+    ipcx__unit nothing = {0};
+    ipcx_status status = ipcx__turn_take_by(&self->send_turn, &self->chan.gate, deadline, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    owe_bye(self);
+    status = ipcx__stream_transmit(self, &nothing, deadline, err);
+    ipcx__turn_leave(&self->send_turn);
+    return status;
+}
+
+ipcx_status ipcx__stream_goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
+                                 ipcx_error *err)
+{
+    ipcx__stream *self = ipcx__stream_of(chan);
+    int over = atomic_load(&self->over);
+    ipcx_status status = IPCX_OK;
+    atomic_store(&self->closing, true);
+    ipcx__stream_nudge(self);
+    ipcx__stream_tell(self);
+    if (self->write_way == IPCX__WAY_NONE || (over < 0 && over != IPCX_NOMEM)) {
+        return IPCX_OK; /* to whom? */
+    }
+    if (!atomic_load(&self->greeted)) {
+        (void)ipcx__stream_greet(self, NULL);
+    }
+    status = say_bye(self, deadline, err);
+    if (status == IPCX_OK && chan->transport->scheme == IPCX_SCHEME_TCP &&
+        ipcx__turn_take_by(&self->pump, &chan->gate, deadline, NULL) == IPCX_OK) {
+        status = linger(self, deadline, err);
+        ipcx__turn_leave(&self->pump);
+    }
+    if (status < 0) {
+        return IPCX_OK; /* the peer is not there any more: nothing of ours is lost to it */
+    }
+    *unsent = status == IPCX_OK ? 0 : count_unsent(self);
+    return status == IPCX_INTR || *unsent > 0 ? status : IPCX_OK;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * HELLO, to bytes and back.
+ * Invariant: what a later version adds behind the bytes known here is not looked at. */
+#include "wire/hello.h"
+
+#include <string.h>
+
+#include "ipcx/endian.h"
+
+void ipcx__hello_encode(const ipcx__hello *hello, uint8_t payload[IPCX__HELLO_SIZE])
+{
+    memset(payload, 0, IPCX__HELLO_SIZE);
+    payload[0] = hello->max_version;
+    ipcx_endian_store32(payload + 4, hello->max_message);
+    ipcx_endian_store32(payload + 8, hello->capabilities);
+}
+
+ipcx_status ipcx__hello_decode(const ipcx_frame *frame, ipcx__hello *hello, size_t *wrong,
+                               ipcx_error *err)
+{
+    const uint8_t *bytes = frame->payload;
+    *wrong = 0;
+    if (frame->payload_size < IPCX__HELLO_SIZE) {
+        return ipcx_error_set(err, IPCX_PROTOCOL, 0, "hello", "a HELLO of %zu bytes; it has %d",
+                              frame->payload_size, IPCX__HELLO_SIZE);
+    }
+    if (bytes[0] < IPCX_FRAME_VERSION) {
+        return ipcx_error_set(err, IPCX_VERSION, 0, "hello", "the peer speaks version %d at most",
+                              bytes[0]);
+    }
+    for (size_t at = 1; at < 4; at++) {
+        if (bytes[at] != 0) {
+            *wrong = at;
+            return ipcx_error_set(err, IPCX_PROTOCOL, 0, "hello", "a HELLO of another form");
+        }
+    }
+    *hello = (ipcx__hello){.max_version = bytes[0],
+                           .max_message = ipcx_endian_load32(bytes + 4),
+                           .capabilities = ipcx_endian_load32(bytes + 8)};
+    return IPCX_OK;
+}

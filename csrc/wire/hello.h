@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The payload of HELLO: what each side can bear (docs/protocol.md, Vocabulary). */
+#ifndef IPCX_WIRE_HELLO_H
+#define IPCX_WIRE_HELLO_H
+
+#include "ipcx/frame.h"
+
+/* Bytes that every HELLO has; a later version may put more behind them. */
+#define IPCX__HELLO_SIZE 12
+
+/* No payload may be longer until the peer's HELLO has come. */
+#define IPCX__BEFORE_HELLO 4096
+
+typedef struct ipcx__hello {
+    uint8_t max_version;
+    uint32_t max_message;
+    uint32_t capabilities; /* none is defined in version 1 */
+} ipcx__hello;
+
+/* ipcx__hello_encode: the payload. */
+void ipcx__hello_encode(const ipcx__hello *hello, uint8_t payload[IPCX__HELLO_SIZE]);
+
+/* ipcx__hello_decode: what `frame`, a HELLO, says. PROTOCOL, VERSION: *wrong is the byte of the
+ * payload that is not as it must be. */
+ipcx_status ipcx__hello_decode(const ipcx_frame *frame, ipcx__hello *hello, size_t *wrong,
+                               ipcx_error *err);
+
+#endif
