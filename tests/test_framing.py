@@ -265,7 +265,7 @@ def test_parts_do_not_copy_the_payload():
         (Ipcx(), memoryview(b"abcdef")[::2], {}, BufferError),
         (Ipcx(), "\ud800", {}, UnicodeEncodeError),
         (Ipcx(), b"\xff", {"text": True}, ValueError),
-        (Ipcx(), b"", {"type": 13}, ValueError),
+        (Ipcx(), b"", {"type": 14}, ValueError),
         (Ipcx(), b"", {"type": -1}, OverflowError),
         (Ipcx(), b"", {"correlation": 2**64}, OverflowError),
         (Ipcx(), b"", {"correlation": -1}, OverflowError),
