@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #if defined(__aarch64__)
@@ -29,9 +30,12 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static _Atomic uint32_t fork_count;
 static pthread_mutex_t own_mutex = PTHREAD_MUTEX_INITIALIZER;
 static ipcx__own *own_lists[IPCX__OWN_LISTS];
-static _Atomic int fork_by_pid; /* 1 where no handler could be registered */
-static _Atomic int wake_signal; /* 0 not chosen yet */
-static _Atomic int cpu_crc32c;  /* 0 not asked yet, 1 no, 2 yes */
+static _Atomic uint64_t *claim_words; /* CLAIMS of them, shared with our children to be */
+static uint32_t claim_used;           /* so many of them have ever been used */
+static uint32_t claim_free;           /* the first of those free again, counted from 1; 0: none */
+static _Atomic int fork_by_pid;       /* 1 where no handler could be registered */
+static _Atomic int wake_signal;       /* 0 not chosen yet */
+static _Atomic int cpu_crc32c;        /* 0 not asked yet, 1 no, 2 yes */
 
 void ipcx__own_lock(void)
 {
@@ -71,6 +75,60 @@ ipcx__own *ipcx__own_first(ipcx__own_list list)
     return own_lists[list];
 }
 
+/* Half a megabyte of addresses, of which pages come into being as they are used. More ends than
+ * this at a time have no claim. */
+#define CLAIMS 65536u
+
+void ipcx__claim_make(ipcx__claim *claim)
+{
+    uint32_t index = claim_free;
+    uint64_t word;
+    *claim = (ipcx__claim){0};
+    if (claim_words == NULL) {
+        void *memory = mmap(NULL, CLAIMS * sizeof *claim_words, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) {
+            return;
+        }
+        claim_words = memory;
+    }
+    if (index == 0) {
+        if (claim_used == CLAIMS) {
+            return;
+        }
+        index = ++claim_used;
+    }
+    claim->word = &claim_words[index - 1];
+    word = atomic_load(claim->word);
+    if (index == claim_free) {
+        claim_free = (uint32_t)word;
+    }
+    claim->serial = (uint32_t)(word >> 32);
+    atomic_store(claim->word, (uint64_t)claim->serial << 32);
+}
+
+void ipcx__claim_free(ipcx__claim *claim)
+{
+    if (claim->word != NULL) {
+        /* With another serial number, who inherited the old claim does not take this for a pid. */
+        atomic_store(claim->word, (uint64_t)(claim->serial + 1) << 32 | claim_free);
+        claim_free = (uint32_t)(claim->word - claim_words) + 1;
+        *claim = (ipcx__claim){0};
+    }
+}
+
+bool ipcx__claim_take(const ipcx__claim *claim, int pid, int *holder)
+{
+    uint64_t none = (uint64_t)claim->serial << 32, word = none;
+    if (claim->word == NULL ||
+        atomic_compare_exchange_strong(claim->word, &word, none | (uint32_t)pid) ||
+        word >> 32 != claim->serial) {
+        return true;
+    }
+    *holder = (int)(uint32_t)word;
+    return false;
+}
+
 static void fork_prepare(void)
 {
     (void)pthread_mutex_lock(&own_mutex);
@@ -100,6 +158,8 @@ static void fork_in_child(void)
     /* Runs in the child's only thread: no other writer exists. 0 means "never asked": skip it. */
     atomic_store_explicit(&ipcx__fork_mark, mark != 0 ? mark : 1, memory_order_release);
     own_let_go();
+    claim_words = NULL; /* what we make ourselves is not our parent's to give out */
+    claim_used = claim_free = 0;
     (void)pthread_mutex_unlock(&own_mutex);
 }
 

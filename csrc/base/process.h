@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipcx/api.h"
@@ -55,6 +56,22 @@ void ipcx__own_unlock(void);
 void ipcx__own_add(ipcx__own_list list, ipcx__own *own);
 void ipcx__own_remove(ipcx__own *own); /* out of its list, if it is in one */
 ipcx__own *ipcx__own_first(ipcx__own_list list);
+
+/* A word in memory that stays common to this process and whoever inherits the thing by fork(2): it
+ * says which of them used the thing first. {0}: there was no memory; then each process knows of
+ * itself only. */
+typedef struct ipcx__claim {
+    _Atomic uint64_t *word; /* serial number and pid */
+    uint32_t serial; /* another one in the word: the maker is done with it and uses it anew */
+} ipcx__claim;
+
+/* ipcx__claim_make, ipcx__claim_free: in the process that makes the thing, under ipcx__own_lock. A
+ * child does not free what it inherited. */
+void ipcx__claim_make(ipcx__claim *claim);
+void ipcx__claim_free(ipcx__claim *claim);
+
+/* ipcx__claim_take: true: it is ours from now on; false: *holder was faster. Once in a process. */
+bool ipcx__claim_take(const ipcx__claim *claim, int pid, int *holder);
 
 /* ipcx__wake_signal: the signal that ends a system call of one thread of ours (os/gate.h): a
  * real-time signal, the highest below SIGRTMAX - 2 that nobody handles when it is first asked for.

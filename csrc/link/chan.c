@@ -75,11 +75,21 @@ ipcx_status ipcx__chan_begin(ipcx_chan *chan, const ipcx__transport *transport, 
     chan->forks_before = ipcx__fork_count(); /* first: a fork between the two is then seen */
     chan->made_in = ipcx__fork_generation();
     atomic_store(&chan->owner_pid, (int)getpid());
+    if (transport->export != NULL) {
+        ipcx__own_lock();
+        ipcx__claim_make(&chan->claim);
+        ipcx__own_unlock();
+    }
     return IPCX_OK;
 }
 
 void ipcx__chan_end(ipcx_chan *chan)
 {
+    if (chan->made_in == ipcx__fork_generation()) {
+        ipcx__own_lock();
+        ipcx__claim_free(&chan->claim);
+        ipcx__own_unlock();
+    }
     ipcx_free(chan->url);
     chan->url = NULL;
 }
@@ -122,17 +132,28 @@ static ipcx_status usable(const ipcx_chan *chan, const char *op, ipcx_error *err
     return not_ours(chan, op, err);
 }
 
+/* Under ipcx__own_lock, of an end that is unused here: whether nobody else used it before us, our
+ * parent or a child of ours or of its. */
+static ipcx_status be_first(ipcx_chan *chan, const char *op, ipcx_error *err)
+{
+    int pid = (int)getpid(), holder;
+    bool first = ipcx__claim_take(&chan->claim, pid, &holder);
+    atomic_store(&chan->owner_pid, first ? pid : holder);
+    return first ? IPCX_OK : not_ours(chan, op, err);
+}
+
 /* The first use of an end makes this process its owner. */
 static ipcx_status claim(ipcx_chan *chan, const char *op, ipcx_error *err)
 {
     ipcx_status status;
-    int pid = (int)getpid();
     ipcx__own_lock();
     status = usable(chan, op, err);
     if (status == IPCX_OK && atomic_load(&chan->owner) == 0) {
-        atomic_store(&chan->owner_pid, pid);
-        atomic_store(&chan->owner, ipcx__fork_generation());
-        ipcx__own_add(IPCX__OWN_ENDS, &chan->own);
+        status = be_first(chan, op, err);
+        if (status == IPCX_OK) {
+            atomic_store(&chan->owner, ipcx__fork_generation());
+            ipcx__own_add(IPCX__OWN_ENDS, &chan->own);
+        }
     }
     ipcx__own_unlock();
     return status;
@@ -418,16 +439,14 @@ void ipcx_chan_free(ipcx_chan *chan)
 
 void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats)
 {
-    *stats = (ipcx_chan_stats){
-        .sent = atomic_load(&chan->sent),
-        .sent_bytes = atomic_load(&chan->sent_bytes),
-        .received = atomic_load(&chan->received),
-        .received_bytes = atomic_load(&chan->received_bytes),
-        .send_waits = atomic_load(&chan->send_waits),
-        .receive_waits = atomic_load(&chan->receive_waits),
-        .timeouts = atomic_load(&chan->timeouts),
-        .owed = atomic_load(&chan->owed),
-    };
+    *stats = (ipcx_chan_stats){.sent = chan->sent,
+                               .sent_bytes = chan->sent_bytes,
+                               .received = chan->received,
+                               .received_bytes = chan->received_bytes,
+                               .send_waits = chan->send_waits,
+                               .receive_waits = chan->receive_waits,
+                               .timeouts = chan->timeouts,
+                               .owed = chan->owed};
     if (chan->transport->count != NULL) {
         chan->transport->count(chan, stats);
     }
@@ -470,8 +489,10 @@ ipcx_status ipcx_chan_export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *er
         status = not_ours(chan, "export", err);
     } else {
         status = chan->transport->export(chan, end, err);
-        if (status == IPCX_OK) {
-            atomic_store(&chan->exported, true);
+        if (status == IPCX_OK && !atomic_load(&chan->exported)) {
+            /* Who inherited it by fork shall not use it either. */
+            status = be_first(chan, "export", err);
+            atomic_store(&chan->exported, status == IPCX_OK);
         }
     }
     ipcx__own_unlock();

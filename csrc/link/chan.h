@@ -73,6 +73,7 @@ struct ipcx_chan {
     char *url;
     _Atomic uint32_t owner; /* fork generation of the process that used it first; 0: unused */
     _Atomic int owner_pid;  /* its pid; before: that of the process that made it */
+    ipcx__claim claim;      /* what the processes that may hold this end know of its owner */
     uint32_t made_in;       /* fork generation when it was made here */
     uint32_t forks_before; /* ipcx__fork_count() then: as long as it is the same nobody inherited */
     _Atomic bool closed;

@@ -436,6 +436,44 @@ TEST(an_unused_end_is_kept_in_the_child)
     done(self, peer);
 }
 
+TEST(of_all_who_inherited_an_end_the_first_user_owns_it)
+{
+    int peer, ends[2];
+    pid_t children[2];
+    char byte, expected[128];
+    ipcx_chan_end end;
+    ipcx_error err;
+    fake *self = fake_new(&FAKE, &peer);
+    REQUIRE(pipe(ends) == 0);
+    for (int i = 0; i < 2; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            ipcx_status status;
+            /* The second waits until the first has used it. */
+            int heard = i == 0 || read(ends[0], &byte, 1) == 1;
+            status = send_seven(self, NULL, &err);
+            (void)!write(ends[1], "xx", i == 0 ? 2 : 0);
+            _exit(!heard || status != (i == 0 ? IPCX_OK : IPCX_FORKED));
+        }
+    }
+    CHECK(read(ends[0], &byte, 1) == 1);
+    CHECK(check_child(children[1]));
+    (void)snprintf(expected, sizeof expected,
+                   "process %d owns this end of fake://; each process uses an end of its own",
+                   (int)children[0]);
+    for (int again = 0; again < 2; again++) {
+        CHECK_STATUS(send_seven(self, NULL, &err), IPCX_FORKED);
+        CHECK_STR(err.detail, expected);
+    }
+    CHECK_STATUS(ipcx_chan_export(&self->chan, &end, &err), IPCX_FORKED);
+    CHECK(check_child(children[0]));
+    CHECK_OK(ipcx_chan_close(&self->chan, IPCX_FOREVER, NULL, NULL));
+    CHECK_INT(self->goodbyes, 0);
+    close(ends[0]);
+    close(ends[1]);
+    done(self, peer);
+}
+
 TEST(one_that_cannot_leave_is_not_the_childs)
 {
     int peer;

@@ -149,3 +149,87 @@ TEST(a_child_finds_the_lock_free)
     atomic_store(&stop, 1);
     pthread_join(thread, NULL);
 }
+
+/* ---- claims */
+
+static void make_claim(ipcx__claim *claim)
+{
+    ipcx__own_lock();
+    ipcx__claim_make(claim);
+    ipcx__own_unlock();
+}
+
+static void free_claim(ipcx__claim *claim)
+{
+    ipcx__own_lock();
+    ipcx__claim_free(claim);
+    ipcx__own_unlock();
+}
+
+TEST(the_first_of_all_processes_has_the_claim)
+{
+    ipcx__claim claims[3];
+    pid_t child;
+    int holder = 0;
+    for (int i = 0; i < 3; i++) {
+        make_claim(&claims[i]);
+        REQUIRE(claims[i].word != NULL);
+    }
+    CHECK(claims[0].word != claims[1].word);
+    CHECK(ipcx__claim_take(&claims[0], (int)getpid(), &holder));
+    child = fork();
+    if (child == 0) {
+        ipcx__claim own;
+        int wrong = ipcx__claim_take(&claims[0], (int)getpid(), &holder) || holder != getppid();
+        wrong |= !ipcx__claim_take(&claims[1], (int)getpid(), &holder);
+        make_claim(&own); /* not among those of the parent, who may give out the same word */
+        wrong |= own.word == NULL || own.word == claims[2].word + 1;
+        _exit(wrong);
+    }
+    CHECK(check_child(child));
+    CHECK(!ipcx__claim_take(&claims[1], (int)getpid(), &holder));
+    CHECK_INT(holder, child);
+    CHECK(ipcx__claim_take(&claims[2], (int)getpid(), &holder));
+    for (int i = 0; i < 3; i++) {
+        free_claim(&claims[i]);
+        free_claim(&claims[i]);
+    }
+}
+
+TEST(a_claim_used_anew_is_another)
+{
+    ipcx__claim old, inherited, again;
+    int holder;
+    make_claim(&old);
+    inherited = old; /* as a child would have it */
+    free_claim(&old);
+    make_claim(&again);
+    CHECK(again.word == inherited.word);
+    CHECK(ipcx__claim_take(&inherited, 77, &holder)); /* nobody to ask any more */
+    CHECK(ipcx__claim_take(&again, 78, &holder));
+    CHECK(!ipcx__claim_take(&again, 79, &holder));
+    CHECK_INT(holder, 78);
+    free_claim(&again);
+}
+
+TEST(claims_without_number)
+{
+    enum { MANY = 70000 };
+    ipcx__claim *claims = calloc(MANY, sizeof *claims);
+    int none = 0, holder;
+    REQUIRE(claims != NULL);
+    for (int i = 0; i < MANY; i++) {
+        make_claim(&claims[i]);
+        none += claims[i].word == NULL;
+    }
+    CHECK(none > 0 && none < MANY / 2);
+    CHECK(claims[MANY - 1].word == NULL);
+    CHECK(ipcx__claim_take(&claims[MANY - 1], 1, &holder)); /* each knows of itself only */
+    for (int i = 0; i < MANY; i++) {
+        free_claim(&claims[i]);
+    }
+    make_claim(&claims[0]);
+    CHECK(claims[0].word != NULL);
+    free_claim(&claims[0]);
+    free(claims);
+}
