@@ -12,6 +12,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "link/url.h"
+
 #define SCHEMES "inproc, unix, tcp, pipe"
 #define UNIX_PATH_MAX_BYTES 107 /* unix(7): sun_path without its NUL */
 #define SCHEME_MAX 12           /* bytes of a scheme that is looked at for a likeness */
@@ -29,24 +31,26 @@ static const scheme schemes[] = {
 };
 #define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
 
-/* "TEXT: why", with as much of the text as leaves room for the reason. */
-static IPCX_PRINTF(3, 4) ipcx_status
-    refuse(ipcx_error *err, const char *text, const char *format, ...)
+ipcx_status ipcx__url_fail(ipcx_error *err, ipcx_status status, int sys_errno, const char *op,
+                           const char *url, const char *format, ...)
 {
     char why[sizeof err->detail];
+    size_t room, len = strlen(url), said;
     va_list args;
-    int written, room;
     va_start(args, format);
-    written = vsnprintf(why, sizeof why, format, args);
+    (void)vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    room = (int)sizeof why - 1 - (written > 0 ? written : 0) - (int)sizeof ": " + 1;
-    if (strlen(text) <= (size_t)(room > 0 ? room : 0)) {
-        return ipcx_error_set(err, IPCX_INVALID_URL, 0, "url", "%s: %s", text, why);
+    said = strlen(why) + sizeof ": ";
+    room = said < sizeof why ? sizeof why - said : 0;
+    if (len <= room) {
+        return ipcx_error_set(err, status, sys_errno, op, "%s: %s", url, why);
     }
-    room -= (int)sizeof "..." - 1;
-    return ipcx_error_set(err, IPCX_INVALID_URL, 0, "url", "%.*s...: %s", room > 0 ? room : 0, text,
-                          why);
+    room -= room > 3 ? 3 : room;
+    return ipcx_error_set(err, status, sys_errno, op, "%.*s...: %s", (int)room, url, why);
 }
+
+#define refuse(err, text, ...)                                                                     \
+    ipcx__url_fail((err), IPCX_INVALID_URL, 0, "url", (text), __VA_ARGS__)
 
 /* ---- the scheme, and what somebody may have meant by another */
 

@@ -39,8 +39,11 @@ typedef struct ipcx_chan_options {
                                    from within send, receive, close and free only */
 } ipcx_chan_options;
 
-/* ipcx_connect: INVALID_URL · REFUSED (nobody listens) · TIMEOUT · INTR · RESOLVE · SYSTEM … A name
- * that must be resolved may block longer than the deadline says. */
+/* ipcx_connect: INVALID_URL · REFUSED (nobody listens) · AUTH (unix: another user listens) · AGAIN
+ * · TIMEOUT · INTR · RESOLVE · SYSTEM … A name's addresses are tried in turn, each with its share
+ * of the time; to resolve it may take longer than the deadline says. No host: this one. pipe://R,W:
+ * the channel owns the two descriptors from then on, unless it fails. pipe://-: a print to stdout
+ * would spoil the frames, so stdout becomes what stderr is, and stdin empty. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_connect(const char *url, const ipcx_chan_options *options,
                                                  ipcx_deadline deadline, ipcx_chan **chan,
                                                  ipcx_error *err);
@@ -50,16 +53,19 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_connect(const char *url, const ipcx_cha
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options,
                                               ipcx_chan **a, ipcx_chan **b, ipcx_error *err);
 
-typedef struct ipcx_listener ipcx_listener;
+typedef struct ipcx_listener ipcx_listener; /* of the process that made it: FORKED in a child */
 
 /* ipcx_listen: ADDRESS_IN_USE: a live listener has it (its pid in the detail where it is known);
- * what a killed one left behind is replaced. INSECURE: the address is open to the network, see
- * `insecure`. "unix://" alone makes a path of its own in the user's runtime directory. */
+ * what a killed one left behind is replaced, what is not this user's own socket is left alone
+ * (SYSTEM, EPERM). INSECURE: the address is open to the network, see `insecure`. UNSUPPORTED: pipe.
+ * "unix://", "inproc://" alone: a path in the user's runtime directory, a name, of its own. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_listen(const char *url, const ipcx_chan_options *options,
                                                 ipcx_listener **listener, ipcx_error *err);
 
 /* ipcx_listener_accept: the next peer whose handshake is done. Advances those of all waiting peers;
- * drops who has been silent for handshake_timeout or speaks something else. */
+ * drops who has been silent for handshake_timeout, speaks something else, or is another user's
+ * process (unix; root may); of too many who wait, the oldest. EXHAUSTED: no descriptor for a peer,
+ * nor a silent one's to take; for a tenth of a second nobody is accepted then. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_listener_accept(ipcx_listener *listener, ipcx_chan **chan,
                                                          ipcx_deadline deadline, ipcx_error *err);
 
