@@ -3,6 +3,7 @@
  * the ends themselves, so accepting is taking, and a full backlog is a full lane.
  * Invariant: a listener is in the list of this process's own names exactly while connect can find
  * it; a child of fork(2) finds the list empty. */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -95,7 +96,7 @@ ipcx_status ipcx__mem_listen(const char *name, const ipcx_chan_options *options,
     ipcx__own_unlock();
     if (taken) {
         leave(self);
-        return ipcx_error_set(err, IPCX_ADDRESS_IN_USE, 0, "listen",
+        return ipcx_error_set(err, IPCX_ADDRESS_IN_USE, EADDRINUSE, "listen",
                               "a thread of this process listens at inproc://%s already", name);
     }
     *listener = self;
@@ -212,7 +213,7 @@ static ipcx__mem_listener *visit(const char *name)
 
 static ipcx_status refused(const char *name, ipcx_error *err)
 {
-    return ipcx_error_set(err, IPCX_REFUSED, 0, "connect",
+    return ipcx_error_set(err, IPCX_REFUSED, ECONNREFUSED, "connect",
                           "nobody in this process listens at inproc://%s: first listen there",
                           name);
 }

@@ -161,7 +161,7 @@ static ipcx_status pair_streams(const ipcx_url *url, const char *text,
                                 const ipcx_chan_options *options, ipcx_chan **a, ipcx_chan **b,
                                 ipcx_error *err)
 {
-    ends made;
+    ends made = {{-1, -1}, {-1, -1}};
     ipcx_chan *first, *second;
     ipcx_status status = make(url, &made, err);
     if (status != IPCX_OK) {
