@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Channels between threads of one process: two lanes, one each way, shared by two ends.
  * Invariant: the lanes live until both ends are freed, and a lane's latch guards all of it, its
- * descriptors too; so these channels need no gate. In a child of fork(2) they are never touched
- * again. */
+ * descriptors too; so these channels need no gate. In a child of fork(2) they are not touched
+ * again but to be given back. */
 #include "link/chan_mem.h"
 
 #include <string.h>
@@ -265,10 +265,18 @@ static void mem_discard(ipcx_chan *chan)
 static void mem_destroy(ipcx_chan *chan)
 {
     mem *self = of(chan);
-    if (!in_child(chan) && atomic_fetch_sub(&self->core->ends, 1) == 1) {
-        ipcx__lane_fini(&self->core->lanes[0]);
-        ipcx__lane_fini(&self->core->lanes[1]);
-        ipcx_free(self->core);
+    core *shared = self->core;
+    bool last = atomic_fetch_sub(&shared->ends, 1) == 1;
+    if (last && in_child(chan)) {
+        /* What a thread of the parent was at work on at the fork is left as it is. */
+        last = !ipcx__lane_is_busy(&shared->lanes[0]) && !ipcx__lane_is_busy(&shared->lanes[1]);
+    }
+    if (last) {
+        for (int i = 0; i < 2; i++) {
+            (void)ipcx__lane_discard(&shared->lanes[i], chan->options.drop);
+            ipcx__lane_fini(&shared->lanes[i]);
+        }
+        ipcx_free(shared);
     }
     ipcx_free(self);
 }

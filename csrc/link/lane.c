@@ -472,6 +472,11 @@ uint64_t ipcx__lane_untaken(ipcx__lane *lane)
     return untaken;
 }
 
+bool ipcx__lane_is_busy(const ipcx__lane *lane)
+{
+    return atomic_load(&lane->latch.word) != 0;
+}
+
 void ipcx__lane_forked_writer(ipcx__lane *lane)
 {
     bell_close(&lane->writable);

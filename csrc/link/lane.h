@@ -99,6 +99,10 @@ void ipcx__lane_count_taken(ipcx__lane *lane, uint64_t *items, uint64_t *bytes);
 /* ipcx__lane_untaken: items put and not taken. */
 uint64_t ipcx__lane_untaken(ipcx__lane *lane);
 
+/* ipcx__lane_is_busy: somebody has the latch. In a child: had it at the fork, so the lane is half
+ * done and stays so. */
+bool ipcx__lane_is_busy(const ipcx__lane *lane);
+
 /* ipcx__lane_forked_writer, _reader: in a child: closes that side's descriptor, touches no latch.
  */
 void ipcx__lane_forked_writer(ipcx__lane *lane);

@@ -189,11 +189,13 @@ void ipcx__mem_free(ipcx__mem_listener *listener)
         return;
     }
     ipcx__mem_close(listener);
-    if (in_child(listener)) {
-        ipcx_free(listener); /* what else belongs to it may be half done */
-        return;
+    if (!in_child(listener)) {
+        leave(listener);
+    } else if (!ipcx__lane_is_busy(&listener->backlog)) { /* else it is half done for ever */
+        (void)ipcx__lane_discard(&listener->backlog, drop_end);
+        ipcx__lane_fini(&listener->backlog);
+        ipcx_free(listener);
     }
-    leave(listener);
 }
 
 /* ---- connect */

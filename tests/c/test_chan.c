@@ -453,6 +453,7 @@ TEST(of_all_who_inherited_an_end_the_first_user_owns_it)
             int heard = i == 0 || read(ends[0], &byte, 1) == 1;
             status = send_seven(self, NULL, &err);
             (void)!write(ends[1], "xx", i == 0 ? 2 : 0);
+            ipcx_chan_free(&self->chan);
             _exit(!heard || status != (i == 0 ? IPCX_OK : IPCX_FORKED));
         }
     }
