@@ -1,9 +1,12 @@
 """ipcx: every way two processes can talk.
 
-The modules carry the lecture's names: `ipcx.socket` is a drop-in for the stdlib's ``socket``. Here
-are the exceptions they share, made from the core's one table of outcomes; each derives from `Error`
-*and* from the built-in exception that a reader would expect. ``ipcx explain NAME`` tells what each
-means and what to do.
+`connect`, `listen` and `pair` make channels, which carry messages by ``send()`` and ``receive()``;
+the URL says over what (`ipcx.channel`). The modules carry the lecture's names: `ipcx.socket` is a
+drop-in for the stdlib's ``socket``.
+
+Here are also the exceptions they share, made from the core's one table of outcomes; each derives
+from `Error` *and* from the built-in exception that a reader would expect. ``ipcx explain NAME``
+tells what each means and what to do.
 """
 
 from ipcx._core import (
@@ -26,12 +29,14 @@ from ipcx._core import (
     VersionMismatch,
     WouldBlock,
 )
+from ipcx.channel import Channel, Listener, connect, listen, pair
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AddressInUse",
     "AuthError",
+    "Channel",
     "Closed",
     "ConnectRefused",
     "CorruptData",
@@ -39,6 +44,7 @@ __all__ = [
     "ForkedError",
     "InsecureAddress",
     "InvalidURL",
+    "Listener",
     "MessageTooLarge",
     "PeerClosed",
     "PeerDied",
@@ -49,4 +55,7 @@ __all__ = [
     "VersionMismatch",
     "WouldBlock",
     "__version__",
+    "connect",
+    "listen",
+    "pair",
 ]

@@ -464,7 +464,7 @@ class Framed:
             else:
                 exc = Timeout(f"{verb}: the deadline passed after {timeout:g} s")
             if event == select.POLLOUT:
-                exc.begun = False  # type: ignore[attr-defined]
+                exc.begun = False
             raise exc
 
     def _wait_first(self, event: int, deadline: float, timeout: float) -> None:

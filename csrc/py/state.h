@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The state of one `_core` module object: one per interpreter, reached through the types it made.
  * Invariant: everything the binding keeps between calls is here or in an object; the one static is
- * ipcx_py_layout (prefix.h), which is the same for all interpreters of a process. */
+ * ipcx_py_layout (prefix.h), which is the same for all interpreters of a process. What
+ * py_chan_call.c notes for a thread is empty between calls. */
 #ifndef IPCX_PY_STATE_H
 #define IPCX_PY_STATE_H
 
@@ -54,6 +55,11 @@ typedef enum ipcx_py_verb {
     X(zero)              /* 0, what _io_refs starts with */                                        \
     X(spare)             /* bytes for what was received when there is no memory for it */          \
     X(no_arguments)      /* () */                                                                  \
+    X(chan_type)         /* ipcx.Channel */                                                        \
+    X(listener_type)     /* ipcx.Listener */                                                       \
+    X(sending_type)      /* what _send_now() returns of an unfinished send */                      \
+    X(chan_stats)        /* ipcx.channel.ChannelStats, or NULL */                                  \
+    X(listener_stats)    /* ipcx.channel.ListenerStats, or NULL */                                 \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(error_hook)        /* what set_error_hook() was given, or NULL */
 
@@ -62,7 +68,9 @@ typedef struct ipcx_py_state {
     IPCX_PY_STATE_OBJECTS(IPCX_PY_STATE_OBJECT)
 #undef IPCX_PY_STATE_OBJECT
     PyObject *base_verbs[IPCX_PY_VERB_COUNT];
-    ipcx_py_template template; /* what the base's own part of a fresh socket holds */
+    ipcx_py_template template;     /* what the base's own part of a fresh socket holds */
+    struct ipcx_py_chan *channels; /* all there are */
+    unsigned long exiting;         /* the thread that closed them at the exit, or 0 */
 } ipcx_py_state;
 
 extern struct PyModuleDef ipcx_py_module;
@@ -72,5 +80,6 @@ int ipcx_py_status_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
 
 #endif

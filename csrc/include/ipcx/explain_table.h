@@ -306,7 +306,15 @@
           "the network between the two was cut",                                                   \
           "What it had sent was delivered before this. Look at how that process ended, start "     \
           "it again and connect again.",                                                           \
-          "")                                                                                      \
+          "import os\n"                                                                            \
+          "import ipcx\n"                                                                          \
+          "a, b = ipcx.pair(\"unix://\")\n"                                                        \
+          "if os.fork() == 0:\n"                                                                   \
+          "    b.send(\"hello\")\n"                                                                \
+          "    os._exit(1)  # no close(): as if it had been killed\n"                              \
+          "b.close()\n"                                                                            \
+          "print(a.receive())\n"                                                                   \
+          "a.receive()\n")                                                                         \
     STATUS(FORKED,                                                                                 \
           "This end belongs to another process, the one that used it first; a child made by "      \
           "fork has only a copy.",                                                                 \
@@ -314,14 +322,21 @@
           "the end was handed to another process and is used here still",                          \
           "Use each end in one process: make the pair, fork, then use one end here and the "       \
           "other there. Or let the child call connect() itself.",                                  \
-          "")                                                                                      \
+          "import os\n"                                                                            \
+          "import ipcx\n"                                                                          \
+          "a, b = ipcx.pair(\"unix://\")\n"                                                        \
+          "a.send(\"used here first\")\n"                                                          \
+          "if os.fork() == 0:\n"                                                                   \
+          "    a.send(\"and again in the child\")\n"                                               \
+          "raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))\n")                           \
     STATUS(INVALID_URL,                                                                            \
           "The text is no address of a channel.",                                                  \
           "a misspelt scheme\n"                                                                    \
           "two slashes where a path needs three: unix:///run/app.sock\n"                           \
           "no port behind the host: tcp://localhost:5000",                                         \
           "Write scheme://address; the message says which schemes there are.",                     \
-          "")                                                                                      \
+          "import ipcx\n"                                                                          \
+          "ipcx.connect(\"tpc://127.0.0.1:5000\")\n")                                              \
     STATUS(AUTH,                                                                                   \
           "The peer could not prove to be who it should be, so nothing it said was looked at.",    \
           "different keys on the two sides\n"                                                      \
@@ -334,7 +349,8 @@
           "an address like 0.0.0.0, or the host's own, where 127.0.0.1 was meant",                 \
           "Listen on 127.0.0.1 for this host alone. For others, say insecure=True if the "         \
           "network is yours alone.",                                                               \
-          "")
+          "import ipcx\n"                                                                          \
+          "ipcx.listen(\"tcp://0.0.0.0:0\")\n")
 /* clang-format on */
 
 #endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the binding of channels shares: the objects, and how a call waits, fails and is traced.
+ *
+ * The way of a call: parse → try once with the GIL held (IPCX_NOW) → otherwise let the GIL go for
+ * one ipcx_* call with the deadline → what INTR brings back goes through the signal handlers and
+ * calls again. Invariant: nothing waits with the GIL held. A message that was lent locks its
+ * channel's receiving side until the GIL is there again, so with the GIL only IPCX_NOW is used. */
+#ifndef IPCX_PY_CHAN_H
+#define IPCX_PY_CHAN_H
+
+#include "py/call.h"
+#include "py/error.h"
+#include "py/state.h"
+
+#include <stdbool.h>
+
+#include "ipcx/chan.h"
+#include "ipcx/clock.h"
+#include "ipcx/connect.h"
+
+#define IPCX_PY_FAST PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#define IPCX_PY_FAST_METHOD(function) ((PyCFunction)(void (*)(void))(function))
+
+typedef struct ipcx_py_chan {
+    PyObject_HEAD ipcx_py_state *state;
+    ipcx_chan *core;
+    PyObject *weakrefs;
+    PyObject *kept;   /* a list of messages that receive_into could not hand out, or NULL */
+    bool objects;     /* messages are Python objects, by reference */
+    bool rendezvous;  /* each send waits for its receiver */
+    bool expect_wait; /* the last receive had to wait: a try would be in vain */
+    struct ipcx_py_chan *next, **link; /* state->channels: what the exit looks after */
+} ipcx_py_chan;
+
+typedef struct ipcx_py_listener {
+    PyObject_HEAD ipcx_py_state *state;
+    ipcx_listener *core;
+    PyObject *weakrefs;
+    bool closed;
+} ipcx_py_listener;
+
+/* How long a call may wait, nanoseconds. */
+#define IPCX_PY_NEVER ((int64_t)0)
+#define IPCX_PY_EVER INT64_MAX
+
+/* ipcx_py_patience: seconds, or None for ever; NULL (not given): `otherwise`. False: ValueError or
+ * TypeError. ipcx_py_deadline: the deadline that far from now. */
+bool ipcx_py_patience(PyObject *value, int64_t otherwise, int64_t *ns);
+static inline ipcx_deadline ipcx_py_deadline(int64_t ns)
+{
+    return ns == IPCX_PY_EVER ? IPCX_FOREVER : ipcx_deadline_after(ns);
+}
+
+/* ipcx_py_waiting: evaluates `expression`, which sets `status`, without the GIL; as long as the
+ * answer is INTR and the signal handlers raise nothing, again. INTR afterwards: an exception is
+ * set. */
+#define IPCX_PY_WAITING(status, expression)                                                        \
+    do {                                                                                           \
+        IPCX_PY_WITHOUT_GIL(expression);                                                           \
+    } while ((status) == IPCX_INTR && PyErr_CheckSignals() == 0)
+
+/* ipcx_py_named: in py_socket_conv.c: arguments by position and by name. */
+bool ipcx_py_named(PyObject **values, const char *const *names, Py_ssize_t required,
+                   const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
+/* ipcx_py_chan_raise: sets the exception for what the core answered to `op` of a call that might
+ * wait `ns` (INTR: there is one already). Returns NULL. After ipcx_py_exit_begin, a thread that
+ * finds its channel closed never returns: it sleeps until the process has ended. */
+PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status status,
+                             const ipcx_error *err, int64_t ns);
+
+/* ipcx_py_attribute: sets an attribute of the exception that is set; `value` is stolen. */
+void ipcx_py_attribute(const char *name, PyObject *value);
+
+/* ipcx_py_trace: shows set_trace()'s callback an operation that has ended: with `detail`, which is
+ * stolen, or with the exception that is set (detail NULL), which stays. */
+void ipcx_py_trace(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail);
+static inline bool ipcx_py_chan_traced(const ipcx_py_state *state)
+{
+    return IPCX_UNLIKELY(state->trace != NULL);
+}
+
+/* ipcx_py_drop: what the core calls for an object nobody will receive, with or without the GIL. It
+ * notes the object; ipcx_py_drop_all, with the GIL, after each call that may have dropped, lets go
+ * of what this thread has noted. */
+void ipcx_py_drop(void *object);
+void ipcx_py_drop_all(void);
+
+/* ipcx_py_chan_around: a new Channel that owns `core`; frees it on failure. */
+PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core);
+PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core);
+
+/* The methods, by file. py_chan_send.c: */
+PyObject *ipcx_py_chan_send(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_send_now(PyObject *op, PyObject *const *args, Py_ssize_t nargs);
+PyObject *ipcx_py_chan_send_many(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_flush(IPCX_PY_FAST);
+int ipcx_py_sending_init(PyObject *module, ipcx_py_state *state);
+/* py_chan_receive.c: */
+PyObject *ipcx_py_chan_receive(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *ignored);
+PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_receive_into(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_poll(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_next(PyObject *op);
+/* py_chan_make.c, functions of the module: */
+extern PyMethodDef ipcx_py_chan_functions[];
+/* py_chan_exit.c: the list of all channels, and what is owed at the interpreter's exit. */
+PyObject *ipcx_py_chan_exit(PyObject *module, PyObject *seconds);
+void ipcx_py_chan_enlist(ipcx_py_chan *self);
+void ipcx_py_chan_delist(ipcx_py_chan *self);
+/* ipcx_py_chan_ours: whether this process uses the end, or nobody else can. */
+bool ipcx_py_chan_ours(const ipcx_py_chan *self);
+
+int ipcx_py_listener_init(PyObject *module, ipcx_py_state *state);
+
+#endif

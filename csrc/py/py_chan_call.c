@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One call on a channel or a listener: its time-out, its exception, its trace.
+ * Invariant: as py_chan.h says. */
+#include "py/py_chan.h"
+
+#include <errno.h>
+#include <math.h>
+#include <unistd.h>
+
+#include "ipcx/alloc.h"
+
+bool ipcx_py_patience(PyObject *value, int64_t otherwise, int64_t *ns)
+{
+    double seconds;
+    if (value == NULL || value == Py_None) {
+        *ns = value == NULL ? otherwise : IPCX_PY_EVER;
+        return true;
+    }
+    seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError, "timeout is a number of seconds or None, not %.100s",
+                         Py_TYPE(value)->tp_name);
+        }
+        return false;
+    }
+    if (!(seconds >= 0)) {
+        PyErr_Format(PyExc_ValueError, "timeout is seconds >= 0 or None, not %R", value);
+        return false;
+    }
+    /* Rounded up: what is shorter than a nanosecond is no poll. */
+    *ns = seconds >= 9e9 ? IPCX_PY_EVER : (int64_t)ceil(seconds * 1e9);
+    return true;
+}
+
+void ipcx_py_attribute(const char *name, PyObject *value)
+{
+    PyObject *type, *raised, *traceback;
+    if (value == NULL) {
+        PyErr_Clear(); /* no memory: the exception it was for goes with it */
+        (void)PyErr_NoMemory();
+        return;
+    }
+    PyErr_Fetch(&type, &raised, &traceback);
+    PyErr_NormalizeException(&type, &raised, &traceback);
+    if (PyObject_SetAttrString(raised, name, value) < 0) {
+        PyErr_Clear();
+    }
+    Py_DECREF(value);
+    PyErr_Restore(type, raised, traceback);
+}
+
+/* Timeout or WouldBlock, saying which call and how long. */
+static void raise_late(ipcx_py_state *state, const char *op, ipcx_status status, int64_t ns)
+{
+    PyObject *key = PyLong_FromLong(status);
+    PyObject *type = key != NULL ? PyDict_GetItemWithError(state->exceptions, key) : NULL;
+    PyObject *text, *args = NULL;
+    char seconds[32];
+    Py_XDECREF(key);
+    if (type == NULL) {
+        return;
+    }
+    (void)PyOS_snprintf(seconds, sizeof seconds, "%g", (double)ns / 1e9);
+    text = status == IPCX_AGAIN
+               ? PyUnicode_FromFormat("%s: not without waiting", op)
+               : PyUnicode_FromFormat("%s: the deadline passed after %s s", op, seconds);
+    if (text != NULL) {
+        args = status == IPCX_AGAIN ? Py_BuildValue("(iO)", EAGAIN, text) : PyTuple_Pack(1, text);
+        Py_DECREF(text);
+    }
+    if (args != NULL) {
+        PyErr_SetObject(type, args);
+        Py_DECREF(args);
+    }
+}
+
+/* Only daemon threads are left while the interpreter exits; it has closed their channels and wants
+ * no word of it. CPython ends such a thread in the same way, a moment later. */
+static void sleep_until_the_end(const ipcx_py_state *state)
+{
+    if (state->exiting && PyThread_get_thread_ident() != state->exiting) {
+        for (;;) {
+            IPCX_PY_WITHOUT_GIL((void)sleep(1));
+        }
+    }
+}
+
+PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status status,
+                             const ipcx_error *err, int64_t ns)
+{
+    ipcx_error gone = {.status = IPCX_PEER_CLOSED, .op = op};
+    switch (status) {
+    case IPCX_INTR:
+        return NULL;
+    case IPCX_AGAIN:
+    case IPCX_TIMEOUT:
+        raise_late(state, op, status, ns);
+        return NULL;
+    case IPCX_EOF:
+        return ipcx_py_raise(state, IPCX_PEER_CLOSED, &gone);
+    case IPCX_CLOSED:
+        sleep_until_the_end(state);
+        return ipcx_py_raise(state, status, err);
+    default:
+        return ipcx_py_raise(state, status, err);
+    }
+}
+
+void ipcx_py_trace(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail)
+{
+    PyObject *type = NULL, *error = NULL, *traceback = NULL, *result;
+    if (detail == NULL) {
+        PyErr_Fetch(&type, &error, &traceback);
+        PyErr_NormalizeException(&type, &error, &traceback);
+        if (traceback != NULL) {
+            (void)PyException_SetTraceback(error, traceback);
+        }
+    }
+    result =
+        PyObject_CallFunction(state->trace, "sOOO", op, self != NULL ? self : Py_None,
+                              detail != NULL ? detail : Py_None, error != NULL ? error : Py_None);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(state->trace);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(detail);
+    if (type != NULL) {
+        PyErr_Restore(type, error, traceback);
+    }
+}
+
+/* ---- objects that nobody will receive */
+
+static _Thread_local struct {
+    PyObject **objects;
+    size_t count, room;
+} dropped;
+
+void ipcx_py_drop(void *object)
+{
+    if (dropped.count == dropped.room) {
+        size_t room = dropped.room != 0 ? dropped.room * 2 : 16;
+        PyObject **more = ipcx_realloc(dropped.objects, room * sizeof *more);
+        if (more == NULL) {
+            return; /* it lives on: no memory even to note it */
+        }
+        dropped.objects = more;
+        dropped.room = room;
+    }
+    dropped.objects[dropped.count++] = object;
+}
+
+void ipcx_py_drop_all(void)
+{
+    while (dropped.count > 0) { /* what goes may be a channel, and drop others */
+        PyObject *last = dropped.objects[--dropped.count];
+        if (dropped.count == 0) {
+            ipcx_free(dropped.objects);
+            dropped.objects = NULL;
+            dropped.room = 0;
+        }
+        Py_DECREF(last);
+    }
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The type ipcx.Listener.
+ * Invariant: `core` is there as long as the object; after close() it answers CLOSED. */
+#include "py/py_chan.h"
+
+#include <stddef.h>
+#include <structmember.h>
+
+#include "py/py_chan_doc.h"
+
+static ipcx_py_listener *listener_of(PyObject *op)
+{
+    return (ipcx_py_listener *)op;
+}
+
+PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core)
+{
+    PyTypeObject *type = (PyTypeObject *)state->listener_type;
+    ipcx_py_listener *self = (ipcx_py_listener *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        ipcx_listener_free(core);
+        return NULL;
+    }
+    self->state = state;
+    self->core = core;
+    return (PyObject *)self;
+}
+
+static void listener_finalize(PyObject *op)
+{
+    PyObject *type, *value, *traceback;
+    if (listener_of(op)->core == NULL || listener_of(op)->closed) {
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    if (PyErr_ResourceWarning(op, 1, "unclosed %R", op) < 0 &&
+        PyErr_ExceptionMatches(PyExc_Warning)) {
+        PyErr_WriteUnraisable(op);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+static int listener_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    return 0;
+}
+
+static void listener_dealloc(PyObject *op)
+{
+    ipcx_py_listener *self = listener_of(op);
+    PyTypeObject *type = Py_TYPE(op);
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(op);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    ipcx_listener_free(self->core);
+    self->core = NULL;
+    ipcx_py_drop_all();
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* NULL without an exception: it is closed, and `iterating`. */
+static PyObject *accept_one(PyObject *op, int64_t ns, bool iterating)
+{
+    ipcx_py_listener *self = listener_of(op);
+    ipcx_deadline deadline = ipcx_py_deadline(ns);
+    ipcx_chan *core = NULL;
+    ipcx_error err;
+    ipcx_status status;
+    PyObject *made = NULL;
+    IPCX_PY_WAITING(status, status = ipcx_listener_accept(self->core, &core, deadline, &err));
+    if (status == IPCX_OK) {
+        made = ipcx_py_chan_around(self->state, core);
+    } else if (status != IPCX_CLOSED || !iterating) {
+        (void)ipcx_py_chan_raise(self->state, "accept", status, &err, ns);
+    } else {
+        return NULL;
+    }
+    if (ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, "accept", op, Py_XNewRef(made));
+    }
+    return made;
+}
+
+static PyObject *listener_accept(IPCX_PY_FAST)
+{
+    static const char *const names[] = {"timeout", NULL};
+    PyObject *timeout;
+    int64_t ns;
+    if (!ipcx_py_named(&timeout, names, 0, "accept", args, nargs, kwnames) ||
+        !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
+        return NULL;
+    }
+    return accept_one(op, ns, false);
+}
+
+static PyObject *listener_next(PyObject *op)
+{
+    return accept_one(op, IPCX_PY_EVER, true);
+}
+
+static PyObject *listener_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ipcx_py_listener *self = listener_of(op);
+    bool was_open = !self->closed;
+    ipcx_error err;
+    ipcx_status status;
+    self->closed = true;
+    IPCX_PY_WAITING(status, status = ipcx_listener_close(self->core, &err));
+    ipcx_py_drop_all();
+    if (status != IPCX_OK) {
+        (void)ipcx_py_chan_raise(self->state, "close", status, &err, 0);
+    }
+    if (was_open && ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, "close", op, status != IPCX_OK ? NULL : Py_NewRef(Py_None));
+    }
+    return status == IPCX_OK ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *listener_enter(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(op);
+}
+
+static PyObject *listener_leave(PyObject *op, PyObject *const *Py_UNUSED(args),
+                                Py_ssize_t Py_UNUSED(n))
+{
+    return listener_close(op, NULL);
+}
+
+static PyObject *listener_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ipcx_py_listener *self = listener_of(op);
+    ipcx_error err;
+    ipcx_status status;
+    int fd = -1;
+    IPCX_PY_WITHOUT_GIL(status = ipcx_listener_fileno(self->core, &fd, &err));
+    return status == IPCX_OK ? PyLong_FromLong(fd)
+                             : ipcx_py_chan_raise(self->state, "fileno", status, &err, 0);
+}
+
+static PyObject *listener_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ipcx_py_listener *self = listener_of(op);
+    ipcx_listener_stats stats;
+    if (self->state->listener_stats == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "import ipcx first");
+        return NULL;
+    }
+    ipcx_listener_get_stats(self->core, &stats);
+    return PyObject_CallFunction(
+        self->state->listener_stats, "KKK", (unsigned long long)stats.accepted,
+        (unsigned long long)stats.dropped, (unsigned long long)stats.waiting);
+}
+
+static PyObject *listener_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<ipcx.Listener %s%s>", ipcx_listener_url(listener_of(op)->core),
+                                listener_of(op)->closed ? " closed" : "");
+}
+
+static PyObject *listener_reduce(PyObject *op, PyObject *Py_UNUSED(protocol))
+{
+    PyErr_Format(PyExc_TypeError, "%R cannot be pickled: a process listens for itself", op);
+    return NULL;
+}
+
+static PyObject *listener_url(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyUnicode_DecodeFSDefault(ipcx_listener_url(listener_of(op)->core));
+}
+
+static PyObject *listener_closed(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(listener_of(op)->closed);
+}
+
+static PyMethodDef listener_methods[] = {
+    {"accept", IPCX_PY_FAST_METHOD(listener_accept), METH_FASTCALL | METH_KEYWORDS, DOC_ACCEPT},
+    {"close", listener_close, METH_NOARGS, DOC_LISTENER_CLOSE},
+    {"fileno", listener_fileno, METH_NOARGS, DOC_LISTENER_FILENO},
+    {"stats", listener_stats, METH_NOARGS, DOC_LISTENER_STATS},
+    {"__enter__", listener_enter, METH_NOARGS, NULL},
+    {"__exit__", IPCX_PY_FAST_METHOD(listener_leave), METH_FASTCALL, NULL},
+    {"__reduce_ex__", listener_reduce, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef listener_getset[] = {
+    {"url", listener_url, NULL, DOC_LISTENER_URL, NULL},
+    {"closed", listener_closed, NULL, DOC_CLOSED, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef listener_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ipcx_py_listener, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot listener_slots[] = {
+    {Py_tp_doc, DOC_LISTENER},
+    {Py_tp_dealloc, listener_dealloc},
+    {Py_tp_finalize, listener_finalize},
+    {Py_tp_traverse, listener_traverse},
+    {Py_tp_repr, listener_repr},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, listener_next},
+    {Py_tp_methods, listener_methods},
+    {Py_tp_getset, listener_getset},
+    {Py_tp_members, listener_members},
+    {0, NULL},
+};
+
+int ipcx_py_listener_init(PyObject *module, ipcx_py_state *state)
+{
+    PyType_Spec spec = {
+        .name = "ipcx.channel.Listener",
+        .basicsize = sizeof(ipcx_py_listener),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                 Py_TPFLAGS_IMMUTABLETYPE,
+        .slots = listener_slots,
+    };
+    state->listener_type = PyType_FromModuleAndSpec(module, &spec, NULL);
+    return state->listener_type != NULL
+               ? PyModule_AddType(module, (PyTypeObject *)state->listener_type)
+               : -1;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * connect, listen, pair: ipcx/channel.py has their keywords and gives the arguments by position.
+ * Invariant: an inproc:// name is seen by its own interpreter only, for objects must not leave it.
+ */
+#include "py/py_chan.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "ipcx/url.h"
+#include "py/py_chan_doc.h"
+
+typedef struct address {
+    char text[IPCX_URL_MAX + 32];
+} address;
+
+#define INPROC "inproc://"
+
+static bool address_parse(ipcx_py_state *state, PyObject *value, const char *op, address *out)
+{
+    Py_ssize_t size;
+    const char *text;
+    ipcx_error err;
+    int64_t interpreter = PyInterpreterState_GetID(PyInterpreterState_Get());
+    if (!PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "a URL is a str such as 'tcp://127.0.0.1:5000', not %.100s",
+                     Py_TYPE(value)->tp_name);
+        return false;
+    }
+    text = PyUnicode_AsUTF8AndSize(value, &size);
+    if (text == NULL) {
+        return false;
+    }
+    if (strlen(text) != (size_t)size || size >= IPCX_URL_MAX) {
+        ipcx_status status =
+            ipcx_error_set(&err, IPCX_INVALID_URL, 0, op,
+                           size < IPCX_URL_MAX ? "there is a NUL in it" : "longer than %d bytes",
+                           IPCX_URL_MAX - 1);
+        (void)ipcx_py_raise(state, status, &err);
+        return false;
+    }
+    memcpy(out->text, text, (size_t)size + 1);
+    if (interpreter != 0 && strncmp(text, INPROC, strlen(INPROC)) == 0 &&
+        text[strlen(INPROC)] != '\0') {
+        (void)PyOS_snprintf(out->text + size, 32, "@interpreter-%lld", (long long)interpreter);
+    }
+    return true;
+}
+
+/* A number of at least `least`; what is given is never the core's default, which is 0. */
+static bool number_parse(PyObject *value, const char *name, size_t least, size_t *out)
+{
+    Py_ssize_t number = PyNumber_AsSsize_t(value, NULL);
+    if (number == -1 && PyErr_Occurred()) {
+        return false;
+    }
+    if (number < 0 || (size_t)number < least) {
+        PyErr_Format(PyExc_ValueError, "%s is at least %zu, not %R", name, least, value);
+        return false;
+    }
+    *out = (size_t)number;
+    return true;
+}
+
+static bool flag_parse(PyObject *value, int *out)
+{
+    *out = PyObject_IsTrue(value);
+    return *out >= 0;
+}
+
+static bool capacity_parse(PyObject *capacity, PyObject *copy, ipcx_chan_options *options)
+{
+    options->drop = ipcx_py_drop;
+    if (!number_parse(capacity, "capacity", 0, &options->capacity) ||
+        !flag_parse(copy, &options->copy)) {
+        return false;
+    }
+    options->rendezvous = options->capacity == 0;
+    return true;
+}
+
+static bool limits_parse(PyObject *max_message, PyObject *checksum, ipcx_chan_options *options)
+{
+    return number_parse(max_message, "max_message", 1, &options->max_message) &&
+           flag_parse(checksum, &options->checksum);
+}
+
+static bool count_check(const char *name, Py_ssize_t nargs, Py_ssize_t wanted)
+{
+    if (nargs != wanted) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name, wanted, nargs);
+    }
+    return nargs == wanted;
+}
+
+/* Ends a function that made `made` of `url`, both borrowed, or failed. */
+static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, PyObject *url)
+{
+    if (ipcx_py_chan_traced(state)) {
+        ipcx_py_trace(state, op, made, made != NULL ? Py_NewRef(url) : NULL);
+    }
+    return made;
+}
+
+/* (url, timeout, max_message, checksum) */
+static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    ipcx_chan_options options = {.drop = ipcx_py_drop};
+    address url;
+    ipcx_deadline deadline;
+    ipcx_chan *core = NULL;
+    ipcx_error err;
+    ipcx_status status;
+    PyObject *made = NULL;
+    int64_t ns;
+    if (!count_check("connect", nargs, 4) || !address_parse(state, args[0], "connect", &url) ||
+        !ipcx_py_patience(args[1], IPCX_PY_EVER, &ns) ||
+        !limits_parse(args[2], args[3], &options)) {
+        return NULL;
+    }
+    deadline = ipcx_py_deadline(ns);
+    IPCX_PY_WAITING(status, status = ipcx_connect(url.text, &options, deadline, &core, &err));
+    if (status == IPCX_OK) {
+        made = ipcx_py_chan_around(state, core);
+    } else {
+        (void)ipcx_py_chan_raise(state, "connect", status, &err, ns);
+    }
+    return made_of(state, "connect", made, args[0]);
+}
+
+/* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy) */
+static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    ipcx_chan_options options = {0};
+    address url;
+    ipcx_listener *core = NULL;
+    ipcx_error err;
+    ipcx_status status;
+    PyObject *made = NULL;
+    size_t backlog;
+    if (!count_check("listen", nargs, 8) || !address_parse(state, args[0], "listen", &url) ||
+        !limits_parse(args[1], args[2], &options) ||
+        !ipcx_py_patience(args[3], 0, &options.handshake_timeout) ||
+        !number_parse(args[4], "backlog", 1, &backlog) || !flag_parse(args[5], &options.insecure) ||
+        !capacity_parse(args[6], args[7], &options)) {
+        return NULL;
+    }
+    options.backlog = backlog < INT_MAX ? (int)backlog : INT_MAX;
+    options.handshake_timeout += options.handshake_timeout == 0; /* 0 would be the default */
+    IPCX_PY_WITHOUT_GIL(status = ipcx_listen(url.text, &options, &core, &err));
+    if (status == IPCX_OK) {
+        made = ipcx_py_listener_around(state, core);
+    } else {
+        (void)ipcx_py_chan_raise(state, "listen", status, &err, 0);
+    }
+    return made_of(state, "listen", made, args[0]);
+}
+
+/* (url, max_message, checksum, capacity, copy) */
+static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    ipcx_chan_options options = {0};
+    address url;
+    ipcx_chan *one = NULL, *other = NULL;
+    ipcx_error err;
+    ipcx_status status;
+    PyObject *pair = NULL, *first, *second;
+    if (!count_check("pair", nargs, 5) || !address_parse(state, args[0], "pair", &url) ||
+        !limits_parse(args[1], args[2], &options) || !capacity_parse(args[3], args[4], &options)) {
+        return NULL;
+    }
+    IPCX_PY_WITHOUT_GIL(status = ipcx_pair(url.text, &options, &one, &other, &err));
+    if (status != IPCX_OK) {
+        (void)ipcx_py_chan_raise(state, "pair", status, &err, 0);
+        return made_of(state, "pair", NULL, args[0]);
+    }
+    first = ipcx_py_chan_around(state, one);
+    second = ipcx_py_chan_around(state, other);
+    if (first != NULL && second != NULL) {
+        pair = PyTuple_Pack(2, first, second);
+    }
+    if (pair != NULL) {
+        (void)made_of(state, "pair", first, args[0]);
+        (void)made_of(state, "pair", second, args[0]);
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return pair;
+}
+
+/* (descriptors, note): an end that _export() described, in the process it has come to. The
+ * descriptors are taken in every case. */
+static PyObject *make_imported(PyObject *module, PyObject *args)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    ipcx_chan_end end = {.fds = {-1, -1}};
+    const char *note;
+    Py_ssize_t size;
+    PyObject *fds;
+    ipcx_chan *core = NULL;
+    ipcx_error err;
+    ipcx_status status;
+    if (!PyArg_ParseTuple(args, "O!y#", &PyTuple_Type, &fds, &note, &size)) {
+        return NULL;
+    }
+    while (end.count < 2 && end.count < PyTuple_GET_SIZE(fds) && !PyErr_Occurred()) {
+        end.fds[end.count] = (int)PyLong_AsLong(PyTuple_GET_ITEM(fds, end.count));
+        end.count++;
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (size == (Py_ssize_t)sizeof end.note) {
+        memcpy(end.note, note, sizeof end.note);
+    }
+    status = ipcx_chan_import(&end, &core, &err);
+    if (status == IPCX_OK) {
+        return ipcx_py_chan_around(state, core);
+    }
+    for (int i = 0; i < end.count; i++) {
+        (void)close(end.fds[i]);
+    }
+    return ipcx_py_chan_raise(state, "import", status, &err, 0);
+}
+
+static PyObject *set_stats_types(PyObject *module, PyObject *args)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    PyObject *of_channel, *of_listener;
+    if (!PyArg_ParseTuple(args, "OO", &of_channel, &of_listener)) {
+        return NULL;
+    }
+    Py_XSETREF(state->chan_stats, Py_NewRef(of_channel));
+    Py_XSETREF(state->listener_stats, Py_NewRef(of_listener));
+    Py_RETURN_NONE;
+}
+
+PyMethodDef ipcx_py_chan_functions[] = {
+    {"_connect", IPCX_PY_FAST_METHOD(make_connection), METH_FASTCALL, DOC_CONNECT},
+    {"_listen", IPCX_PY_FAST_METHOD(make_listener), METH_FASTCALL, DOC_LISTEN},
+    {"_pair", IPCX_PY_FAST_METHOD(make_pair), METH_FASTCALL, DOC_PAIR},
+    {"_import_channel", make_imported, METH_VARARGS, DOC_IMPORT},
+    {"_set_stats_types", set_stats_types, METH_VARARGS, DOC_SET_STATS},
+    {"_close_channels", ipcx_py_chan_exit, METH_O, DOC_EXIT},
+    {NULL, NULL, 0, NULL},
+};

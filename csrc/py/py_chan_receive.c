@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * receive, receive_many, receive_into, poll, iteration.
+ * Invariant: a message is taken from the core and made a Python object without a Python
+ * instruction in between, so that no signal handler can lose it. */
+#include "py/py_chan.h"
+
+#include <string.h>
+
+#include "link/chan.h"
+
+static const char *const timeout_only[] = {"timeout", NULL};
+
+/* A large message is copied without the GIL, unless nobody else wants it. */
+static PyObject *bytes_of(const ipcx_message *message)
+{
+    PyObject *made;
+    if (message->size <= IPCX_PY_TRY_MAX) {
+        return PyBytes_FromStringAndSize(message->data, (Py_ssize_t)message->size);
+    }
+    made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)message->size);
+    if (made != NULL) {
+        IPCX_PY_WAKING(memcpy(PyBytes_AS_STRING(made), message->data, message->size));
+    }
+    return made;
+}
+
+/* The lent message as Python has it; gives it back. NULL: there is no memory for it. */
+static PyObject *take(ipcx_py_chan *self, ipcx_message *message)
+{
+    PyObject *made;
+    if (message->flags & IPCX_MESSAGE_OBJECT) {
+        made = (PyObject *)message->data; /* the reference that the sender gave */
+    } else if (message->flags & IPCX_MESSAGE_END) {
+        made = ipcx_py_chan_around(self->state, (ipcx_chan *)message->data);
+    } else if (message->flags & IPCX_MESSAGE_TEXT) {
+        made = PyUnicode_DecodeUTF8(message->data, (Py_ssize_t)message->size, NULL);
+    } else {
+        made = bytes_of(message);
+    }
+    ipcx_chan_release(self->core, message);
+    return made;
+}
+
+/* An object leaves the core's queue with the GIL held only: so the garbage collector, which holds
+ * it, sees each object either in the queue or in somebody's hands. */
+static ipcx_status wait_for_object(ipcx_chan *core, ipcx_message *message, ipcx_deadline deadline,
+                                   ipcx_error *err)
+{
+    ipcx_status status;
+    IPCX_PY_WITHOUT_GIL(status = ipcx_chan_poll(core, deadline, err));
+    if (status == IPCX_OK) {
+        status = ipcx_chan_receive(core, message, IPCX_NOW, err);
+        if (status == IPCX_AGAIN) {
+            status = IPCX_INTR; /* another thread was faster */
+        }
+    }
+    return status;
+}
+
+static ipcx_status wait_for(ipcx_py_chan *self, ipcx_message *message, int64_t ns, ipcx_error *err)
+{
+    ipcx_deadline deadline = ipcx_py_deadline(ns);
+    uint64_t waits = atomic_load_explicit(&self->core->receive_waits, memory_order_relaxed);
+    ipcx_status status;
+    if (self->objects) {
+        do {
+            status = wait_for_object(self->core, message, deadline, err);
+        } while (status == IPCX_INTR && PyErr_CheckSignals() == 0);
+    } else {
+        IPCX_PY_WAITING(status, status = ipcx_chan_receive(self->core, message, deadline, err));
+    }
+    self->expect_wait =
+        atomic_load_explicit(&self->core->receive_waits, memory_order_relaxed) != waits;
+    return status;
+}
+
+/* The next message, lent. INTR: an exception is set. */
+static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
+                               ipcx_error *err)
+{
+    if (!self->expect_wait || ns == IPCX_PY_NEVER) {
+        ipcx_status status = ipcx_chan_receive(self->core, message, IPCX_NOW, err);
+        if (IPCX_LIKELY(status != IPCX_AGAIN) || ns == IPCX_PY_NEVER) {
+            return status;
+        }
+    }
+    return wait_for(self, message, ns, err);
+}
+
+/* ---- what receive_into could not hand out */
+
+static bool keep(ipcx_py_chan *self, PyObject *message)
+{
+    if (self->kept == NULL) {
+        self->kept = PyList_New(0);
+    }
+    return self->kept != NULL && PyList_Append(self->kept, message) == 0;
+}
+
+/* The first message kept, a new reference. */
+static PyObject *kept_take(ipcx_py_chan *self)
+{
+    PyObject *first = Py_NewRef(PyList_GET_ITEM(self->kept, 0));
+    if (PyList_GET_SIZE(self->kept) == 1) {
+        Py_CLEAR(self->kept);
+    } else if (PyList_SetSlice(self->kept, 0, 1, NULL) < 0) {
+        Py_CLEAR(first);
+    }
+    return first;
+}
+
+/* ---- the end of a call */
+
+static PyObject *size_of(PyObject *message)
+{
+    Py_ssize_t size = 0;
+    if (PyUnicode_Check(message)) {
+        if (PyUnicode_AsUTF8AndSize(message, &size) == NULL) {
+            PyErr_Clear(); /* an object of inproc, which need not be sendable otherwise */
+        }
+    } else if (PyBytes_Check(message)) {
+        size = PyBytes_GET_SIZE(message);
+    }
+    return PyLong_FromSsize_t(size);
+}
+
+static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
+                        const ipcx_error *err, int64_t ns)
+{
+    (void)ipcx_py_chan_raise(self->state, op, status, err, ns);
+    if (self->objects) {
+        ipcx_py_drop_all();
+    }
+    if (ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, op, (PyObject *)self, NULL);
+    }
+    return NULL;
+}
+
+static inline PyObject *taken(ipcx_py_chan *self, ipcx_message *message)
+{
+    PyObject *made = take(self, message);
+    if (ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, "receive", (PyObject *)self,
+                      made != NULL ? size_of(made) : NULL);
+    }
+    return made;
+}
+
+static PyObject *receive(ipcx_py_chan *self, int64_t ns, bool iterating)
+{
+    ipcx_message message;
+    ipcx_error err;
+    ipcx_status status;
+    if (IPCX_UNLIKELY(self->kept != NULL)) {
+        return kept_take(self);
+    }
+    status = next(self, &message, ns, &err);
+    if (IPCX_LIKELY(status == IPCX_OK)) {
+        return taken(self, &message);
+    }
+    if (status == IPCX_EOF && iterating) {
+        return NULL;
+    }
+    return failed(self, "receive", status, &err, ns);
+}
+
+PyObject *ipcx_py_chan_receive(IPCX_PY_FAST)
+{
+    PyObject *timeout = NULL;
+    int64_t ns = IPCX_PY_EVER;
+    if (nargs != 0 || kwnames != NULL) {
+        if (!ipcx_py_named(&timeout, timeout_only, 0, "receive", args, nargs, kwnames) ||
+            !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
+            return NULL;
+        }
+    }
+    return receive((ipcx_py_chan *)op, ns, false);
+}
+
+PyObject *ipcx_py_chan_next(PyObject *op)
+{
+    return receive((ipcx_py_chan *)op, IPCX_PY_EVER, true);
+}
+
+PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ipcx_py_chan *self = (ipcx_py_chan *)op;
+    ipcx_message message;
+    ipcx_error err;
+    ipcx_status status;
+    if (IPCX_UNLIKELY(self->kept != NULL)) {
+        return kept_take(self);
+    }
+    status = ipcx_chan_receive(self->core, &message, IPCX_NOW, &err);
+    if (status == IPCX_OK) {
+        return taken(self, &message);
+    }
+    if (status == IPCX_AGAIN || status == IPCX_INTR) {
+        return Py_NewRef(Py_NotImplemented);
+    }
+    return failed(self, "receive", status, &err, IPCX_PY_NEVER);
+}
+
+/* Takes one more message into a place of the list that is there before it: so none is lost for want
+ * of memory for the list. False: there is none, or no memory. */
+static bool take_into(ipcx_py_chan *self, PyObject *list)
+{
+    Py_ssize_t last = PyList_GET_SIZE(list);
+    PyObject *made = NULL;
+    ipcx_message message;
+    if (PyList_Append(list, Py_None) < 0) {
+        return false;
+    }
+    if (self->kept != NULL) {
+        made = kept_take(self);
+    } else if (ipcx_chan_receive(self->core, &message, IPCX_NOW, NULL) == IPCX_OK) {
+        made = take(self, &message);
+    }
+    if (made == NULL) {
+        PyErr_Clear(); /* what is wrong, the next call says; no memory is needed to shorten a list
+                        */
+        (void)PyList_SetSlice(list, last, last + 1, NULL);
+        return false;
+    }
+    return PyList_SetItem(list, last, made) == 0;
+}
+
+static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns)
+{
+    PyObject *made;
+    if (PyList_Append(list, Py_None) < 0) {
+        return false;
+    }
+    made = receive(self, ns, false);
+    return made != NULL && PyList_SetItem(list, 0, made) == 0;
+}
+
+PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
+{
+    static const char *const names[] = {"max", "timeout", NULL};
+    ipcx_py_chan *self = (ipcx_py_chan *)op;
+    PyObject *values[2], *list;
+    Py_ssize_t most = 256;
+    int64_t ns;
+    if (!ipcx_py_named(values, names, 0, "receive_many", args, nargs, kwnames) ||
+        !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns)) {
+        return NULL;
+    }
+    if (values[0] != NULL) {
+        most = PyNumber_AsSsize_t(values[0], NULL);
+        if (most == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+        if (most < 1) {
+            PyErr_SetString(PyExc_ValueError, "receive_many() of less than 1 message");
+            return NULL;
+        }
+    }
+    list = PyList_New(0);
+    if (list == NULL || !first_into(self, list, ns)) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    while (PyList_GET_SIZE(list) < most && take_into(self, list)) {
+    }
+    PyErr_Clear(); /* what is wrong with the next one, the next call says */
+    return list;
+}
+
+/* ---- into the caller's memory */
+
+/* The bytes of a message that is an object already; `view` is to be released. */
+static bool view_of(PyObject *message, Py_buffer *view, const char **data, Py_ssize_t *size)
+{
+    if (PyUnicode_Check(message)) {
+        *data = PyUnicode_AsUTF8AndSize(message, size);
+        return *data != NULL;
+    }
+    if (!PyObject_CheckBuffer(message)) {
+        PyErr_Format(PyExc_TypeError, "receive_into: the message is a %.100s: receive() gives it",
+                     Py_TYPE(message)->tp_name);
+        return false;
+    }
+    if (PyObject_GetBuffer(message, view, PyBUF_SIMPLE) < 0) {
+        return false;
+    }
+    *data = view->buf;
+    *size = view->len;
+    return true;
+}
+
+/* Hands out the first message kept, if it fits; it stays if not. */
+static Py_ssize_t kept_into(ipcx_py_chan *self, const Py_buffer *room)
+{
+    Py_buffer view = {0};
+    const char *data;
+    Py_ssize_t size = -1;
+    if (!view_of(PyList_GET_ITEM(self->kept, 0), &view, &data, &size)) {
+        return -1;
+    }
+    if (size <= room->len) {
+        if (size > 0) {
+            memcpy(room->buf, data, (size_t)size);
+        }
+    } else {
+        ipcx_error err;
+        ipcx_status status = ipcx_error_set(&err, IPCX_TOO_LARGE, 0, "receive_into",
+                                            "the message has %zd bytes and the buffer %zd; it is "
+                                            "still there: receive() gives it",
+                                            size, room->len);
+        (void)ipcx_py_raise(self->state, status, &err);
+        size = -1;
+    }
+    PyBuffer_Release(&view);
+    if (size >= 0) {
+        Py_XDECREF(kept_take(self));
+    }
+    return size;
+}
+
+/* -1 with an exception. */
+static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_t ns)
+{
+    const unsigned none = IPCX_MESSAGE_OBJECT | IPCX_MESSAGE_END;
+    ipcx_message message;
+    ipcx_error err;
+    if (self->kept == NULL) {
+        ipcx_status status = next(self, &message, ns, &err);
+        PyObject *made;
+        bool fine;
+        if (status != IPCX_OK) {
+            (void)failed(self, "receive", status, &err, ns);
+            return -1;
+        }
+        if (!(message.flags & none) && message.size <= (size_t)room->len) {
+            Py_ssize_t size = (Py_ssize_t)message.size;
+            if (size > 0) {
+                memcpy(room->buf, message.data, message.size);
+            }
+            ipcx_chan_release(self->core, &message);
+            return size;
+        }
+        made = take(self, &message);
+        fine = made != NULL && keep(self, made);
+        Py_XDECREF(made);
+        if (!fine) {
+            return -1;
+        }
+    }
+    return kept_into(self, room);
+}
+
+PyObject *ipcx_py_chan_receive_into(IPCX_PY_FAST)
+{
+    static const char *const names[] = {"buffer", "timeout", NULL};
+    ipcx_py_chan *self = (ipcx_py_chan *)op;
+    PyObject *values[2], *size = NULL;
+    Py_buffer room;
+    Py_ssize_t n;
+    int64_t ns;
+    if (!ipcx_py_named(values, names, 1, "receive_into", args, nargs, kwnames) ||
+        !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns) ||
+        PyObject_GetBuffer(values[0], &room, PyBUF_WRITABLE) < 0) {
+        return NULL;
+    }
+    n = receive_into(self, &room, ns);
+    PyBuffer_Release(&room);
+    if (n >= 0) {
+        size = PyLong_FromSsize_t(n);
+        if (ipcx_py_chan_traced(self->state)) {
+            ipcx_py_trace(self->state, "receive", op, Py_XNewRef(size));
+        }
+    }
+    return size;
+}
+
+PyObject *ipcx_py_chan_poll(IPCX_PY_FAST)
+{
+    ipcx_py_chan *self = (ipcx_py_chan *)op;
+    PyObject *timeout = NULL;
+    ipcx_error err;
+    ipcx_status status;
+    int64_t ns;
+    if (!ipcx_py_named(&timeout, timeout_only, 0, "poll", args, nargs, kwnames) ||
+        !ipcx_py_patience(timeout, IPCX_PY_NEVER, &ns)) {
+        return NULL;
+    }
+    if (self->kept != NULL) {
+        Py_RETURN_TRUE;
+    }
+    status = ipcx_chan_poll(self->core, IPCX_NOW, &err);
+    if (status == IPCX_AGAIN && ns != IPCX_PY_NEVER) {
+        ipcx_deadline deadline = ipcx_py_deadline(ns);
+        IPCX_PY_WAITING(status, status = ipcx_chan_poll(self->core, deadline, &err));
+    }
+    switch (status) {
+    case IPCX_OK:
+    case IPCX_EOF:
+        Py_RETURN_TRUE;
+    case IPCX_AGAIN:
+    case IPCX_TIMEOUT:
+        Py_RETURN_FALSE;
+    default:
+        return ipcx_py_chan_raise(self->state, "poll", status, &err, ns);
+    }
+}

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Channels: messages between threads, processes and hosts, by ``send()`` and ``receive()``.
+
+A message goes in whole and comes out whole, in order, whatever carries it; the URL says what does:
+
+>>> import ipcx
+>>> with ipcx.listen("tcp://127.0.0.1:0") as listener:
+...     with ipcx.connect(listener.url) as client, listener.accept() as server:
+...         client.send("a text")
+...         client.send(b"bytes")
+...         server.receive(), server.receive()
+('a text', b'bytes')
+
+`connect` and `listen` are for two programs, `pair` for two threads, or a process and its children.
+`TRANSPORTS` is the table of what each transport promises. With ``sync=True`` a send is a
+rendezvous: it returns when the receiver has received. Every call takes a time-out in seconds: None
+waits (blocking), 0 does not (polling). What goes wrong, and what it means for the message, is in
+the exceptions: ``ipcx explain Timeout``.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections import namedtuple
+from typing import TYPE_CHECKING
+
+from ipcx import _core, _reduction
+from ipcx._core import Channel, Listener
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+__all__ = [
+    "MAX_MESSAGE",
+    "TRANSPORTS",
+    "Channel",
+    "ChannelStats",
+    "Listener",
+    "ListenerStats",
+    "Transport",
+    "connect",
+    "listen",
+    "pair",
+]
+
+MAX_MESSAGE = 64 * 1024 * 1024  # bytes, unless told otherwise
+
+
+def connect(
+    url: str,
+    timeout: float | None = 5,
+    *,
+    max_message: int = MAX_MESSAGE,
+    checksum: bool = False,
+) -> Channel:
+    """Connect to the listener at `url`: an end of a new channel.
+
+    ``tcp://host:port``, ``unix:///path`` or ``inproc://name``; or ``pipe://R,W`` for two
+    descriptors of this process (``pipe://-``: stdin and stdout), where no listener is needed.
+    `ConnectRefused` when nobody listens there, `Timeout` after `timeout` seconds. Returns when the
+    listener's system has the connection: accept() may come later, in the same thread even.
+
+    `max_message` is the longest message this end receives, in bytes; the peer is told, and its
+    send() of a longer one raises `MessageTooLarge`. With `checksum` every frame carries a CRC-32C.
+    """
+    return _core._connect(url, timeout, max_message, checksum)
+
+
+def listen(
+    url: str,
+    *,
+    max_message: int = MAX_MESSAGE,
+    checksum: bool = False,
+    handshake_timeout: float | None = 5,
+    backlog: int = 512,
+    insecure: bool = False,
+    capacity: int = 1024,
+    copy: bool = False,
+) -> Listener:
+    """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``inproc://name``.
+
+    Port 0 takes a free one, ``unix://`` alone makes a path of its own: `Listener.url` is the real
+    address. `AddressInUse` when a live listener has it; what a killed one left is replaced.
+    `InsecureAddress` when others than this host could connect, unless `insecure` says that this is
+    meant. A peer that is silent for `handshake_timeout` seconds, or speaks something else, is
+    dropped. `backlog` is how many may wait for accept().
+
+    `max_message` and `checksum` are as in `connect`, `capacity` and `copy` as in `pair`.
+    """
+    return _core._listen(
+        url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy
+    )
+
+
+def pair(
+    url: str = "unix://",
+    *,
+    max_message: int = MAX_MESSAGE,
+    checksum: bool = False,
+    capacity: int = 1024,
+    copy: bool = False,
+) -> tuple[Channel, Channel]:
+    """Two connected ends: ``unix://``, ``pipe://``, ``tcp://``, or ``inproc://`` for threads.
+
+    An end belongs to the process that uses it first, so either may go to a child: by fork, or as
+    an argument of ``multiprocessing.Process``.
+
+    inproc:// passes the objects themselves, `copy` makes it pass copies of bytes and str as the
+    others do. `capacity` is how many messages wait there in a direction; with 0 every send waits
+    for its receiver. `max_message` and `checksum` are as in `connect`.
+    """
+    return _core._pair(url, max_message, checksum, capacity, copy)
+
+
+# ---- what stats() tells
+
+if TYPE_CHECKING:
+
+    class ChannelStats(NamedTuple):
+        """What has passed through an end, as this end saw it."""
+
+        sent: int
+        sent_bytes: int
+        received: int
+        received_bytes: int
+        send_waits: int
+        receive_waits: int
+        timeouts: int
+        owed: int
+
+    class ListenerStats(NamedTuple):
+        """What became of the peers of a listener."""
+
+        accepted: int
+        dropped: int
+        waiting: int
+
+    class Transport(NamedTuple):
+        """What a transport promises."""
+
+        reliable: bool
+        ordered: bool
+        duplex: bool
+        boundaries: bool
+        largest: int | None
+        sync: bool
+        objects: bool
+        hand_over: bool
+        death: bool
+        note: str
+
+else:
+    # collections' way: `typing` would make importing ipcx.socket twice as slow.
+
+    def _named(name, doc, **fields):
+        made = namedtuple(name, fields, module=__name__)
+        made.__doc__ = doc
+        for field, text in fields.items():
+            getattr(made, field).__doc__ = text
+        return made
+
+    ChannelStats = _named(
+        "ChannelStats",
+        "What has passed through an end, as this end saw it.",
+        sent="messages that the transport has taken",
+        sent_bytes="their bytes, without what frames add",
+        received="messages handed to the program",
+        received_bytes="their bytes",
+        send_waits="how often a send had to sleep",
+        receive_waits="how often a receive had to sleep",
+        timeouts="calls that ended with Timeout",
+        owed="bytes of a begun message that are still to be sent",
+    )
+    ListenerStats = _named(
+        "ListenerStats",
+        "What became of the peers of a listener.",
+        accepted="channels handed out",
+        dropped="peers that broke the protocol, hung up or were silent for too long",
+        waiting="peers in their handshake, now",
+    )
+    Transport = _named(
+        "Transport",
+        "What a transport promises.",
+        reliable="nothing is lost as long as both ends live",
+        ordered="messages arrive in the order they were sent in",
+        duplex="both ends send and receive",
+        boundaries="a message arrives whole",
+        largest="bytes of the largest message that can be agreed upon; None: no limit",
+        sync="send(sync=True), the rendezvous",
+        objects="Python objects are passed by reference",
+        hand_over="an unused end can be given to another process",
+        death="a peer that is killed is told from one that has closed",
+        note="what else there is to know",
+    )
+
+_core._set_stats_types(ChannelStats, ListenerStats)
+
+TRANSPORTS: dict[str, Transport] = {
+    "inproc": Transport(
+        reliable=True, ordered=True, duplex=True, boundaries=True, largest=None, sync=True,
+        objects=True, hand_over=False, death=False,
+        note="threads of one process; with copy=True bytes and str are copied, no objects pass",
+    ),
+    "unix": Transport(
+        reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
+        objects=False, hand_over=True, death=True,
+        note="processes of one host; ends of other channels can be sent over it",
+    ),
+    "tcp": Transport(
+        reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
+        objects=False, hand_over=True, death=True,
+        note="any host; when the network is cut, only a time-out tells",
+    ),
+    "pipe": Transport(
+        reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
+        objects=False, hand_over=True, death=True,
+        note="two pipes, one each way; pipe://R,W and pipe://- speak over descriptors there are",
+    ),
+}  # fmt: skip
+"""What each scheme of a URL promises."""
+
+
+# ---- at the end of the process
+
+EXIT_SECONDS = 1.0
+
+
+def _at_exit() -> None:
+    """Whatever is open says goodbye, and sends what it owes if it can soon."""
+    _core._close_channels(EXIT_SECONDS)
+
+
+atexit.register(_at_exit)
+_reduction.arm_channels(_at_exit)
