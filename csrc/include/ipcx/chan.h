@@ -15,9 +15,8 @@
  * each direction is independent. Answers of every verb that may wait: AGAIN (IPCX_NOW, and it would
  * have had to wait) · TIMEOUT · INTR (run the signal handlers, call again with the same deadline) ·
  * EOF (the peer has said goodbye, and all it had sent was received). Failures of every verb: CLOSED
- * · FORKED (the end is in use by another process, the one that used it first) · PEER_CLOSED (a send
- * after the peer's goodbye) · PEER_DIED (it hung up without one) · PROTOCOL, VERSION, CORRUPT (what
- * it sent; the channel is broken for good, and says so again) · NOMEM, SYSTEM.
+ * · FORKED (another process used this end first) · PEER_CLOSED (a send after the peer's goodbye) ·
+ * PEER_DIED (it hung up without one) · PROTOCOL … (what it sent: broken for good) · NOMEM, SYSTEM.
  * Invariant: a message arrives whole or not at all, and never twice. */
 #ifndef IPCX_CHAN_H
 #define IPCX_CHAN_H
@@ -35,11 +34,13 @@ extern "C" {
 
 typedef struct ipcx_chan ipcx_chan; /* one end; made by connect.h and listener.h */
 
+/* Flags of a message. */
 #define IPCX_MESSAGE_TEXT 0x1u   /* the data are UTF-8; checked at both ends */
 #define IPCX_MESSAGE_SYNC 0x2u   /* send: return when the receiver has received (rendezvous) */
 #define IPCX_MESSAGE_OBJECT 0x4u /* inproc://: `data` is the object itself, size 0 */
 #define IPCX_MESSAGE_END 0x8u    /* unix://: an end to hand over; `data` is an ipcx_chan */
 
+/* One message. */
 typedef struct ipcx_message {
     const void *data;
     size_t size; /* bytes */
@@ -113,8 +114,7 @@ typedef struct ipcx_chan_stats {
 } ipcx_chan_stats;
 IPCX_API void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats);
 
-/* ipcx_chan_unreceived: *count messages its peer did not receive yet. UNSUPPORTED: all but inproc.
- */
+/* ipcx_chan_unreceived: *count messages its peer did not receive yet. UNSUPPORTED: not inproc. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *count,
                                                          ipcx_error *err);
 

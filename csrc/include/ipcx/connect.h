@@ -53,7 +53,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_connect(const char *url, const ipcx_cha
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options,
                                               ipcx_chan **a, ipcx_chan **b, ipcx_error *err);
 
-typedef struct ipcx_listener ipcx_listener; /* of the process that made it: FORKED in a child */
+/* A listener belongs to the process that made it: FORKED in a child. */
+typedef struct ipcx_listener ipcx_listener;
 
 /* ipcx_listen: ADDRESS_IN_USE: a live listener has it (its pid in the detail where it is known);
  * what a killed one left behind is replaced, what is not this user's own socket is left alone
@@ -76,6 +77,7 @@ IPCX_API const char *ipcx_listener_url(const ipcx_listener *listener);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_listener_fileno(ipcx_listener *listener, int *fd,
                                                          ipcx_error *err);
 
+/* What came to a listener. ipcx_listener_get_stats: any time. */
 typedef struct ipcx_listener_stats {
     uint64_t accepted; /* channels handed out */
     uint64_t dropped;  /* peers that broke the protocol, hung up or were silent for too long */

@@ -50,9 +50,9 @@ typedef enum ipcx_frame_type {
 #define IPCX_FRAME_CORRELATION 0x0002u /* 8 bytes of correlation follow the header */
 #define IPCX_FRAME_CRC 0x8004u  /* a CRC-32C of all before it ends the frame; both bits or none */
 #define IPCX_FRAME_SYNC 0x0008u /* the sender waits for the ACK (rendezvous) */
-
-#define IPCX_FRAME_VERSION 1 /* of these frames */
-#define IPCX_FRAME_HEADER 12 /* bytes of a header */
+/* The version of these frames, and the bytes of a header. */
+#define IPCX_FRAME_VERSION 1
+#define IPCX_FRAME_HEADER 12
 
 /* Our own, and those that foreign protocols use. */
 typedef enum ipcx_framing_kind {

@@ -3,8 +3,7 @@
  *
  *     inproc://name          threads of this process      pipe://R,W   two descriptors of ours
  *     unix:///run/app.sock   processes of this host       pipe://-     stdin and stdout
- *     tcp://host:port        any host; tcp://[::1]:5000   "inproc://", "unix://", "pipe://": no
- * name
+ *     tcp://host:port        any host; tcp://[::1]:5000   inproc://    no name: a pair's
  *
  * Parsing asks nobody and opens nothing. Invariant: what is accepted has no NUL and nothing left
  * over; a name is refused, never cut. */
@@ -27,8 +26,10 @@ typedef enum ipcx_scheme {
     IPCX_SCHEME_PIPE
 } ipcx_scheme;
 
-#define IPCX_URL_MAX 512 /* bytes of a URL with its NUL; a longer one is refused */
+/* Bytes of a URL with its NUL; a longer one is refused. */
+#define IPCX_URL_MAX 512
 
+/* The parts of a URL. */
 typedef struct ipcx_url {
     ipcx_scheme scheme;
     char name[256]; /* inproc: the name; unix: the path; tcp: the host without brackets; or "" */
