@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is tested: every transport, and what each cannot promise.
+
+A new transport joins by an entry here. Each topic is a sentence that test_table.py tries on every
+entry: a transport whose `cannot` names the topic must really fail at it, every other must keep it.
+Tests that need a topic say so (`@pytest.mark.needs`) and run on the entries that promise it; a test
+without a need runs on all of them.
+"""
+
+import dataclasses
+
+TOPICS = {
+    "listen": "has an address to listen on",
+    "process": "its other end may be in another process",
+    "copies": "what arrives is a copy: the sender may change its buffer once send() has returned",
+    "objects": "carries any object, the object itself",
+    "ends": "carries an end of a channel, which the receiver then uses",
+    "rest": "a send that timed out may have begun; then the channel keeps the rest and sends it",
+    "unreceived": "a send that finds the peer gone knows how many messages were not received",
+    "bytes": "is a stream of bytes that anybody may write",
+    "hangs up": "a peer that sends what is no message sees the end at once, not at our close()",
+}
+
+ONE_PROCESS = "both ends are in one process"
+NO_STREAM = "messages lie in a queue, nowhere as bytes"
+WHOLE = "a message enters the queue whole or not at all"
+COPIED = "only bytes and text are copied; everything else needs a codec"
+NO_DESCRIPTOR = "an end is descriptors, and only Unix sockets carry those"
+IN_THE_KERNEL = "what the kernel holds for the peer is not told apart from what was read"
+NO_SHUTDOWN = "a pipe is closed by closing its descriptors, which other threads may be in"
+BY_REFERENCE = "the object itself is passed, which is its point"
+INHERITED = "its descriptors are inherited; there is no address"
+
+
+@dataclasses.dataclass(frozen=True)
+class Transport:
+    """One way to get a connected pair; `narrow` are the options that make it full early."""
+
+    name: str
+    url: str
+    cannot: dict[str, str]
+    listens: bool = False  # the pair is made by listen, connect, accept
+    options: dict = dataclasses.field(default_factory=dict)
+    narrow: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.cannot.keys() <= TOPICS.keys(), self.cannot
+
+    def can(self, topic: str) -> bool:
+        assert topic in TOPICS, topic
+        return topic not in self.cannot
+
+
+_INPROC = {"process": ONE_PROCESS, "rest": WHOLE, "bytes": NO_STREAM, "hangs up": NO_STREAM}
+_COPIED = {**_INPROC, "objects": COPIED, "ends": COPIED}
+_UNIX = {"objects": COPIED, "unreceived": IN_THE_KERNEL}
+_TCP = {**_UNIX, "ends": NO_DESCRIPTOR}
+
+TRANSPORTS = [
+    Transport("inproc", "inproc://", {**_INPROC, "copies": BY_REFERENCE}, narrow={"capacity": 4}),
+    Transport(
+        "inproc-copied", "inproc://", _COPIED, options={"copy": True}, narrow={"capacity": 4}
+    ),
+    Transport(
+        "inproc-listen",
+        "inproc://",
+        _COPIED,
+        listens=True,
+        options={"copy": True},
+        narrow={"capacity": 4},
+    ),
+    Transport("unix", "unix://", _UNIX),
+    Transport("unix-listen", "unix://", _UNIX, listens=True),
+    Transport("tcp", "tcp://", _TCP, listens=True),
+    Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
+    Transport("pipe", "pipe://", {**_TCP, "listen": INHERITED, "hangs up": NO_SHUTDOWN}),
+]
