@@ -1,8 +1,11 @@
 """Types of the C core. Import `ipcx` and its modules instead: their names are the public ones."""
 
 import io
+import mmap as _mmap
+import os
 import socket as _stdlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeAlias, TypedDict, final, overload
 
@@ -230,6 +233,26 @@ def _pair(
 def _import_channel(fds: tuple[int, ...], note: bytes, /) -> Channel: ...
 def _set_stats_types(of_channel: Any, of_listener: Any, /) -> None: ...
 def _close_channels(seconds: float, /) -> None: ...
+
+# The class of ipcx.mmap; `locked` is put there by that module.
+@disjoint_base
+class mmap(_mmap.mmap):
+    def resident(self, start: int = 0, length: int | None = None) -> list[bool]: ...
+    def locked(
+        self,
+        start: int = 0,
+        length: int | None = None,
+        *,
+        shared: bool = False,
+        timeout: float | None = None,
+    ) -> AbstractContextManager[None]: ...
+    def _lock(self, start: int, length: int, kind: int, timeout: int, /) -> None: ...
+    @classmethod
+    def _from_path(
+        cls, path: str | bytes | os.PathLike[Any], size: int, offset: int, flags: int, /
+    ) -> mmap: ...
+
+def mmap_guard(on: bool, /) -> bool: ...
 
 # The exceptions of csrc/include/ipcx/status_table.h; tests/test_status.py compares.
 class Error(Exception): ...

@@ -21,6 +21,7 @@
 
 _Atomic uint32_t ipcx__fork_mark;
 _Atomic(const ipcx_trace_hook *) ipcx__trace_hook;
+ipcx__guards ipcx__guards_all;
 #ifdef IPCX_TEST_ALLOC
 _Atomic uint64_t ipcx__alloc_count;
 _Atomic uint64_t ipcx__alloc_fail_at;

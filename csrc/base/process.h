@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The process-wide state of the core, all of it: the fork mark, what is this process's own, what
- * the CPU can do, the trace hook, the signals held. Everything else lives in an object or belongs
- * to the caller. Internal; C11 only. Invariant: each word here is one atomic that is right to read
- * at any time from any thread, before and after fork; no lock is held across a fork in a way that
- * the child could notice. */
+ * the CPU can do, the trace hook, the signals held, the guard of mapped files with its handler of
+ * SIGBUS. Everything else lives in an object or belongs to the caller. Internal; C11 only.
+ * Invariant: each word here is one atomic that is right to read at any time from any thread, before
+ * and after fork; no lock is held across a fork in a way that the child could notice. */
 #ifndef IPCX_BASE_PROCESS_H
 #define IPCX_BASE_PROCESS_H
 
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdbool.h>
 #include <stdint.h>
 
+#include "base/guard.h"
 #include "ipcx/api.h"
 #include "ipcx/clock.h"
 #include "ipcx/trace.h"
@@ -94,6 +94,10 @@ void ipcx__held_unlock(void);
 /* ipcx__cpu_has_crc32c: 1 where the CPU has instructions for CRC-32C (SSE4.2, ARMv8 CRC). Asks the
  * CPU or the kernel once. */
 int ipcx__cpu_has_crc32c(void);
+
+/* The ranges whose lost pages are noted, and the handlers of SIGBUS below ours (base/guard.h). The
+ * handler is installed when the first file is mapped, for the life of the process. */
+extern ipcx__guards ipcx__guards_all;
 
 /* The hook that ipcx_trace_set installed, NULL when tracing is off. */
 extern _Atomic(const ipcx_trace_hook *) ipcx__trace_hook;

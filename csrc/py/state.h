@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The state of one `_core` module object: one per interpreter, reached through the types it made.
- * Invariant: everything the binding keeps between calls is here or in an object; the one static is
- * ipcx_py_layout (prefix.h), which is the same for all interpreters of a process. What
- * py_chan_call.c notes for a thread is empty between calls. */
+ * Invariant: everything the binding keeps between calls is here or in an object; the statics are
+ * ipcx_py_layout (prefix.h) and ipcx_py_map_layout (py_mmap.h), which are the same for all
+ * interpreters of a process. What py_chan_call.c notes for a thread is empty between calls. */
 #ifndef IPCX_PY_STATE_H
 #define IPCX_PY_STATE_H
 
@@ -61,7 +61,10 @@ typedef enum ipcx_py_verb {
     X(chan_stats)        /* ipcx.channel.ChannelStats, or NULL */                                  \
     X(listener_stats)    /* ipcx.channel.ListenerStats, or NULL */                                 \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
-    X(error_hook)        /* what set_error_hook() was given, or NULL */
+    X(error_hook)        /* what set_error_hook() was given, or NULL */                            \
+    X(map_base)          /* mmap.mmap, the class that ipcx.mmap.mmap derives from */               \
+    X(map_type)          /* ipcx.mmap.mmap */                                                      \
+    X(map_verbs)         /* tuple of map_base's methods, by ipcx_py_map_verb */
 
 typedef struct ipcx_py_state {
 #define IPCX_PY_STATE_OBJECT(name) PyObject *name;
@@ -81,5 +84,6 @@ int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_mmap_init(PyObject *module, ipcx_py_state *state);
 
 #endif

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one of the interpreter's own test modules over the stdlib's socket or over ipcx.socket.
+"""Runs one of the interpreter's own test modules over the stdlib's modules or over ipcx's drop-ins.
 
-Child (``runner.py MODULE OVER RESULTS [ID …]``): puts the wanted module in place of ``socket``
-before anything imports it, runs the tests and writes one JSON line per event, so that a crash or
-a hang still names the test that was running. Parent (`run_module`, `compare`): starts children,
-reads their lines and says which tests pass over the stdlib only.
+Child (``runner.py MODULE OVER RESULTS [ID …]``): puts the wanted module in place of ``socket``, or
+of what DROP_INS says, before anything imports it, runs the tests and writes one JSON line per
+event, so that a crash or a hang still names the test that was running. Parent (`run_module`,
+`compare`): starts children, reads their lines and says which tests pass over the stdlib only.
 Invariant: nothing but the standard library and ipcx is imported here, and in the child nothing
 that imports ``socket`` before `install` ran.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -24,11 +25,18 @@ PASSED = ("ok", "expected failure")
 NOT_RUN = ("ThreadedVSOCKSocketStreamTest",)
 # They ask for the network and use the loopback only.
 LOOPBACK_ONLY = ("test.test_socketserver",)
+# Test modules of other drop-ins than the socket: what the stdlib's name is to mean.
+DROP_INS = {
+    "test.test_mmap": {"mmap": "ipcx.mmap"},
+}
 
 
-def install(over: str) -> None:
+def install(over: str, module: str) -> None:
     """Makes ``import socket`` mean what `over` says, for every module loaded from here on."""
-    if over == "ipcx":
+    if over == "ipcx" and module in DROP_INS:
+        for name, ours in DROP_INS[module].items():
+            sys.modules[name] = importlib.import_module(ours)
+    elif over == "ipcx":
         from ipcx.run import install as install_ipcx
 
         install_ipcx()
@@ -37,7 +45,7 @@ def install(over: str) -> None:
 def _child(module: str, over: str, results: str, only: list[str]) -> int:
     # ``python runner.py`` put this folder first: a test module must not find our files.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != HERE]
-    install(over)
+    install(over, module)
     import faulthandler
     import unittest
 

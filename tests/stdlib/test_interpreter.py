@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interpreter's own tests: what passes over the stdlib's socket passes over ipcx.socket."""
+"""The interpreter's own tests: what passes over the stdlib's modules passes over ours."""
 
 import importlib.util
 import os
@@ -29,6 +29,7 @@ ALWAYS = [
     "test.test_httplib",
     "test.test_xmlrpc",
     "test.test_smtplib",
+    "test.test_mmap",
 ]
 NIGHTLY = [
     "test.test_ftplib",

@@ -23,6 +23,7 @@
 #include "ipcx/sock.h"
 #include "ipcx/sock_unix.h"
 #include "ipcx/sig.h"
+#include "ipcx/mapfile.h"
 
 #include "ipcx/frame.h"
 
