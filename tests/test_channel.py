@@ -7,6 +7,7 @@ What each transport must do with messages is in the contract suite (tests/contra
 import array
 import contextlib
 import ctypes
+import gc
 import inspect
 import io
 import math
@@ -225,6 +226,38 @@ def test_an_object_that_could_not_be_sent_is_the_caller_s_still():
             a.send(thing)
         assert caught.value.unreceived == 1
         assert sys.getrefcount(thing) == count
+
+
+def test_the_collector_finds_a_cycle_through_a_channel():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        collect_a_cycle()
+
+
+def collect_a_cycle():
+    a, b = ipcx.pair("inproc://")
+    thing = Thing()
+    seen = weakref.ref(thing)
+    thing.end = b
+    a.send(thing)
+    del a  # and with it, its end is closed
+    del b, thing
+    gc.collect()
+    assert seen() is None
+
+
+def test_the_collector_lets_live_what_is_on_its_way(objects):
+    a, b = objects
+    thing = Thing()
+    thing.itself = thing
+    a.send([thing])
+    seen = weakref.ref(thing)
+    del thing
+    gc.collect()
+    assert any(seen() in each for each in gc.get_referents(b) if type(each) is list)
+    assert b.receive()[0] is seen()
+    gc.collect()
+    assert seen() is None
 
 
 def test_an_object_whose_end_uses_the_channel(objects):
@@ -554,6 +587,20 @@ def test_receive_into(ends):
     assert b.receive_into(bytearray()) == 0
 
 
+def test_a_rendezvous_that_does_not_fit_goes_on():
+    for url in ("unix://", "inproc://"):
+        with pair_of(url, copy=True) as (a, b):
+            token = a._send_now("met", True, None)
+            with pytest.raises(ipcx.MessageTooLarge):
+                b.receive_into(bytearray(1))
+            assert a._send_now("met", True, token) is token
+            assert b.stats().received == 0
+            assert b.receive() == "met"
+            assert b.stats().received == 1
+            a.poll(1)
+            assert a._send_now("met", True, token) is None
+
+
 def test_what_does_not_fit_stays(ends):
     a, b = ends
     a.send("too long")
@@ -586,6 +633,21 @@ def test_an_object_does_not_go_into_a_buffer(objects):
     with pytest.raises(TypeError, match="the message is a dict"):
         b.receive_into(bytearray(10))
     assert b.receive() == {}
+
+
+def test_an_end_does_not_go_into_a_buffer(unix):
+    a, b = unix
+    with pair_of() as (one, other):
+        a.send(other)
+        a.send("behind")
+        for _ in range(2):
+            with pytest.raises(TypeError, match="the message is a ipcx"):
+                b.receive_into(bytearray(10))
+        assert b.poll()
+        with b.receive() as arrived:
+            one.send("x")
+            assert arrived.receive() == "x"
+        assert b.receive() == "behind"
 
 
 def test_large_messages_into_a_buffer(unix):

@@ -9,7 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from channel_calls import CALLS, Ends
+from channel_calls import CALLS, LOST_BY_THE_CALLER, Ends
 
 import ipcx
 from socket_help import open_descriptors
@@ -145,5 +145,5 @@ def test_every_allocation_fails_once() -> None:
     for name in CALLS:
         outcomes, leaks = told[name]
         assert set(outcomes) <= {"done", "MemoryError"}, name
-        assert leaks == [], name
+        assert leaks == [] or name in LOST_BY_THE_CALLER, name
     assert sum("MemoryError" in outcomes for outcomes, _ in (told[n] for n in CALLS)) > 10

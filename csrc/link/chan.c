@@ -308,6 +308,10 @@ void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message)
     if (!is_mine(chan)) {
         return; /* received before the fork: the child is in no gate, and nothing is its own */
     }
+    if (IPCX_UNLIKELY(message->flags & IPCX__MESSAGE_KEEP) && chan->transport->count == NULL) {
+        (void)atomic_fetch_sub_explicit(&chan->received, 1, memory_order_relaxed);
+        (void)atomic_fetch_sub_explicit(&chan->received_bytes, message->size, memory_order_relaxed);
+    }
     chan->transport->release(chan, message);
     pass_out(chan);
 }

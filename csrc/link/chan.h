@@ -63,6 +63,10 @@ typedef struct ipcx__transport {
     uint64_t (*unreceived)(ipcx_chan *chan);
 } ipcx__transport;
 
+/* A flag for ipcx_chan_release: it was not taken after all, the next receive lends it again. Not
+ * for an END. */
+#define IPCX__MESSAGE_KEEP 0x100u
+
 /* The head of every channel object. chan.c counts sent, received and timeouts; the waits and what
  * is owed are the transport's to count. */
 struct ipcx_chan {

@@ -201,6 +201,15 @@ static ipcx_status mem_receive(ipcx_chan *chan, ipcx_message *message, ipcx_dead
 
 static void mem_release(ipcx_chan *chan, ipcx_message *message)
 {
+    if (IPCX_UNLIKELY(message->flags & IPCX__MESSAGE_KEEP)) {
+        message->flags &= ~IPCX__MESSAGE_KEEP;
+        if (ipcx__lane_put_back(of(chan)->in, message)) {
+            return;
+        }
+        if ((message->flags & IPCX_MESSAGE_OBJECT) && chan->options.drop != NULL) {
+            chan->options.drop((void *)(uintptr_t)message->data);
+        }
+    }
     if (message->flags & IPCX_MESSAGE_SYNC) {
         ipcx__lane_ack(of(chan)->in, message->ticket);
     }
@@ -319,6 +328,11 @@ static const ipcx__transport MEM = {
     .count = mem_count,
     .unreceived = mem_unreceived,
 };
+
+int ipcx__chan_mem_each(ipcx_chan *chan, int (*visit)(void *object, void *context), void *context)
+{
+    return in_child(chan) ? 0 : ipcx__lane_each(of(chan)->in, visit, context);
+}
 
 /* ---- making both ends */
 

@@ -16,6 +16,10 @@ ipcx_status ipcx__chan_mem_ends(const char *url, const ipcx_chan_options *option
                                 const ipcx_chan_options *options_b, ipcx_chan **a, ipcx_chan **b,
                                 ipcx_error *err);
 
+/* ipcx__chan_mem_each: shows `visit` each OBJECT that is on its way to this end, until it answers
+ * other than 0; that is the answer. It must not call ipcx. */
+int ipcx__chan_mem_each(ipcx_chan *chan, int (*visit)(void *object, void *context), void *context);
+
 /* The meeting place of inproc://name: listeners by name, in one process. */
 typedef struct ipcx__mem_listener ipcx__mem_listener;
 ipcx_status ipcx__mem_listen(const char *name, const ipcx_chan_options *options,

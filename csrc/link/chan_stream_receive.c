@@ -192,16 +192,21 @@ void ipcx__stream_release(ipcx_chan *chan, ipcx_message *message)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
     const ipcx_frame *frame = self->lends_front ? &self->front : &self->out_of_inbox->frame;
+    bool keep = (message->flags & IPCX__MESSAGE_KEEP) != 0;
     *message = (ipcx_message){0};
-    if (IPCX_UNLIKELY(frame->flags & IPCX_FRAME_SYNC)) {
+    if (IPCX_UNLIKELY(frame->flags & IPCX_FRAME_SYNC) && !keep) {
         acknowledge(self, frame);
     }
     if (self->lends_front) {
         self->lends_front = false;
-        atomic_store(&self->has_front, false);
+        atomic_store(&self->has_front, keep);
         ipcx__stream_leave_pump(self);
     } else {
-        ipcx__parcel_free(self->out_of_inbox);
+        if (IPCX_UNLIKELY(keep)) {
+            ipcx__inbox_put_back(self, self->out_of_inbox);
+        } else {
+            ipcx__parcel_free(self->out_of_inbox);
+        }
         self->out_of_inbox = NULL;
     }
     ipcx__turn_leave(&self->rx_turn);

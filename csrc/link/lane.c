@@ -320,6 +320,25 @@ ipcx_status ipcx__lane_take(ipcx__lane *lane, ipcx__lane_call *call, ipcx_messag
     return status;
 }
 
+bool ipcx__lane_put_back(ipcx__lane *lane, const ipcx_message *item)
+{
+    int woken = 0;
+    bool room;
+    ipcx__latch_lock(&lane->latch);
+    room = !lane->reader_closed &&
+           (lane->put - lane->taken < lane->slots || grow_ring(lane, NULL) == IPCX_OK);
+    if (room) {
+        lane->taken--;
+        lane->taken_bytes -= item->size;
+        lane->ring[lane->taken & (lane->slots - 1)] = *item;
+        woken = ring(&lane->filled, 1);
+        bells(lane);
+    }
+    ipcx__latch_unlock(&lane->latch);
+    wake(&lane->filled, woken);
+    return room;
+}
+
 ipcx_status ipcx__lane_peek(ipcx__lane *lane, ipcx__lane_call *call)
 {
     int woken = 0;
@@ -419,6 +438,20 @@ void ipcx__lane_close_reader(ipcx__lane *lane)
     lane->reader_closed = true;
     bell_close(&lane->readable);
     unlock_and_wake_all(lane);
+}
+
+int ipcx__lane_each(ipcx__lane *lane, int (*visit)(void *object, void *context), void *context)
+{
+    int answer = 0;
+    ipcx__latch_lock(&lane->latch);
+    for (uint64_t n = lane->taken; lane->ring != NULL && n != lane->put && answer == 0; n++) {
+        const ipcx_message *item = &lane->ring[n & (lane->slots - 1)];
+        if (item->flags & IPCX_MESSAGE_OBJECT) {
+            answer = visit((void *)(uintptr_t)item->data, context);
+        }
+    }
+    ipcx__latch_unlock(&lane->latch);
+    return answer;
 }
 
 size_t ipcx__lane_discard(ipcx__lane *lane, void (*drop)(void *object))

@@ -67,6 +67,9 @@ bool ipcx__lane_has_room(ipcx__lane *lane);
  * CLOSED: the reader has. */
 ipcx_status ipcx__lane_take(ipcx__lane *lane, ipcx__lane_call *call, ipcx_message *item);
 
+/* ipcx__lane_put_back: what was taken comes first again. False: there is no memory for it. */
+bool ipcx__lane_put_back(ipcx__lane *lane, const ipcx_message *item);
+
 /* ipcx__lane_peek: OK: a take would not wait. */
 ipcx_status ipcx__lane_peek(ipcx__lane *lane, ipcx__lane_call *call);
 
@@ -95,6 +98,10 @@ size_t ipcx__lane_discard(ipcx__lane *lane, void (*drop)(void *object));
 /* ipcx__lane_count: the items and bytes put so far, or those taken. */
 void ipcx__lane_count_put(ipcx__lane *lane, uint64_t *items, uint64_t *bytes);
 void ipcx__lane_count_taken(ipcx__lane *lane, uint64_t *items, uint64_t *bytes);
+
+/* ipcx__lane_each: shows `visit` each OBJECT in the lane, under the latch, until it answers other
+ * than 0; that is the answer. */
+int ipcx__lane_each(ipcx__lane *lane, int (*visit)(void *object, void *context), void *context);
 
 /* ipcx__lane_untaken: items put and not taken. */
 uint64_t ipcx__lane_untaken(ipcx__lane *lane);

@@ -49,16 +49,38 @@ static void chan_finalize(PyObject *op)
     PyErr_Restore(type, value, traceback);
 }
 
-static int chan_traverse(PyObject *op, visitproc visit, void *arg)
+typedef struct visitor {
+    visitproc visit;
+    void *arg;
+} visitor;
+
+static int visit_one(void *object, void *context)
 {
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(chan_of(op)->kept);
-    return 0;
+    const visitor *by = context;
+    return by->visit(object, by->arg);
 }
 
+/* Objects on their way to this end are reached from it. They come without the GIL, but leave with
+ * it only (py_chan_receive.c), so the collector never takes one for garbage that somebody holds. */
+static int chan_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    ipcx_py_chan *self = chan_of(op);
+    visitor by = {.visit = visit, .arg = arg};
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->kept);
+    return self->objects && self->core != NULL ? ipcx__chan_mem_each(self->core, visit_one, &by)
+                                               : 0;
+}
+
+/* A cycle ends where the end is closed, which gives back what was on its way to it. */
 static int chan_clear(PyObject *op)
 {
-    Py_CLEAR(chan_of(op)->kept);
+    ipcx_py_chan *self = chan_of(op);
+    Py_CLEAR(self->kept);
+    if (self->objects && self->core != NULL) {
+        (void)ipcx_chan_close(self->core, IPCX_NOW, NULL, NULL);
+        ipcx_py_drop_all();
+    }
     return 0;
 }
 
@@ -74,10 +96,10 @@ static void chan_dealloc(PyObject *op)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
+    Py_CLEAR(self->kept);
     ipcx_chan_free(self->core);
     self->core = NULL;
     ipcx_py_drop_all();
-    (void)chan_clear(op);
     type->tp_free(op);
     Py_DECREF(type);
 }

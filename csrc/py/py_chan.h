@@ -25,7 +25,7 @@ typedef struct ipcx_py_chan {
     PyObject_HEAD ipcx_py_state *state;
     ipcx_chan *core;
     PyObject *weakrefs;
-    PyObject *kept;   /* a list of messages that receive_into could not hand out, or NULL */
+    PyObject *kept;   /* a list of ends that receive_into could not hand out, or NULL */
     bool objects;     /* messages are Python objects, by reference */
     bool rendezvous;  /* each send waits for its receiver */
     bool expect_wait; /* the last receive had to wait: a try would be in vain */

@@ -24,7 +24,7 @@ static PyObject *bytes_of(const ipcx_message *message)
     return made;
 }
 
-/* The lent message as Python has it; gives it back. NULL: there is no memory for it. */
+/* The lent message as Python has it; gives it back. NULL: there is no memory for it; it stays. */
 static PyObject *take(ipcx_py_chan *self, ipcx_message *message)
 {
     PyObject *made;
@@ -36,6 +36,9 @@ static PyObject *take(ipcx_py_chan *self, ipcx_message *message)
         made = PyUnicode_DecodeUTF8(message->data, (Py_ssize_t)message->size, NULL);
     } else {
         made = bytes_of(message);
+    }
+    if (made == NULL) {
+        message->flags |= IPCX__MESSAGE_KEEP;
     }
     ipcx_chan_release(self->core, message);
     return made;
@@ -87,15 +90,7 @@ static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_
     return wait_for(self, message, ns, err);
 }
 
-/* ---- what receive_into could not hand out */
-
-static bool keep(ipcx_py_chan *self, PyObject *message)
-{
-    if (self->kept == NULL) {
-        self->kept = PyList_New(0);
-    }
-    return self->kept != NULL && PyList_Append(self->kept, message) == 0;
-}
+/* ---- ends that receive_into could not hand out */
 
 /* The first message kept, a new reference. */
 static PyObject *kept_take(ipcx_py_chan *self)
@@ -270,85 +265,100 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
 
 /* ---- into the caller's memory */
 
-/* The bytes of a message that is an object already; `view` is to be released. */
-static bool view_of(PyObject *message, Py_buffer *view, const char **data, Py_ssize_t *size)
+static Py_ssize_t no_bytes(PyObject *message)
 {
-    if (PyUnicode_Check(message)) {
-        *data = PyUnicode_AsUTF8AndSize(message, size);
-        return *data != NULL;
-    }
-    if (!PyObject_CheckBuffer(message)) {
-        PyErr_Format(PyExc_TypeError, "receive_into: the message is a %.100s: receive() gives it",
-                     Py_TYPE(message)->tp_name);
-        return false;
-    }
-    if (PyObject_GetBuffer(message, view, PyBUF_SIMPLE) < 0) {
-        return false;
-    }
-    *data = view->buf;
-    *size = view->len;
-    return true;
+    PyErr_Format(PyExc_TypeError, "receive_into: the message is a %.100s: receive() gives it",
+                 Py_TYPE(message)->tp_name);
+    return -1;
 }
 
-/* Hands out the first message kept, if it fits; it stays if not. */
-static Py_ssize_t kept_into(ipcx_py_chan *self, const Py_buffer *room)
+/* The size of the message, copied if it fits; -1 with an exception. */
+static Py_ssize_t copy_into(ipcx_py_chan *self, const Py_buffer *room, const void *data,
+                            size_t size)
 {
-    Py_buffer view = {0};
-    const char *data;
-    Py_ssize_t size = -1;
-    if (!view_of(PyList_GET_ITEM(self->kept, 0), &view, &data, &size)) {
-        return -1;
-    }
-    if (size <= room->len) {
-        if (size > 0) {
-            memcpy(room->buf, data, (size_t)size);
-        }
-    } else {
+    if (size > (size_t)room->len) {
         ipcx_error err;
         ipcx_status status = ipcx_error_set(&err, IPCX_TOO_LARGE, 0, "receive_into",
-                                            "the message has %zd bytes and the buffer %zd; it is "
+                                            "the message has %zu bytes and the buffer %zd; it is "
                                             "still there: receive() gives it",
                                             size, room->len);
         (void)ipcx_py_raise(self->state, status, &err);
-        size = -1;
+        return -1;
     }
+    if (size > 0) {
+        memcpy(room->buf, data, size);
+    }
+    return (Py_ssize_t)size;
+}
+
+/* The same of an object of inproc. */
+static Py_ssize_t object_into(ipcx_py_chan *self, const Py_buffer *room, PyObject *object)
+{
+    Py_buffer view;
+    Py_ssize_t size;
+    if (PyUnicode_Check(object)) {
+        const char *text = PyUnicode_AsUTF8AndSize(object, &size);
+        return text != NULL ? copy_into(self, room, text, (size_t)size) : -1;
+    }
+    if (!PyObject_CheckBuffer(object)) {
+        return no_bytes(object);
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    size = copy_into(self, room, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
-    if (size >= 0) {
-        Py_XDECREF(kept_take(self));
-    }
     return size;
 }
 
-/* -1 with an exception. */
+/* An end cannot be put back: it is kept here. */
+static Py_ssize_t keep_end(ipcx_py_chan *self, ipcx_message *message)
+{
+    PyObject *made = take(self, message);
+    if (made == NULL) {
+        return -1;
+    }
+    if (self->kept == NULL) {
+        self->kept = PyList_New(0);
+    }
+    if (self->kept != NULL && PyList_Append(self->kept, made) == 0) {
+        (void)no_bytes(made);
+    }
+    Py_DECREF(made);
+    return -1;
+}
+
 static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_t ns)
 {
-    const unsigned none = IPCX_MESSAGE_OBJECT | IPCX_MESSAGE_END;
     ipcx_message message;
     ipcx_error err;
-    if (self->kept == NULL) {
-        ipcx_status status = next(self, &message, ns, &err);
-        PyObject *made;
-        bool fine;
-        if (status != IPCX_OK) {
-            (void)failed(self, "receive", status, &err, ns);
-            return -1;
-        }
-        if (!(message.flags & none) && message.size <= (size_t)room->len) {
-            Py_ssize_t size = (Py_ssize_t)message.size;
-            if (size > 0) {
-                memcpy(room->buf, message.data, message.size);
-            }
-            ipcx_chan_release(self->core, &message);
-            return size;
-        }
-        made = take(self, &message);
-        fine = made != NULL && keep(self, made);
-        Py_XDECREF(made);
-        if (!fine) {
-            return -1;
-        }
+    ipcx_status status;
+    Py_ssize_t size;
+    if (self->kept != NULL) {
+        return no_bytes(PyList_GET_ITEM(self->kept, 0));
     }
-    return kept_into(self, room);
+    status = next(self, &message, ns, &err);
+    if (status != IPCX_OK) {
+        (void)failed(self, "receive", status, &err, ns);
+        return -1;
+    }
+    if (message.flags & IPCX_MESSAGE_END) {
+        return keep_end(self, &message);
+    }
+    if (message.flags & IPCX_MESSAGE_OBJECT) {
+        PyObject *object = (PyObject *)message.data;
+        size = object_into(self, room, object);
+        message.flags |= size < 0 ? IPCX__MESSAGE_KEEP : 0;
+        ipcx_chan_release(self->core, &message);
+        if (size >= 0) {
+            Py_DECREF(object);
+        }
+        return size;
+    }
+    size = copy_into(self, room, message.data, message.size);
+    message.flags |= size < 0 ? IPCX__MESSAGE_KEEP : 0;
+    ipcx_chan_release(self->core, &message);
+    return size;
 }
 
 PyObject *ipcx_py_chan_receive_into(IPCX_PY_FAST)
