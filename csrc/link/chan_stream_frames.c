@@ -206,7 +206,8 @@ static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
     if (number == EBADMSG) {
         (void)wrong(self, ipcx_decoder_pending(&self->decoder),
                     "more descriptors than an end of a channel has");
-    } else if (number == ECONNRESET || number == ETIMEDOUT || number == EPIPE) {
+    } else if (number == ECONNRESET || number == ETIMEDOUT || number == EPIPE ||
+               number == EHOSTUNREACH || number == ENETUNREACH) {
         (void)died(self, number);
     } else {
         (void)ipcx_error_set(&self->over_error, IPCX_SYSTEM, number, "receive", "%s",

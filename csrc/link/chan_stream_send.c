@@ -27,7 +27,8 @@
 
 static ipcx_status broken(ipcx__stream *self, int number)
 {
-    bool gone = number == EPIPE || number == ECONNRESET || number == ETIMEDOUT;
+    bool gone = number == EPIPE || number == ECONNRESET || number == ETIMEDOUT ||
+                number == EHOSTUNREACH || number == ENETUNREACH;
     self->broken = gone ? IPCX_PEER_DIED : IPCX_SYSTEM;
     (void)ipcx_error_set(&self->broken_error, self->broken, number, "send", "%s",
                          gone ? "the peer has hung up without goodbye" : self->chan.url);
