@@ -137,7 +137,8 @@ static ipcx_status unix_failed(const ipcx_url *url, const char *text, ipcx_statu
 {
     struct stat found;
     if (error == ENOENT) {
-        return ipcx__url_fail(err, IPCX_REFUSED, error, OP, text, "start the listener first");
+        return ipcx__url_fail(err, IPCX_REFUSED, ECONNREFUSED, OP, text,
+                              "start the listener first");
     }
     if (error == EACCES || error == EPERM) {
         return ipcx__url_fail(err, IPCX_AUTH, error, OP, text, "it is another user's");

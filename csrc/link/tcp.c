@@ -114,7 +114,9 @@ ipcx_status ipcx__tcp_resolve(const ipcx_url *url, bool listening, ipcx__address
                               "host and port are missing: tcp://127.0.0.1:5000");
     }
     if (url->port == 0 && !listening) {
-        return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", "tcp://…:0",
+        char text[IPCX_URL_MAX];
+        (void)ipcx_url_format(url, text, sizeof text);
+        return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", text,
                               "only a listener may leave the port to the system");
     }
     if (url->name[0] == '\0') {

@@ -78,6 +78,7 @@ static inline void connect_fails(const char *url, ipcx_deadline deadline, ipcx_s
     if (status < 0 && strstr(err.detail, word) == NULL) {
         check_fail(__FILE__, __LINE__, "%s: \"%s\" lacks \"%s\"", url, err.detail, word);
     }
+    CHECK(status != IPCX_REFUSED || err.sys_errno == ECONNREFUSED);
 }
 
 static inline void listen_fails(const char *url, ipcx_status status, int error, const char *word)

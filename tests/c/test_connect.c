@@ -107,7 +107,7 @@ TEST(nobody_listens)
 TEST(urls_that_lack_something)
 {
     connect_fails("tcp://", SOON, IPCX_INVALID_URL, "host and port are missing");
-    connect_fails("tcp://127.0.0.1:0", SOON, IPCX_INVALID_URL, "only a listener may");
+    connect_fails("tcp://127.0.0.1:0", SOON, IPCX_INVALID_URL, "127.0.0.1:0: only a listener may");
     connect_fails("unix://", SOON, IPCX_INVALID_URL, "the path is missing");
     connect_fails("inproc://", SOON, IPCX_INVALID_URL, "the name is missing");
     connect_fails("pipe://", SOON, IPCX_INVALID_URL, "two descriptors are missing");
