@@ -132,9 +132,9 @@ static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
     return NULL;
 }
 
-static inline PyObject *taken(ipcx_py_chan *self, ipcx_message *message)
+/* Ends a receive of one message. */
+static inline PyObject *taken(ipcx_py_chan *self, PyObject *made)
 {
-    PyObject *made = take(self, message);
     if (ipcx_py_chan_traced(self->state)) {
         ipcx_py_trace(self->state, "receive", (PyObject *)self,
                       made != NULL ? size_of(made) : NULL);
@@ -142,7 +142,8 @@ static inline PyObject *taken(ipcx_py_chan *self, ipcx_message *message)
     return made;
 }
 
-static PyObject *receive(ipcx_py_chan *self, int64_t ns, bool iterating)
+/* NULL without an exception: the end, and `iterating`. */
+static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, bool iterating)
 {
     ipcx_message message;
     ipcx_error err;
@@ -152,12 +153,18 @@ static PyObject *receive(ipcx_py_chan *self, int64_t ns, bool iterating)
     }
     status = next(self, &message, ns, &err);
     if (IPCX_LIKELY(status == IPCX_OK)) {
-        return taken(self, &message);
+        return take(self, &message);
     }
     if (status == IPCX_EOF && iterating) {
         return NULL;
     }
-    return failed(self, "receive", status, &err, ns);
+    return failed(self, op, status, &err, ns);
+}
+
+static inline PyObject *receive_one(ipcx_py_chan *self, int64_t ns, bool iterating)
+{
+    PyObject *made = receive(self, "receive", ns, iterating);
+    return made != NULL ? taken(self, made) : NULL;
 }
 
 PyObject *ipcx_py_chan_receive(IPCX_PY_FAST)
@@ -170,12 +177,12 @@ PyObject *ipcx_py_chan_receive(IPCX_PY_FAST)
             return NULL;
         }
     }
-    return receive((ipcx_py_chan *)op, ns, false);
+    return receive_one((ipcx_py_chan *)op, ns, false);
 }
 
 PyObject *ipcx_py_chan_next(PyObject *op)
 {
-    return receive((ipcx_py_chan *)op, IPCX_PY_EVER, true);
+    return receive_one((ipcx_py_chan *)op, IPCX_PY_EVER, true);
 }
 
 PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -189,7 +196,7 @@ PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     status = ipcx_chan_receive(self->core, &message, IPCX_NOW, &err);
     if (status == IPCX_OK) {
-        return taken(self, &message);
+        return taken(self, take(self, &message));
     }
     if (status == IPCX_AGAIN || status == IPCX_INTR) {
         return Py_NewRef(Py_NotImplemented);
@@ -227,7 +234,7 @@ static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns)
     if (PyList_Append(list, Py_None) < 0) {
         return false;
     }
-    made = receive(self, ns, false);
+    made = receive(self, "receive_many", ns, false);
     return made != NULL && PyList_SetItem(list, 0, made) == 0;
 }
 
@@ -260,6 +267,9 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
     while (PyList_GET_SIZE(list) < most && take_into(self, list)) {
     }
     PyErr_Clear(); /* what is wrong with the next one, the next call says */
+    if (ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, "receive_many", op, PyLong_FromSsize_t(PyList_GET_SIZE(list)));
+    }
     return list;
 }
 
@@ -339,7 +349,7 @@ static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_
     }
     status = next(self, &message, ns, &err);
     if (status != IPCX_OK) {
-        (void)failed(self, "receive", status, &err, ns);
+        (void)failed(self, "receive_into", status, &err, ns);
         return -1;
     }
     if (message.flags & IPCX_MESSAGE_END) {
@@ -379,7 +389,7 @@ PyObject *ipcx_py_chan_receive_into(IPCX_PY_FAST)
     if (n >= 0) {
         size = PyLong_FromSsize_t(n);
         if (ipcx_py_chan_traced(self->state)) {
-            ipcx_py_trace(self->state, "receive", op, Py_XNewRef(size));
+            ipcx_py_trace(self->state, "receive_into", op, Py_XNewRef(size));
         }
     }
     return size;
