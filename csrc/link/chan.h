@@ -85,6 +85,7 @@ struct ipcx_chan {
     bool hung_up;          /* under ipcx__own_lock */
     _Atomic uint64_t sent, sent_bytes, received, received_bytes;
     _Atomic uint64_t send_waits, receive_waits, timeouts, owed;
+    _Atomic uint64_t error_offset; /* where in what it received the error is: the transport's */
 };
 
 /* ipcx__chan_begin: fills in the head of a new channel (zeroed memory of the transport's own);

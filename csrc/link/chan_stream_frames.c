@@ -26,7 +26,7 @@ ipcx_status ipcx__stream_over(ipcx__stream *self, ipcx_error *err)
 ipcx_status ipcx__stream_end(ipcx__stream *self, ipcx_status status, uint64_t offset)
 {
     bool wrong = status < 0 && status != IPCX_PEER_DIED;
-    atomic_store(&self->error_offset, offset);
+    atomic_store(&self->chan.error_offset, offset);
     atomic_store(&self->over, (int)status);
     ipcx__fds_close(self->fds, &self->fd_count);
     if (wrong && self->read_way == IPCX__WAY_SOCKET) {

@@ -212,16 +212,15 @@ ipcx_status ipcx__stream_greet(ipcx__stream *self, ipcx_error *err)
                          .max_message = (uint32_t)self->chan.options.max_message};
     ipcx_frame frame = {
         .type = IPCX_FRAME_HELLO, .payload = payload, .payload_size = sizeof payload};
+    uint8_t *room;
     ipcx_status status = IPCX_OK;
     ipcx__hello_encode(&hello, payload);
     (void)pthread_mutex_lock(&self->tx);
     if (!atomic_load(&self->greeted)) {
-        atomic_store(&self->greeted, true);
-        status = ipcx__stream_frame(self, &frame);
-        if (status == IPCX_NOMEM) {
-            status = ipcx_error_set(err, status, 0, "greet", "no memory for a HELLO");
-        } else {
-            status = IPCX_OK; /* a peer that has gone is found out by the verb */
+        status = ipcx_buf_reserve(&self->owed, 64, &room, err);
+        if (status == IPCX_OK) {
+            atomic_store(&self->greeted, true);
+            (void)ipcx__stream_frame(self, &frame); /* that the peer has gone, the verb finds out */
         }
     }
     (void)pthread_mutex_unlock(&self->tx);

@@ -92,7 +92,6 @@ typedef struct ipcx__stream {
     _Atomic size_t peer_limit;
     _Atomic int over; /* EOF or < 0: what comes after the last message, for good */
     ipcx_error over_error;
-    _Atomic uint64_t error_offset;
 
     pthread_mutex_t guard; /* of the inbox and of the bell */
     ipcx__parcel *inbox, **inbox_last;

@@ -118,8 +118,9 @@ IPCX_API void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *count,
                                                          ipcx_error *err);
 
-/* ipcx_chan_url: what it was connected to or accepted from ("tcp://127.0.0.1:5000"), the scheme
- * alone for a pair; valid as long as the channel. Any time. */
+/* ipcx_chan_error_offset: after PROTOCOL and its like: which byte of what came is wrong. Any time.
+ * ipcx_chan_url: what it was connected to or accepted from, of a pair the scheme; any time. */
+IPCX_API uint64_t ipcx_chan_error_offset(const ipcx_chan *chan);
 IPCX_API const char *ipcx_chan_url(const ipcx_chan *chan);
 
 /* ipcx_chan_max_message: the longest this end takes, and may send as far as is known. Any time. */
