@@ -138,7 +138,7 @@ static ipcx_status adopt(ipcx__stream *self, int read_fd, int write_fd, ipcx_err
     if (status != IPCX_OK) {
         return status;
     }
-    if (write_fd == read_fd) {
+    if (write_fd == read_fd && self->read_way == IPCX__WAY_SOCKET) {
         self->write_way = self->read_way;
     } else {
         status = ipcx__stream_way(write_fd, O_WRONLY, &self->write_way, &own_write, err);
@@ -147,10 +147,10 @@ static ipcx_status adopt(ipcx__stream *self, int read_fd, int write_fd, ipcx_err
         close_fd(&own_read);
         return status;
     }
-    if (own_read >= 0 && read_fd > STANDARD && read_fd != write_fd) {
+    if (own_read >= 0 && read_fd > STANDARD && (read_fd != write_fd || own_write >= 0)) {
         (void)close(read_fd);
     }
-    if (own_write >= 0 && write_fd > STANDARD) {
+    if (own_write >= 0 && write_fd > STANDARD && read_fd != write_fd) {
         (void)close(write_fd);
     }
     self->read_fd = own_read >= 0 ? own_read : read_fd;
