@@ -130,6 +130,14 @@ bool ipcx__claim_take(const ipcx__claim *claim, int pid, int *holder)
     return false;
 }
 
+void ipcx__claim_give(const ipcx__claim *claim, int pid)
+{
+    uint64_t none = (uint64_t)claim->serial << 32, word = none | (uint32_t)pid;
+    if (claim->word != NULL) {
+        (void)atomic_compare_exchange_strong(claim->word, &word, none);
+    }
+}
+
 static void fork_prepare(void)
 {
     (void)pthread_mutex_lock(&own_mutex);

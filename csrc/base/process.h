@@ -74,6 +74,9 @@ void ipcx__claim_free(ipcx__claim *claim);
 /* ipcx__claim_take: true: it is ours from now on; false: *holder was faster. Once in a process. */
 bool ipcx__claim_take(const ipcx__claim *claim, int pid, int *holder);
 
+/* ipcx__claim_give: it is nobody's again, if it was taken by `pid`. */
+void ipcx__claim_give(const ipcx__claim *claim, int pid);
+
 /* ipcx__wake_signal: the signal that ends a system call of one thread of ours (os/gate.h): a
  * real-time signal, the highest below SIGRTMAX - 2 that nobody handles when it is first asked for.
  * Its handler does nothing; it has one so that the call ends with EINTR (signal(7)). The first call

@@ -466,11 +466,6 @@ ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *number, ipcx_error *
     return IPCX_OK;
 }
 
-uint64_t ipcx_chan_error_offset(const ipcx_chan *chan)
-{
-    return atomic_load(&chan->error_offset);
-}
-
 const char *ipcx_chan_url(const ipcx_chan *chan)
 {
     return chan->url;

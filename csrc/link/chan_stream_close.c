@@ -15,23 +15,12 @@
 #define LOOK_NS INT64_C(1000000)
 #define LOOK_LONGEST_NS INT64_C(50000000)
 
-static void owe_bye(ipcx__stream *self)
-{
-    const ipcx_frame bye = {.type = IPCX_FRAME_BYE};
-    (void)pthread_mutex_lock(&self->tx);
-    if (!self->said_bye) {
-        self->said_bye = true;
-        (void)ipcx__stream_frame(self, &bye);
-    }
-    (void)pthread_mutex_unlock(&self->tx);
-}
-
 /* How many messages that were begun are not out: one, or none. */
 static size_t count_unsent(ipcx__stream *self)
 {
     size_t lost;
     (void)pthread_mutex_lock(&self->tx);
-    lost = self->out < self->message_end;
+    lost = self->out < self->message_end && !atomic_load(&self->said_bye);
     (void)pthread_mutex_unlock(&self->tx);
     return lost;
 }
@@ -75,16 +64,21 @@ static ipcx_status linger(ipcx__stream *self, ipcx_deadline deadline, ipcx_error
     return status == IPCX_INTR ? status : IPCX_OK;
 }
 
-/* What was begun, then BYE. */
+/* What was begun, then BYE. Interrupted before BYE, nothing is said yet. */
 static ipcx_status say_bye(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
-    ipcx__unit nothing = {0};
+    ipcx__unit unit;
+    ipcx__composed bye;
     ipcx_status status = ipcx__turn_take_by(&self->send_turn, &self->chan.gate, deadline, err);
     if (status != IPCX_OK) {
         return status;
     }
-    owe_bye(self);
-    status = ipcx__stream_transmit(self, &nothing, deadline, err);
+    ipcx__stream_compose_bye(self, &bye);
+    unit = atomic_load(&self->said_bye) ? (ipcx__unit){0} : bye.unit;
+    status = ipcx__stream_transmit(self, &unit, deadline, err);
+    if (unit.begun) {
+        atomic_store(&self->said_bye, true);
+    }
     ipcx__turn_leave(&self->send_turn);
     return status;
 }
@@ -113,6 +107,10 @@ ipcx_status ipcx__stream_goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t
     if (status < 0) {
         return IPCX_OK; /* the peer is not there any more: nothing of ours is lost to it */
     }
+    if (status == IPCX_INTR) {
+        atomic_store(&self->closing, false); /* what it was interrupted by decides what is next */
+        return status;
+    }
     *unsent = status == IPCX_OK ? 0 : count_unsent(self);
-    return status == IPCX_INTR || *unsent > 0 ? status : IPCX_OK;
+    return *unsent > 0 ? status : IPCX_OK;
 }

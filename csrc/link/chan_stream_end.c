@@ -160,13 +160,22 @@ ipcx_status ipcx__stream_pack(const ipcx_message *message, ipcx__composed *to, i
     return status;
 }
 
+/* It was exported and has not gone: it is as unused as before. */
+static void take_back(ipcx_chan *chan)
+{
+    ipcx__own_lock();
+    ipcx__claim_give(&chan->claim, (int)getpid());
+    atomic_store(&chan->exported, false);
+    ipcx__own_unlock();
+}
+
 void ipcx__stream_packed(const ipcx_message *message, ipcx__composed *made)
 {
     ipcx_chan *handed = (ipcx_chan *)(uintptr_t)message->data;
     if (made->unit.begun) {
         (void)ipcx_chan_close(handed, IPCX_NOW, NULL, NULL); /* it lives on where it goes */
     } else if (made->unit.fd_count > 0) {
-        atomic_store(&handed->exported, false); /* it stays */
+        take_back(handed);
     }
     ipcx__fds_close(made->unit.fds, &made->unit.fd_count);
 }

@@ -196,6 +196,11 @@ ipcx_status ipcx__stream_front(ipcx__stream *self, ipcx_error *err)
     return IPCX_OK;
 }
 
+uint64_t ipcx_chan_error_offset(const ipcx_chan *chan)
+{
+    return atomic_load(&chan->error_offset); /* 0 where messages do not travel as bytes */
+}
+
 /* ---- bytes */
 
 static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)

@@ -42,6 +42,8 @@ ipcx_status ipcx__stream_transmit(ipcx__stream *self, ipcx__unit *unit, ipcx_dea
 ipcx_status ipcx__stream_compose(ipcx__stream *self, const ipcx_message *message, uint64_t ticket,
                                  ipcx__composed *to, ipcx_error *err);
 
+void ipcx__stream_compose_bye(ipcx__stream *self, ipcx__composed *to);
+
 /* ---- chan_stream_send.c; with nothing */
 
 ipcx_status ipcx__stream_greet(ipcx__stream *self, ipcx_error *err);

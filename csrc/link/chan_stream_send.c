@@ -231,7 +231,7 @@ ipcx_status ipcx__stream_greet(ipcx__stream *self, ipcx_error *err)
 static ipcx_status may_send(ipcx__stream *self, const char *op, ipcx_error *err)
 {
     int over = atomic_load(&self->over);
-    if (atomic_load(&self->closing)) {
+    if (atomic_load(&self->closing) || atomic_load(&self->said_bye)) {
         return ipcx__gate_closed(op, err);
     }
     if (self->write_way == IPCX__WAY_NONE) {
@@ -306,36 +306,51 @@ static ipcx_status fits(ipcx__stream *self, size_t size, ipcx_error *err)
     return IPCX_OK;
 }
 
+static ipcx_status compose(ipcx__stream *self, ipcx_frame *frame, ipcx__composed *to,
+                           ipcx_error *err)
+{
+    ipcx_framing framing = {.kind = IPCX_FRAMING_IPCX, .max_message = IPCX__MESSAGE_MAX};
+    ipcx__unit *unit = &to->unit;
+    ipcx_status status;
+    if (self->chan.options.checksum) {
+        frame->flags |= IPCX_FRAME_CRC;
+    }
+    status = ipcx_frame_encode(&framing, frame, &to->around, err);
+    if (status == IPCX_OK) {
+        unit->piece[0] = (struct iovec){to->around.head, to->around.head_size};
+        unit->piece[1] = (struct iovec){(void *)(uintptr_t)frame->payload, frame->payload_size};
+        unit->piece[2] = (struct iovec){to->around.tail, to->around.tail_size};
+        unit->pieces = 3;
+        unit->left = to->around.head_size + frame->payload_size + to->around.tail_size;
+        unit->begun = false;
+        unit->run = NULL;
+    }
+    return status;
+}
+
 ipcx_status ipcx__stream_compose(ipcx__stream *self, const ipcx_message *message, uint64_t ticket,
                                  ipcx__composed *to, ipcx_error *err)
 {
-    ipcx_framing framing = {.kind = IPCX_FRAMING_IPCX, .max_message = IPCX__MESSAGE_MAX};
+    unsigned flags = (message->flags & IPCX_MESSAGE_TEXT ? IPCX_FRAME_TEXT : 0) |
+                     (ticket != 0 ? IPCX_FRAME_SYNC | IPCX_FRAME_CORRELATION : 0);
     ipcx_frame frame = {.type = IPCX_FRAME_DATA,
+                        .flags = (uint16_t)flags,
                         .correlation = ticket,
                         .payload = message->data,
                         .payload_size = message->size};
-    ipcx_status status;
-    bool handover = (message->flags & IPCX_MESSAGE_END) != 0;
-    unsigned flags = (message->flags & IPCX_MESSAGE_TEXT ? IPCX_FRAME_TEXT : 0) |
-                     (ticket != 0 ? IPCX_FRAME_SYNC | IPCX_FRAME_CORRELATION : 0) |
-                     (self->chan.options.checksum ? IPCX_FRAME_CRC : 0);
-    if (handover) {
+    if (message->flags & IPCX_MESSAGE_END) {
         frame.type = IPCX_FRAME_HANDOVER;
         frame.payload = to->note;
         frame.payload_size = sizeof to->note;
     }
-    frame.flags = (uint16_t)flags;
-    status = ipcx_frame_encode(&framing, &frame, &to->around, err);
-    if (status == IPCX_OK) {
-        ipcx__unit *unit = &to->unit;
-        unit->piece[0] = (struct iovec){to->around.head, to->around.head_size};
-        unit->piece[1] = (struct iovec){(void *)(uintptr_t)frame.payload, frame.payload_size};
-        unit->piece[2] = (struct iovec){to->around.tail, to->around.tail_size};
-        unit->pieces = 3;
-        unit->left = to->around.head_size + frame.payload_size + to->around.tail_size;
-        unit->begun = false;
-    }
-    return status;
+    return compose(self, &frame, to, err);
+}
+
+void ipcx__stream_compose_bye(ipcx__stream *self, ipcx__composed *to)
+{
+    ipcx_frame bye = {.type = IPCX_FRAME_BYE};
+    to->unit = (ipcx__unit){0};
+    (void)compose(self, &bye, to, NULL);
 }
 
 /* A small message in one piece. */

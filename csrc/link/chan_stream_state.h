@@ -57,9 +57,10 @@ typedef struct ipcx__stream {
     int read_fd, write_fd;
     ipcx__way read_way, write_way;
     bool is_unix;
-    bool raises_sigpipe;  /* a pipe, in a process that does not ignore SIGPIPE */
-    _Atomic bool closing; /* goodbye is being said */
-    _Atomic bool greeted; /* our HELLO is on its way */
+    bool raises_sigpipe;   /* a pipe, in a process that does not ignore SIGPIPE */
+    _Atomic bool closing;  /* goodbye is being said */
+    _Atomic bool said_bye; /* … and its frame has begun to leave */
+    _Atomic bool greeted;  /* our HELLO is on its way */
 
     /* Sending. */
     ipcx__turn send_turn;
@@ -68,7 +69,6 @@ typedef struct ipcx__stream {
     ipcx_buf after;          /* frames of ours for when the message that is midway is out */
     bool midway;             /* a sender's message is out in part, the sender sees to the rest */
     bool flushing;           /* who has send_turn waits for room and sends what is owed */
-    bool said_bye;           /* BYE is owed or sent */
     bool shows_out;          /* the epoll descriptor heeds room to send */
     size_t control;          /* bytes of our own frames among those owed */
     uint64_t out;            /* bytes sent so far */

@@ -272,6 +272,44 @@ TEST(signals_come_back_to_the_caller)
     stream_free(a, b);
 }
 
+static void *interrupted_close(void *arg)
+{
+    static uint8_t bytes[1 << 20];
+    ipcx_message large = stream_message(bytes, sizeof bytes, 0);
+    CHECK_STATUS(ipcx_chan_send(arg, &large, IPCX_NOW, NULL, NULL), IPCX_AGAIN);
+    CHECK_STATUS(ipcx_chan_close(arg, IPCX_FOREVER, NULL, NULL), IPCX_INTR);
+    atomic_store(&interrupted, 1);
+    return NULL;
+}
+
+TEST(a_close_that_was_interrupted_has_not_happened)
+{
+    struct sigaction ours = {.sa_handler = nothing}, old;
+    ipcx_chan *a, *b;
+    pthread_t thread;
+    REQUIRE(sigaction(SIGUSR1, &ours, &old) == 0);
+    stream_pair_narrow(&a, &b, NULL);
+    atomic_store(&interrupted, 0);
+    REQUIRE(pthread_create(&thread, NULL, interrupted_close, a) == 0);
+    while (!atomic_load(&interrupted)) {
+        (void)pthread_kill(thread, SIGUSR1);
+        (void)sched_yield();
+    }
+    pthread_join(thread, NULL);
+    while (ipcx_chan_flush(a, IPCX_NOW, NULL) == IPCX_AGAIN) {
+        (void)ipcx_chan_poll(b, IPCX_NOW, NULL);
+    }
+    stream_say(a, "open still");
+    CHECK_RECEIVES(b, IPCX_FOREVER, IPCX_OK);
+    CHECK_HEARS(b, "open still");
+    stream_say(b, "and here");
+    CHECK_HEARS(a, "and here");
+    CHECK_OK(ipcx_chan_close(a, IPCX_FOREVER, NULL, NULL));
+    CHECK_RECEIVES(b, IPCX_FOREVER, IPCX_EOF);
+    REQUIRE(sigaction(SIGUSR1, &old, NULL) == 0);
+    stream_free(a, b);
+}
+
 /* ---- fork */
 
 TEST(each_end_to_another_process)
