@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Goodbye: what was begun goes out, then BYE, and no reset of ours may overtake them.
  * Invariant: whatever happens here, the channel is closed afterwards; unless a signal came. */
-#include <errno.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -10,8 +9,8 @@
 #include "os/gate.h"
 
 /* A TCP socket that is closed with bytes unread answers with a reset, and so do bytes that come
- * later; a reset makes the peer's kernel drop what it has not yet been sent by ours: tcp(7). So we
- * look this often whether it has confirmed everything. */
+ * later; a reset makes the kernels drop what is still on its way: tcp(7). So we look this often
+ * whether what we sent has gone. */
 #define LOOK_NS INT64_C(1000000)
 #define LOOK_LONGEST_NS INT64_C(50000000)
 
@@ -25,31 +24,40 @@ static size_t count_unsent(ipcx__stream *self)
     return lost;
 }
 
-static bool all_confirmed(int fd)
+/* Whether all has left this machine; from a peer that still sends, which may earn it a reset,
+ * whether it has confirmed all (that alone may take the 40 ms of a delayed ACK). */
+static bool has_gone(int fd, bool it_talks)
 {
     int left = 0;
-    return ioctl(fd, SIOCOUTQ, &left) != 0 || left == 0;
+    return ioctl(fd, it_talks ? SIOCOUTQ : SIOCOUTQNSD, &left) != 0 || left == 0;
 }
 
-/* Reads and forgets; false at the end. With pump. */
-static bool discard(ipcx__stream *self)
+/* With pump: takes what comes and forgets it; false at the end. */
+static bool discard(ipcx__stream *self, bool *it_talks)
 {
-    char bytes[4096];
-    ssize_t n;
-    do {
-        n = ipcx__stream_read(self, bytes, sizeof bytes);
-        ipcx__fds_close(self->fds, &self->fd_count);
-    } while (n > 0);
-    return n < 0 && errno == EAGAIN;
+    for (;;) {
+        ipcx_status status = ipcx__stream_front(self, NULL);
+        if (status == IPCX_OK) {
+            *it_talks = true;
+            atomic_store(&self->has_front, false);
+            ipcx__fds_close(self->front_fds, &self->front_fd_count);
+        } else if (status == IPCX_MORE) {
+            status = ipcx__stream_fill(self, SIZE_MAX, NULL);
+        }
+        if (status != IPCX_OK) {
+            return status == IPCX_AGAIN;
+        }
+    }
 }
 
 /* With pump. */
 static ipcx_status linger(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
+    bool it_talks = false;
     int64_t nap = LOOK_NS;
     ipcx_status status = IPCX_OK;
     (void)shutdown(self->write_fd, SHUT_WR);
-    while (discard(self) && !all_confirmed(self->write_fd)) {
+    while (discard(self, &it_talks) && !has_gone(self->write_fd, it_talks)) {
         ipcx_deadline until = ipcx_deadline_after(nap);
         if (ipcx_deadline_left(deadline) == 0) {
             break;
