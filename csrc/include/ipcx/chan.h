@@ -72,9 +72,9 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_send_many(ipcx_chan *chan,
                                                         ipcx_deadline deadline,
                                                         ipcx_sending *sending, ipcx_error *err);
 
-/* ipcx_chan_receive: the next message, lent until ipcx_chan_release, which must follow each OK,
- * soon and in the same thread. An OBJECT or END in it is the caller's to keep. A SYNC sender is let
- * go by the release. */
+/* ipcx_chan_receive, ipcx_chan_release: the next message, lent until its release, which must follow
+ * each OK, soon and in the same thread, and lets a SYNC sender go. An OBJECT or END in it is the
+ * caller's to keep. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_receive(ipcx_chan *chan, ipcx_message *message,
                                                       ipcx_deadline deadline, ipcx_error *err);
 IPCX_API void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message);
@@ -87,9 +87,9 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadlin
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_flush(ipcx_chan *chan, ipcx_deadline deadline,
                                                     ipcx_error *err);
 
-/* ipcx_chan_fileno: a descriptor, the channel's own, that poll(2) shows as readable whenever
- * receive would not wait (now and then also when it would: try with IPCX_NOW).
- * ipcx_chan_send_fileno: one that is writable when a send is worth another try after AGAIN. */
+/* ipcx_chan_fileno, ipcx_chan_send_fileno: a descriptor, the channel's own, that poll(2) shows as
+ * readable whenever receive would not wait (now and then also when it would: try with IPCX_NOW);
+ * one that is writable when a send is worth another try after AGAIN. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_send_fileno(ipcx_chan *chan, int *fd,
                                                           ipcx_error *err);
@@ -100,7 +100,6 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_send_fileno(ipcx_chan *chan, int *
  * used here that another process may have is let go of without goodbye. INTR: not closed yet. */
 IPCX_API ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
                                      ipcx_error *err);
-
 /* ipcx_chan_free: closes it with IPCX_NOW if need be; nobody may still use it. NULL is allowed. */
 IPCX_API void ipcx_chan_free(ipcx_chan *chan);
 
@@ -112,18 +111,18 @@ typedef struct ipcx_chan_stats {
     uint64_t timeouts;                  /* calls that ended with TIMEOUT */
     uint64_t owed;                      /* bytes begun that are still to be sent, now */
 } ipcx_chan_stats;
+/* ipcx_chan_get_stats: how it stands. Any time. */
 IPCX_API void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats);
 
 /* ipcx_chan_unreceived: *count messages its peer did not receive yet. UNSUPPORTED: not inproc. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *count,
                                                          ipcx_error *err);
 
-/* ipcx_chan_error_offset: after PROTOCOL and its like: which byte of what came is wrong. Any time.
- * ipcx_chan_url: what it was connected to or accepted from, of a pair the scheme; any time. */
-IPCX_API uint64_t ipcx_chan_error_offset(const ipcx_chan *chan);
+/* ipcx_chan_url, ipcx_chan_error_offset, ipcx_chan_max_message: what it was connected to or
+ * accepted from, of a pair the scheme; after PROTOCOL and its like, which byte of what came is
+ * wrong; the longest message this end takes, and may send as far as is known. Any time. */
 IPCX_API const char *ipcx_chan_url(const ipcx_chan *chan);
-
-/* ipcx_chan_max_message: the longest this end takes, and may send as far as is known. Any time. */
+IPCX_API uint64_t ipcx_chan_error_offset(const ipcx_chan *chan);
 IPCX_API void ipcx_chan_max_message(ipcx_chan *chan, size_t *receive, size_t *send);
 
 /* An end on its way to another process of this host, by fork, exec or SCM_RIGHTS. */

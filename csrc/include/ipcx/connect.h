@@ -85,8 +85,8 @@ typedef struct ipcx_listener_stats {
 } ipcx_listener_stats;
 IPCX_API void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats);
 
-/* ipcx_listener_close: stops listening, drops who waits, removes the path it made; idempotent. A
- * thread in accept returns CLOSED. ipcx_listener_free closes if need be; NULL is allowed. */
+/* ipcx_listener_close, ipcx_listener_free: stops listening, drops who waits, removes the path it
+ * made; idempotent. A thread in accept returns CLOSED. free closes if need be; NULL is allowed. */
 IPCX_API ipcx_status ipcx_listener_close(ipcx_listener *listener, ipcx_error *err);
 IPCX_API void ipcx_listener_free(ipcx_listener *listener);
 
