@@ -55,8 +55,8 @@ def connect(
 ) -> Channel:
     """Connect to the listener at `url`: an end of a new channel.
 
-    ``tcp://host:port``, ``unix:///path`` or ``inproc://name``; or ``pipe://R,W`` for two
-    descriptors of this process (``pipe://-``: stdin and stdout), where no listener is needed.
+    ``tcp://host:port``, ``unix:///path``, ``shm://name`` or ``inproc://name``; or ``pipe://R,W``
+    for two descriptors of this process (``pipe://-``: stdin and stdout): no listener is needed.
     `ConnectRefused` when nobody listens there, `Timeout` after `timeout` seconds. Returns when the
     listener's system has the connection: accept() may come later, in the same thread even.
 
@@ -77,10 +77,11 @@ def listen(
     capacity: int = 1024,
     copy: bool = False,
 ) -> Listener:
-    """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``inproc://name``.
+    """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``shm://name``, …
 
-    Port 0 takes a free one, ``unix://`` alone makes a path of its own: `Listener.url` is the real
-    address. `AddressInUse` when a live listener has it; what a killed one left is replaced.
+    Port 0 takes a free one, ``unix://`` and ``shm://`` alone make a place of their own:
+    `Listener.url` is the real address. `AddressInUse` when a live listener has it; what a killed
+    one left is replaced.
     `InsecureAddress` when others than this host could connect, unless `insecure` says that this is
     meant. A peer that is silent for `handshake_timeout` seconds, or speaks something else, is
     dropped. `backlog` is how many may wait for accept().
@@ -100,7 +101,7 @@ def pair(
     capacity: int = 1024,
     copy: bool = False,
 ) -> tuple[Channel, Channel]:
-    """Two connected ends: ``unix://``, ``pipe://``, ``tcp://``, or ``inproc://`` for threads.
+    """Two connected ends: ``unix://``, ``shm://``, ``pipe://``, ``tcp://``; ``inproc://``.
 
     An end belongs to the process that uses it first, so either may go to a child: by fork, or as
     an argument of ``multiprocessing.Process``.
@@ -205,6 +206,11 @@ TRANSPORTS: dict[str, Transport] = {
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
         objects=False, hand_over=True, death=True,
         note="processes of one host; ends of other channels can be sent over it",
+    ),
+    "shm": Transport(
+        reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
+        objects=False, hand_over=True, death=True,
+        note="processes of one user on one host, through shared memory: the fastest",
     ),
     "tcp": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,

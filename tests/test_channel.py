@@ -29,7 +29,7 @@ from ipcx import _core, channel
 from socket_help import Background, until
 
 ROOT = Path(__file__).resolve().parent.parent
-WIRE = ("unix://", "tcp://", "pipe://")
+WIRE = ("unix://", "tcp://", "pipe://", "shm://")
 ALL = ("inproc://", *WIRE)
 
 
@@ -345,7 +345,7 @@ def test_a_full_channel(url):
     with pair_of(url, capacity=16) as (a, b):
         sent = fill(a)
         with pytest.raises(ipcx.Timeout):
-            a.send("one more", timeout=0.01)
+            a.send(bytes(4096), timeout=0.01)
         received = 0
         with contextlib.suppress(ipcx.WouldBlock):
             while True:
@@ -987,7 +987,7 @@ def test_help_teaches(kind):
 
 
 def test_the_table_of_transports():
-    assert set(channel.TRANSPORTS) == {"inproc", "unix", "tcp", "pipe"}
+    assert set(channel.TRANSPORTS) == {"inproc", "unix", "shm", "tcp", "pipe"}
     for scheme, row in channel.TRANSPORTS.items():
         assert all(type(value) is bool for value in row[:4])
         assert row.note

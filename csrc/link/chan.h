@@ -17,6 +17,9 @@
 #include "ipcx/gate.h"
 #include "ipcx/url.h"
 
+/* The most descriptors an end has: those of shm://. */
+#define IPCX__END_FDS 4
+
 typedef struct ipcx__transport {
     ipcx_scheme scheme;
     /* The gate is left out: close may happen while others are inside, who find out by themselves;

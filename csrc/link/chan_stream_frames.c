@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "link/chan_stream_parts.h"
@@ -127,8 +128,7 @@ static ipcx_status on_handover(ipcx__stream *self, const ipcx_frame *frame)
         return wrong(self, AT_TYPE, "%s", why.detail);
     }
     self->front_fd_count = self->fd_count;
-    self->front_fds[0] = self->fds[0];
-    self->front_fds[1] = self->fds[1];
+    memcpy(self->front_fds, self->fds, sizeof self->fds);
     self->fd_count = 0;
     return IPCX_OK;
 }

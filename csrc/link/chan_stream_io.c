@@ -16,7 +16,7 @@
 
 #include "link/chan_stream_parts.h"
 
-#define FDS_MAX 2
+#define FDS_MAX IPCX__END_FDS
 
 typedef union control {
     struct cmsghdr header;

@@ -33,9 +33,9 @@ typedef struct ipcx__unit {
     struct iovec piece[3]; /* what is left of it */
     int pieces;
     size_t left;
-    int fds[2], fd_count; /* go with the first byte */
-    bool begun;           /* a byte has left */
-    const uint8_t *run;   /* where it is many frames in one piece: the first byte of all */
+    int fds[IPCX__END_FDS], fd_count; /* go with the first byte */
+    bool begun;                       /* a byte has left */
+    const uint8_t *run; /* where it is many frames in one piece: the first byte of all */
 } ipcx__unit;
 
 /* A message as it goes out. Its pieces point into it. */
@@ -49,7 +49,7 @@ typedef struct ipcx__composed {
 typedef struct ipcx__parcel {
     struct ipcx__parcel *next;
     ipcx_frame frame; /* its payload behind this struct */
-    int fds[2], fd_count;
+    int fds[IPCX__END_FDS], fd_count;
 } ipcx__parcel;
 
 typedef struct ipcx__stream {
@@ -85,10 +85,10 @@ typedef struct ipcx__stream {
     ipcx_decoder decoder; /* pump's, and all down to `inbox` */
     ipcx_frame front;     /* the message to come, if has_front */
     _Atomic bool has_front;
-    int front_fds[2], front_fd_count;
-    int fds[2], fd_count; /* came, and no frame has claimed them yet */
-    bool waits_first;     /* the last receive had to wait: no vain try before the next */
-    _Atomic bool heard;   /* the peer's HELLO is there */
+    int front_fds[IPCX__END_FDS], front_fd_count;
+    int fds[IPCX__END_FDS], fd_count; /* came, and no frame has claimed them yet */
+    bool waits_first;   /* the last receive had to wait: no vain try before the next */
+    _Atomic bool heard; /* the peer's HELLO is there */
     _Atomic size_t peer_limit;
     _Atomic int over; /* EOF or < 0: what comes after the last message, for good */
     ipcx_error over_error;

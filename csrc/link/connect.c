@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "link/chan_mem.h"
+#include "link/chan_shm.h"
 #include "link/chan_stream.h"
 #include "link/dial.h"
+#include "link/path.h"
 #include "link/url.h"
 #include "os/gate.h"
 #include "os/sock_io.h"
@@ -132,7 +134,7 @@ static ipcx_status connect_tcp(const ipcx_url *url, const char *text,
 
 /* ---- unix:///path */
 
-static ipcx_status unix_failed(const ipcx_url *url, const char *text, ipcx_status status, int error,
+static ipcx_status unix_failed(const char *path, const char *text, ipcx_status status, int error,
                                ipcx_error *err)
 {
     struct stat found;
@@ -144,27 +146,21 @@ static ipcx_status unix_failed(const ipcx_url *url, const char *text, ipcx_statu
         return ipcx__url_fail(err, IPCX_AUTH, error, OP, text, "it is another user's");
     }
     if (status == IPCX_REFUSED) {
-        bool is_socket = stat(url->name, &found) != 0 || S_ISSOCK(found.st_mode);
+        bool is_socket = stat(path, &found) != 0 || S_ISSOCK(found.st_mode);
         return ipcx__url_fail(err, status, error, OP, text, "%s",
                               is_socket ? "start the listener first" : "that is no socket");
     }
     return ipcx_error_set(err, status, error, OP, "%s", text);
 }
 
-static ipcx_status connect_unix(const ipcx_url *url, const char *text,
-                                const ipcx_chan_options *options, ipcx_deadline deadline,
-                                ipcx_chan **chan, ipcx_error *err)
+static ipcx_status dial_unix(const char *path, const char *text, ipcx_deadline deadline, int *made,
+                             ipcx_error *err)
 {
     ipcx_error why = {0};
     ipcx_addr addr;
     unsigned uid;
     int fd;
-    ipcx_status status;
-    if (url->name[0] == '\0') {
-        return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", text,
-                              "the path is missing: unix:///run/app.sock");
-    }
-    status = ipcx_addr_unix(&addr, url->name, strlen(url->name), err);
+    ipcx_status status = ipcx_addr_unix(&addr, path, strlen(path), err);
     if (status != IPCX_OK) {
         return status;
     }
@@ -177,13 +173,55 @@ static ipcx_status connect_unix(const ipcx_url *url, const char *text,
     if (status == IPCX_OK && !ipcx__unix_peer_ok(fd, &uid)) {
         status = ipcx__url_fail(err, IPCX_AUTH, EPERM, OP, text, "user %u listens there", uid);
     } else if (status < 0) {
-        status = unix_failed(url, text, status, why.sys_errno, err);
+        status = unix_failed(path, text, status, why.sys_errno, err);
     }
     if (status != IPCX_OK) {
         (void)close(fd);
         return status;
     }
-    return begin(IPCX_SCHEME_UNIX, fd, text, options, chan, err);
+    *made = fd;
+    return status;
+}
+
+static ipcx_status connect_unix(const ipcx_url *url, const char *text,
+                                const ipcx_chan_options *options, ipcx_deadline deadline,
+                                ipcx_chan **chan, ipcx_error *err)
+{
+    int fd = -1;
+    ipcx_status status;
+    if (url->name[0] == '\0') {
+        return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", text,
+                              "the path is missing: unix:///run/app.sock");
+    }
+    status = dial_unix(url->name, text, deadline, &fd, err);
+    return status == IPCX_OK ? begin(IPCX_SCHEME_UNIX, fd, text, options, chan, err) : status;
+}
+
+/* ---- shm://name */
+
+static ipcx_status connect_shm(const ipcx_url *url, const char *text,
+                               const ipcx_chan_options *options, ipcx_deadline deadline,
+                               ipcx_chan **chan, ipcx_error *err)
+{
+    char path[108]; /* unix(7): sun_path */
+    int fd = -1;
+    ipcx_status status;
+    if (url->name[0] == '\0') {
+        return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", text,
+                              "the name is missing: shm://camera");
+    }
+    status = ipcx__runtime_named(url->name, false, path, sizeof path, err);
+    if (status == IPCX_OK) {
+        status = dial_unix(path, text, deadline, &fd, err);
+    }
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = ipcx__chan_shm_connect(fd, text, options, chan, err);
+    if (status != IPCX_OK) {
+        (void)close(fd);
+    }
+    return status;
 }
 
 /* ---- pipe://R,W */
@@ -290,6 +328,8 @@ static ipcx_status connect_any(const ipcx_url *url, const ipcx_chan_options *opt
         return connect_tcp(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_UNIX:
         return connect_unix(url, text, options, deadline, chan, err);
+    case IPCX_SCHEME_SHM:
+        return connect_shm(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_PIPE:
         return connect_pipe(url, text, options, chan, err);
     case IPCX_SCHEME_INPROC:

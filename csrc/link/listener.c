@@ -56,13 +56,30 @@ static void forked(ipcx__own *own)
     ipcx__path_forget(&self->path);
 }
 
-static ipcx_status listen_unix(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
+/* The name of the URL; of one without, a name that nobody else has, which is its name from now on.
+ */
+static ipcx_status own_name(ipcx_listener *self, const ipcx_url *url, const char *scheme,
+                            char name[sizeof url->name], ipcx_error *err)
 {
-    ipcx_status status = ipcx__path_claim(&self->path, url->name, err);
+    uint64_t random = 0;
+    (void)snprintf(name, sizeof url->name, "%s", url->name);
+    if (name[0] != '\0') {
+        return IPCX_OK;
+    }
+    if (getrandom(&random, sizeof random, 0) < 0) {
+        return failed(self->url, err);
+    }
+    (void)snprintf(name, sizeof url->name, "%016" PRIx64, random);
+    (void)snprintf(self->url, sizeof self->url, "%s://%s", scheme, name);
+    return IPCX_OK;
+}
+
+static ipcx_status listen_at_path(ipcx_listener *self, const char *path, ipcx_error *err)
+{
+    ipcx_status status = ipcx__path_claim(&self->path, path, err);
     if (status != IPCX_OK) {
         return status;
     }
-    (void)snprintf(self->url, sizeof self->url, "unix://%s", self->path.path);
     self->lobby.listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (self->lobby.listening < 0) {
         return failed(self->url, err);
@@ -72,6 +89,25 @@ static ipcx_status listen_unix(ipcx_listener *self, const ipcx_url *url, ipcx_er
         status = failed(self->url, err);
     }
     return status;
+}
+
+static ipcx_status listen_unix(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
+{
+    ipcx_status status = listen_at_path(self, url->name, err);
+    if (self->path.path[0] != '\0') {
+        (void)snprintf(self->url, sizeof self->url, "unix://%s", self->path.path);
+    }
+    return status;
+}
+
+static ipcx_status listen_shm(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
+{
+    char name[sizeof url->name], path[sizeof self->path.path];
+    ipcx_status status = own_name(self, url, "shm", name, err);
+    if (status == IPCX_OK) {
+        status = ipcx__runtime_named(name, true, path, sizeof path, err);
+    }
+    return status == IPCX_OK ? listen_at_path(self, path, err) : status;
 }
 
 /* Binds and listens; the descriptor is the lobby's, whatever comes out. */
@@ -139,16 +175,8 @@ static ipcx_status listen_tcp(ipcx_listener *self, const ipcx_url *url, ipcx_err
 static ipcx_status listen_inproc(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
 {
     char name[sizeof url->name];
-    uint64_t random = 0;
-    (void)snprintf(name, sizeof name, "%s", url->name);
-    if (name[0] == '\0') {
-        if (getrandom(&random, sizeof random, 0) < 0) {
-            return failed(self->url, err);
-        }
-        (void)snprintf(name, sizeof name, "%016" PRIx64, random);
-        (void)snprintf(self->url, sizeof self->url, "inproc://%s", name);
-    }
-    return ipcx__mem_listen(name, &self->options, &self->mem, err);
+    ipcx_status status = own_name(self, url, "inproc", name, err);
+    return status == IPCX_OK ? ipcx__mem_listen(name, &self->options, &self->mem, err) : status;
 }
 
 static ipcx_status listen_any(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
@@ -166,6 +194,9 @@ static ipcx_status listen_any(ipcx_listener *self, const ipcx_url *url, ipcx_err
         break;
     case IPCX_SCHEME_UNIX:
         status = listen_unix(self, url, err);
+        break;
+    case IPCX_SCHEME_SHM:
+        status = listen_shm(self, url, err);
         break;
     }
     return status == IPCX_OK ? ipcx__lobby_open(&self->lobby, self->url, err) : status;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
+#include "link/chan_shm.h"
 #include "link/chan_stream.h"
 #include "link/dial.h"
 
@@ -170,6 +171,12 @@ static void hand_out(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan)
     slot_give(self, peer);
 }
 
+static ipcx_status shake(const ipcx__lobby *self, ipcx_chan *chan)
+{
+    return self->scheme == IPCX_SCHEME_SHM ? ipcx__chan_shm_shake(chan, NULL)
+                                           : ipcx__chan_stream_shake(chan, NULL);
+}
+
 /* Something came from a peer that waits. */
 static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan)
 {
@@ -178,7 +185,7 @@ static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan
     if (its == NULL) {
         return IPCX_MORE; /* dropped in this very round */
     }
-    status = ipcx__chan_stream_shake(its, NULL);
+    status = shake(self, its);
     if (status == IPCX_OK) {
         queue_out(self, peer);
         hand_out(self, peer, chan);
@@ -193,7 +200,7 @@ static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan
 /* Just accepted, with its channel made. */
 static ipcx_status greet(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan, ipcx_error *err)
 {
-    ipcx_status status = ipcx__chan_stream_shake(atomic_load(&peer->chan), NULL);
+    ipcx_status status = shake(self, atomic_load(&peer->chan));
     if (status == IPCX_OK) {
         hand_out(self, peer, chan);
         return IPCX_OK;
@@ -238,9 +245,13 @@ static ipcx_status make_channel(ipcx__lobby *self, ipcx__peer *peer, const ipcx_
     if (self->scheme == IPCX_SCHEME_TCP) {
         ipcx__tcp_url(addr, text);
     }
-    status = ipcx__chan_stream_make(self->scheme, fd, fd,
-                                    self->scheme == IPCX_SCHEME_TCP ? text : self->url,
-                                    self->options, &made, err);
+    if (self->scheme == IPCX_SCHEME_SHM) {
+        status = ipcx__chan_shm_accept(fd, self->url, self->options, &made, err);
+    } else {
+        status = ipcx__chan_stream_make(self->scheme, fd, fd,
+                                        self->scheme == IPCX_SCHEME_TCP ? text : self->url,
+                                        self->options, &made, err);
+    }
     if (status == IPCX_OK) {
         atomic_store(&peer->chan, made);
     }
@@ -302,7 +313,7 @@ static ipcx_status welcome(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *err)
             }
             continue;
         }
-        if (self->scheme == IPCX_SCHEME_UNIX && !ipcx__unix_peer_ok(atomic_load(&peer->fd), &uid)) {
+        if (self->scheme != IPCX_SCHEME_TCP && !ipcx__unix_peer_ok(atomic_load(&peer->fd), &uid)) {
             turn_away(self, peer);
             continue;
         }

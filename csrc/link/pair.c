@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "link/chan_mem.h"
+#include "link/chan_shm.h"
 #include "link/chan_stream.h"
 #include "link/dial.h"
 #include "link/url.h"
@@ -152,6 +153,7 @@ static ipcx_status make(const ipcx_url *url, ends *made, ipcx_error *err)
         return make_pipes(made, err);
     case IPCX_SCHEME_UNIX:
     case IPCX_SCHEME_INPROC:
+    case IPCX_SCHEME_SHM:
         break;
     }
     return make_unix(made, err);
@@ -204,6 +206,9 @@ ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options, ipcx_ch
     (void)ipcx_url_format(&parsed, text, sizeof text);
     if (parsed.scheme == IPCX_SCHEME_INPROC) {
         return ipcx__chan_mem_pair(text, &filled, a, b, err);
+    }
+    if (parsed.scheme == IPCX_SCHEME_SHM) {
+        return ipcx__chan_shm_pair(text, &filled, a, b, err);
     }
     return pair_streams(&parsed, text, &filled, a, b, err);
 }

@@ -46,4 +46,9 @@ void ipcx__path_forget(ipcx__path *self);
  * names of this kind. SYSTEM: there is no such folder either (EPERM). */
 ipcx_status ipcx__runtime_path(char *path, size_t cap, ipcx_error *err);
 
+/* ipcx__runtime_named: the path of shm://name in the same folder; sweeps it too, for a listener.
+ * INVALID_URL: it is too long. */
+ipcx_status ipcx__runtime_named(const char *name, bool listens, char *path, size_t cap,
+                                ipcx_error *err);
+
 #endif

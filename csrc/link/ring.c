@@ -196,16 +196,19 @@ bool ipcx__ring_room(ipcx__ring_tx *tx, uint64_t size)
     return fits(tx, need <= tx->limit / 2 ? need : record_bytes(fragment_bytes(tx)));
 }
 
-bool ipcx__ring_passed(ipcx__ring_tx *tx, uint64_t at)
+bool ipcx__ring_passed(const ipcx__ring_words *words, uint64_t at)
 {
-    return !tx->broken && look(tx) && tx->head - at <= tx->published - at;
+    uint64_t head = atomic_load_explicit(&words->head, memory_order_seq_cst);
+    return head - at < UINT64_C(1) << 63;
 }
 
-uint64_t ipcx__ring_unreceived(ipcx__ring_tx *tx)
+uint64_t ipcx__ring_unreceived(const ipcx__ring_tx *tx)
 {
-    uint64_t at, count = 0;
-    (void)look(tx);
-    for (at = tx->head; at != tx->published;) {
+    uint64_t at = atomic_load_explicit(&tx->words->head, memory_order_seq_cst), count = 0;
+    if (at - tx->head > tx->published - tx->head || at % 8 != 0) {
+        at = tx->head; /* it cannot be there */
+    }
+    while (at != tx->published) {
         const uint64_t *from = (const uint64_t *)(const void *)place(tx, at);
         uint64_t header = __atomic_load_n(from, __ATOMIC_RELAXED), step;
         unsigned kind = (unsigned)(header >> 32) & 0xff;

@@ -93,8 +93,7 @@ void ipcx__ring_rx_init(ipcx__ring_rx *rx, ipcx__ring_words *words, const void *
 void ipcx__ring_rx_fini(ipcx__ring_rx *rx);
 
 /* ipcx__ring_reserve: room for `size` payload bytes, 8-byte aligned, to be written in place. A
- * reservation is forgotten by the next one. AGAIN: not now. TOO_LARGE: it takes fragments. PROTOCOL
- * (no text): the consumer's cursor makes no sense.
+ * reservation is forgotten by the next one. AGAIN: no room. TOO_LARGE: in fragments. PROTOCOL.
  * ipcx__ring_commit: the first `size` bytes of it are a message; nobody sees it yet.
  * ipcx__ring_publish: the consumer may see all that was committed. */
 ipcx_status ipcx__ring_reserve(ipcx__ring_tx *tx, uint64_t size, uint8_t **room);
@@ -112,12 +111,13 @@ ipcx_status ipcx__ring_send(ipcx__ring_tx *tx, const void *data, uint64_t size, 
  * tx->broken if need be. Any thread that keeps the other producers out. */
 bool ipcx__ring_room(ipcx__ring_tx *tx, uint64_t size);
 
-/* ipcx__ring_passed: whether the consumer is past cursor `at`: it has received that message. */
-bool ipcx__ring_passed(ipcx__ring_tx *tx, uint64_t at);
+/* ipcx__ring_passed: whether the consumer is past cursor `at`, where a message of ours ended, and
+ * so has received it. Any thread. */
+bool ipcx__ring_passed(const ipcx__ring_words *words, uint64_t at);
 
 /* ipcx__ring_unreceived: messages that were published and that the consumer is not past. Exact when
  * the consumer is no more. */
-uint64_t ipcx__ring_unreceived(ipcx__ring_tx *tx);
+uint64_t ipcx__ring_unreceived(const ipcx__ring_tx *tx);
 
 /* ipcx__ring_next: the next whole message, lent until ipcx__ring_release. AGAIN: none yet.
  * PROTOCOL, TOO_LARGE: for good, and rx->why says what. NOMEM: try again later. Bounded work,
@@ -129,7 +129,7 @@ ipcx_status ipcx__ring_next(ipcx__ring_rx *rx, ipcx__ring_message *message);
 void ipcx__ring_release(ipcx__ring_rx *rx);
 bool ipcx__ring_freed(ipcx__ring_rx *rx);
 
-/* ipcx__ring_empty: nothing new is there. What a sleeper looks at after it has announced itself. */
+/* ipcx__ring_empty: nothing new is there. What a sleeper looks at once it has announced itself. */
 bool ipcx__ring_empty(const ipcx__ring_rx *rx);
 
 /* The wait word of a side: what it sleeps for. It sets a bit and looks again; whoever makes that

@@ -108,3 +108,22 @@ ipcx_status ipcx__runtime_path(char *path, size_t cap, ipcx_error *err)
     (void)snprintf(path + strlen(path), cap - strlen(path), "/%016" PRIx64 SOCKET, random);
     return IPCX_OK;
 }
+
+ipcx_status ipcx__runtime_named(const char *name, bool listens, char *path, size_t cap,
+                                ipcx_error *err)
+{
+    size_t len;
+    ipcx_status status = choose_folder(path, cap, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    if (listens) {
+        sweep(path);
+    }
+    len = strlen(path);
+    if ((size_t)snprintf(path + len, cap - len, "/%s" SOCKET, name) >= cap - len) {
+        return ipcx_error_set(err, IPCX_INVALID_URL, 0, "url",
+                              "the name is too long for a socket in %.60s", path);
+    }
+    return IPCX_OK;
+}

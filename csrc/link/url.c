@@ -14,8 +14,9 @@
 
 #include "link/url.h"
 
-#define SCHEMES "inproc, unix, tcp, pipe"
+#define SCHEMES "inproc, unix, tcp, pipe, shm"
 #define UNIX_PATH_MAX_BYTES 107 /* unix(7): sun_path without its NUL */
+#define SHM_NAME_MAX 64         /* leaves room for the directory in a socket's path */
 #define SCHEME_MAX 12           /* bytes of a scheme that is looked at for a likeness */
 
 typedef struct scheme {
@@ -24,10 +25,8 @@ typedef struct scheme {
 } scheme;
 
 static const scheme schemes[] = {
-    {"inproc", IPCX_SCHEME_INPROC},
-    {"unix", IPCX_SCHEME_UNIX},
-    {"tcp", IPCX_SCHEME_TCP},
-    {"pipe", IPCX_SCHEME_PIPE},
+    {"inproc", IPCX_SCHEME_INPROC}, {"unix", IPCX_SCHEME_UNIX}, {"tcp", IPCX_SCHEME_TCP},
+    {"pipe", IPCX_SCHEME_PIPE},     {"shm", IPCX_SCHEME_SHM},
 };
 #define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
 
@@ -286,6 +285,19 @@ static ipcx_status parse_pipe(ipcx_url *url, const char *text, const char *rest,
     return IPCX_OK;
 }
 
+/* A file of that name is made in the user's runtime directory: so no path, and no name that means
+ * another place. */
+static ipcx_status parse_shm(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
+{
+    if (strchr(rest, '/') != NULL) {
+        return refuse(err, text, "shm:// takes a name, no path: shm://camera");
+    }
+    if (rest[0] != '\0' && rest[strspn(rest, ".")] == '\0') {
+        return refuse(err, text, "dots alone are no name");
+    }
+    return parse_name(url, text, rest, SHM_NAME_MAX, err);
+}
+
 static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
 {
     switch (url->scheme) {
@@ -295,6 +307,8 @@ static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest,
         return parse_tcp(url, text, rest, err);
     case IPCX_SCHEME_PIPE:
         return parse_pipe(url, text, rest, err);
+    case IPCX_SCHEME_SHM:
+        return parse_shm(url, text, rest, err);
     case IPCX_SCHEME_INPROC:
         break;
     }
@@ -344,6 +358,9 @@ size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap)
         break;
     case IPCX_SCHEME_UNIX:
         written = snprintf(text, cap, "unix://%s", url->name);
+        break;
+    case IPCX_SCHEME_SHM:
+        written = snprintf(text, cap, "shm://%s", url->name);
         break;
     case IPCX_SCHEME_TCP:
         if (url->port < 0) {

@@ -196,7 +196,7 @@ static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t n
 static PyObject *make_imported(PyObject *module, PyObject *args)
 {
     ipcx_py_state *state = PyModule_GetState(module);
-    ipcx_chan_end end = {.fds = {-1, -1}};
+    ipcx_chan_end end = {0};
     const char *note;
     Py_ssize_t size;
     PyObject *fds;
@@ -206,7 +206,8 @@ static PyObject *make_imported(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!y#", &PyTuple_Type, &fds, &note, &size)) {
         return NULL;
     }
-    while (end.count < 2 && end.count < PyTuple_GET_SIZE(fds) && !PyErr_Occurred()) {
+    while (end.count < (int)(sizeof end.fds / sizeof *end.fds) &&
+           end.count < PyTuple_GET_SIZE(fds) && !PyErr_Occurred()) {
         end.fds[end.count] = (int)PyLong_AsLong(PyTuple_GET_ITEM(fds, end.count));
         end.count++;
     }

@@ -56,7 +56,7 @@ TEST(one_message)
     ipcx__ring_publish(&ring.tx);
     CHECK(!ipcx__ring_empty(&ring.rx));
     CHECK_INT(ipcx__ring_unreceived(&ring.tx), 1);
-    CHECK(!ipcx__ring_passed(&ring.tx, ring.tx.published));
+    CHECK(!ipcx__ring_passed(ring.words, ring.tx.published));
     REQUIRE_OK(ipcx__ring_next(&ring.rx, &got));
     CHECK(got.size == 5 && got.text && got.shared);
     CHECK_MEM(got.data, "hello", 5);
@@ -66,7 +66,7 @@ TEST(one_message)
     ipcx__ring_release(&ring.rx);
     CHECK(ipcx__ring_freed(&ring.rx));
     CHECK(!ipcx__ring_freed(&ring.rx));
-    CHECK(ipcx__ring_passed(&ring.tx, ring.tx.published));
+    CHECK(ipcx__ring_passed(ring.words, ring.tx.published));
     expect_empty(&ring);
     done = 0;
     REQUIRE_OK(ipcx__ring_send(&ring.tx, NULL, 0, 0, &done));
@@ -522,7 +522,6 @@ TEST(what_a_consumer_can_write_wrong)
         CHECK_INT(number, 4096 / 112);
         CHECK_STATUS(send_one(&ring, number, 100), IPCX_PROTOCOL);
         CHECK(!ipcx__ring_room(&ring.tx, 1));
-        CHECK(!ipcx__ring_passed(&ring.tx, 112));
         CHECK(ipcx__ring_unreceived(&ring.tx) <= number);
         ring_close(&ring);
     }

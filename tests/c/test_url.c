@@ -179,13 +179,18 @@ TEST(schemes_that_are_none)
     refused("ipc:///run/x", "did you mean unix://?", NULL);
     refused("inprog://x", "did you mean inproc://?", NULL);
     refused("pipes://-", "did you mean pipe://?", NULL);
-    refused("websocket://x", "no such scheme; there are inproc, unix, tcp, pipe", NULL);
+    refused("websocket://x", "no such scheme; there are inproc, unix, tcp, pipe, shm", NULL);
     refused("a-very-long-scheme-indeed://x", "no such scheme; there are", NULL);
     refused("/run/app.sock", "did you mean unix:///run/app.sock?", NULL);
     refused("localhost:5000", "did you mean tcp://localhost:5000?", NULL);
     refused("tcp:localhost:5000", "two slashes must follow: tcp://", NULL);
     refused("unix:/run/app.sock", "two slashes must follow: unix://", NULL);
-    refused("hello", "no scheme; there are inproc, unix, tcp, pipe", NULL);
+    refused("smh://x", "did you mean shm://?", NULL);
+    refused("shm://a/b", "a name, no path", NULL);
+    refused("shm://..", "dots alone", NULL);
+    refused("shm://0123456789012345678901234567890123456789012345678901234567890123x", "at most 64",
+            NULL);
+    refused("hello", "no scheme; there are inproc, unix, tcp, pipe, shm", NULL);
     refused("://x", "no scheme", NULL);
     refused("", "the text is empty", NULL);
     refused(" tcp://localhost:1", "did you mean tcp://?", NULL);

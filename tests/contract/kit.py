@@ -90,6 +90,7 @@ class Kit(contextlib.ExitStack):
         name = f"ct{os.getpid()}-{next(_serial)}"
         return {
             "inproc://": f"inproc://{name}",
+            "shm://": f"shm://{name}",
             "unix://": f"unix://{self.folder()}/{name}",
             "tcp://": "tcp://127.0.0.1:0",
         }[self.transport.url]

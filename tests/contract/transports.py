@@ -56,6 +56,14 @@ _COPIED = {**_INPROC, "objects": COPIED, "ends": COPIED}
 _UNIX = {"objects": COPIED, "unreceived": IN_THE_KERNEL}
 _TCP = {**_UNIX, "ends": NO_DESCRIPTOR}
 
+_SHM = {
+    "objects": COPIED,
+    "ends": NO_DESCRIPTOR,
+    "rest": WHOLE,
+    "bytes": NO_STREAM,
+    "hangs up": NO_STREAM,
+}
+
 TRANSPORTS = [
     Transport("inproc", "inproc://", {**_INPROC, "copies": BY_REFERENCE}, narrow={"capacity": 4}),
     Transport(
@@ -71,6 +79,8 @@ TRANSPORTS = [
     ),
     Transport("unix", "unix://", _UNIX),
     Transport("unix-listen", "unix://", _UNIX, listens=True),
+    Transport("shm", "shm://", _SHM),
+    Transport("shm-listen", "shm://", _SHM, listens=True),
     Transport("tcp", "tcp://", _TCP, listens=True),
     Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
     Transport("pipe", "pipe://", {**_TCP, "listen": INHERITED, "hangs up": NO_SHUTDOWN}),

@@ -127,8 +127,8 @@ IPCX_API void ipcx_chan_max_message(ipcx_chan *chan, size_t *receive, size_t *se
 
 /* An end on its way to another process of this host, by fork, exec or SCM_RIGHTS. */
 typedef struct ipcx_chan_end {
-    int fds[2];
-    int count;              /* descriptors in `fds`: 1 or 2 */
+    int fds[4];
+    int count;              /* descriptors in `fds`: 1 to 4 */
     unsigned char note[32]; /* kind, limits, how far the handshake is; the same on every machine */
 } ipcx_chan_end;
 

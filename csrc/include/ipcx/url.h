@@ -3,6 +3,7 @@
  *
  *     inproc://name          threads of this process      pipe://R,W   two descriptors of ours
  *     unix:///run/app.sock   processes of this host       pipe://-     stdin and stdout
+ *     shm://name             processes of this user on this host, through shared memory
  *     tcp://host:port        any host; tcp://[::1]:5000   inproc://    no name: a pair's
  *
  * Parsing asks nobody and opens nothing. Invariant: what is accepted has no NUL and nothing left
@@ -23,7 +24,8 @@ typedef enum ipcx_scheme {
     IPCX_SCHEME_INPROC = 1,
     IPCX_SCHEME_UNIX,
     IPCX_SCHEME_TCP,
-    IPCX_SCHEME_PIPE
+    IPCX_SCHEME_PIPE,
+    IPCX_SCHEME_SHM
 } ipcx_scheme;
 
 /* Bytes of a URL with its NUL; a longer one is refused. */
@@ -32,7 +34,8 @@ typedef enum ipcx_scheme {
 /* The parts of a URL. */
 typedef struct ipcx_url {
     ipcx_scheme scheme;
-    char name[256]; /* inproc: the name; unix: the path; tcp: the host without brackets; or "" */
+    char name[256]; /* inproc, shm: the name; unix: the path; tcp: the host without brackets; or ""
+                     */
     int port;       /* tcp: 0…65535, else -1 */
     int read_fd, write_fd; /* pipe: the two descriptors, -1 for none */
 } ipcx_url;
