@@ -30,6 +30,7 @@ from ipcx._core import (
     WouldBlock,
 )
 from ipcx.channel import Channel, Listener, connect, listen, pair
+from ipcx.tracing import trace
 
 __version__ = "0.1.0"
 
@@ -58,4 +59,5 @@ __all__ = [
     "connect",
     "listen",
     "pair",
+    "trace",
 ]

@@ -7,6 +7,7 @@ the rest (its kind, its two addresses) and writes one line a call.
 
 import errno
 import os
+from socket import socket
 from typing import Any, TextIO
 
 SHUTDOWNS = (
@@ -127,6 +128,30 @@ def _outcome(op: str, detail: Any, kind: str, family: str, local: Any, peer: Any
     return "done" if detail is None else f"{detail!r}"
 
 
+def channel_sentence(op: str, detail: Any = None, error: BaseException | None = None) -> str:
+    """One call on a channel or a listener in the lecture's words.
+
+    >>> channel_sentence("send", 5)
+    'send → a message of 5 bytes'
+    """
+    if isinstance(error, BlockingIOError):
+        return f"{op} → not now, and this call does not wait"
+    if error is not None:
+        return f"{op} → {error_text(error)}"
+    if op in ("send", "receive", "receive_into"):
+        return f"{op} → a message of {_count(detail)}" if detail else f"{op} → an empty message"
+    if op in ("send_many", "receive_many"):
+        return f"{op} → {detail} messages"
+    outcomes = {
+        "pair": "one end of two",
+        "connect": "a channel; the listener may accept it when it likes",
+        "listen": "waits passively for peers",
+        "accept": "a channel to one peer",
+        "close": "goodbye said, end closed",
+    }
+    return f"{op} → {outcomes.get(op, 'done')}"
+
+
 def _kind_of(sock: Any) -> tuple[str, str]:
     from ipcx import socket
 
@@ -168,6 +193,10 @@ class Teller:
             self._stream = None  # closed: nobody listens any more
 
     def _line(self, op: str, sock: Any, detail: Any, error: BaseException | None) -> str:
+        if not isinstance(sock, socket):
+            where = "no channel" if sock is None else sock.url
+            where += "" if os.getpid() == self._pid else f", process {os.getpid()}"
+            return self._paint(channel_sentence(op, detail, error), where, error is not None)
         kind, family = _kind_of(sock)
         local = peer = None
         if error is None and op in ("bind", "listen", "connect", "connect_ex"):

@@ -62,13 +62,20 @@ def test_every_command_can_be_loaded(name):
 
 
 def test_nothing_is_imported_before_a_command_is_chosen():
-    code = (
-        "import sys, ipcx.__main__; print(sorted(m for m in sys.modules if m.startswith('ipcx.')))"
-    )
+    code = "import ipcx, sys; before = set(sys.modules); import ipcx.__main__; "
+    code += "print(sorted(m for m in set(sys.modules) - before if m.startswith('ipcx')))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=GUARD
     )
-    assert done.stdout == "['ipcx.__main__', 'ipcx._core']\n"
+    assert done.stdout == "['ipcx.__main__']\n"
+
+
+def test_what_import_ipcx_does_without():
+    code = "import ipcx, sys; print({'asyncio', 'json', 'multiprocessing'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=GUARD
+    )
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("arguments", [["explain", "EPIPE"], ["--help"], ["doctor", "--json"]])

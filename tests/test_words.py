@@ -9,7 +9,9 @@ import re
 
 import pytest
 
+import ipcx
 from ipcx import _core, _install, _words, socket
+from ipcx._words import Teller, channel_sentence
 
 HERE, THERE = ("127.0.0.1", 53122), ("127.0.0.1", 65432)
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
@@ -170,3 +172,30 @@ def test_colour_is_for_terminals(monkeypatch):
         terminal = Terminal()
         _words.Teller(terminal).tell("recv", sock, None, REFUSED)
         assert "\033[" not in terminal.getvalue()
+
+
+def test_channels_speak_too():
+    assert channel_sentence("send", 5) == "send → a message of 5 bytes"
+    assert channel_sentence("receive", 0) == "receive → an empty message"
+    assert channel_sentence("send_many", 3) == "send_many → 3 messages"
+    assert channel_sentence("accept", object()) == "accept → a channel to one peer"
+    assert channel_sentence("flush") == "flush → done"
+    gone = channel_sentence("receive", error=BlockingIOError())
+    assert gone == "receive → not now, and this call does not wait"
+    assert channel_sentence("receive", error=ValueError("bad")) == "receive → ValueError: bad"
+
+
+def test_a_program_with_channels_is_told():
+    out = io.StringIO()
+    a, b = ipcx.pair("unix://")
+    with a, b:
+        before = _core.set_trace(Teller(out).tell)
+        try:
+            a.send("hello")
+            b.receive()
+        finally:
+            _core.set_trace(before)
+    assert out.getvalue().splitlines() == [
+        "send → a message of 5 bytes   (unix://)",
+        "receive → a message of 5 bytes   (unix://)",
+    ]

@@ -298,13 +298,15 @@ static PyObject *make_pair(PyObject *module, PyObject *args)
 
 static PyObject *set_hook(PyObject **hook, PyObject *value)
 {
+    PyObject *before;
     if (value != Py_None && !PyCallable_Check(value)) {
         PyErr_Format(PyExc_TypeError, "a callable or None expected, not %.200s",
                      Py_TYPE(value)->tp_name);
         return NULL;
     }
-    Py_XSETREF(*hook, value == Py_None ? NULL : Py_NewRef(value));
-    Py_RETURN_NONE;
+    before = *hook;
+    *hook = value == Py_None ? NULL : Py_NewRef(value);
+    return before != NULL ? before : Py_NewRef(Py_None);
 }
 
 static PyObject *set_trace(PyObject *module, PyObject *callback)
@@ -328,12 +330,13 @@ static PyMethodDef functions[] = {
      PyDoc_STR("socketpair(family, type, proto) -> (socket, socket)\n\n"
                "Two connected sockets, by socketpair(2); ipcx.socket.socketpair() is its face.")},
     {"set_trace", set_trace, METH_O,
-     PyDoc_STR("set_trace(callback or None)\n\n"
-               "callback(op, socket, detail, error) after each verb of an ipcx socket in this\n"
-               "interpreter: op is the method's name, detail what it moved or whom it met, error\n"
-               "the exception or None. What the callback raises is reported and ignored.")},
+     PyDoc_STR(
+         "set_trace(callback or None) -> the one before, or None\n\n"
+         "callback(op, object, detail, error) after each verb of an ipcx socket or channel\n"
+         "in this interpreter: op is the method's name, detail what it moved or whom it met,\n"
+         "error the exception or None. What the callback raises is reported and ignored.")},
     {"set_error_hook", set_error_hook, METH_O,
-     PyDoc_STR("set_error_hook(callback or None)\n\n"
+     PyDoc_STR("set_error_hook(callback or None) -> the one before, or None\n\n"
                "callback(exception, op, socket, args) when a verb of an ipcx socket raises an\n"
                "OSError, before the program sees it: the place to add_note() to it.")},
     {"socket_prefix_trusted", prefix_trusted, METH_NOARGS,
