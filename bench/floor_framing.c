@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The floor of bench_framing.py: messages behind a length of 4 bytes, from C, with nothing else.
+ * The floor of bench_framing.py and bench_channel.py: messages behind a length of 4 bytes, from C,
+ * with nothing else.
  * Invariant: one writev a message (or a batch), reads into a buffer of 64 KiB and more. */
 #include "floor.h"
 
@@ -10,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SMALL = 64, BATCH = 100, BULK = 64 * 1024, ROOM = 2 * 1024 * 1024 };
+enum { SMALL = 64, BATCH = 100, BULK = 64 * 1024, LARGE = 1024 * 1024, ROOM = 4 * LARGE };
 
 typedef struct {
     int fd;
@@ -24,21 +25,29 @@ typedef struct {
     size_t size, batch;
     bool across; /* another process answers each message with the same */
     bool single; /* the batch is sent message by message */
+    bool flood;  /* … it takes them in and answers, with one of 1 B, only one of 1 B */
 } row;
 
 static const row rows[] = {
-    {"unix", AF_UNIX, SMALL, 1, false, false},
-    {"tcp", AF_INET, SMALL, 1, false, false},
-    {"batch", AF_UNIX, SMALL, BATCH, false, false},
-    {"batch-tcp", AF_INET, SMALL, BATCH, false, false},
-    {"stream", AF_UNIX, SMALL, BATCH, false, true},
-    {"stream-tcp", AF_INET, SMALL, BATCH, false, true},
-    {"64k", AF_UNIX, BULK, 1, false, false},
-    {"pingpong", AF_UNIX, SMALL, 1, true, false},
-    {"pingpong-tcp", AF_INET, SMALL, 1, true, false},
+    {"unix", AF_UNIX, SMALL, 1, false, false, false},
+    {"tcp", AF_INET, SMALL, 1, false, false, false},
+    {"batch", AF_UNIX, SMALL, BATCH, false, false, false},
+    {"batch-tcp", AF_INET, SMALL, BATCH, false, false, false},
+    {"stream", AF_UNIX, SMALL, BATCH, false, true, false},
+    {"stream-tcp", AF_INET, SMALL, BATCH, false, true, false},
+    {"64k", AF_UNIX, BULK, 1, false, false, false},
+    {"pingpong", AF_UNIX, SMALL, 1, true, false, false},
+    {"pingpong-tcp", AF_INET, SMALL, 1, true, false, false},
+    {"flood", AF_UNIX, SMALL, 1, true, false, true},
+    {"flood-tcp", AF_INET, SMALL, 1, true, false, true},
+    {"flood-batch", AF_UNIX, SMALL, BATCH, true, false, true},
+    {"flood-batch-tcp", AF_INET, SMALL, BATCH, true, false, true},
+    {"flood-64k", AF_UNIX, BULK, 1, true, false, true},
+    {"flood-1m", AF_UNIX, LARGE, 1, true, false, true},
+    {"flood-1m-tcp", AF_INET, LARGE, 1, true, false, true},
 };
 
-static char data[BULK];
+static char data[LARGE];
 
 static void open_pair(int family, int *ends)
 {
@@ -79,8 +88,8 @@ static void send_batch(int fd, size_t size, size_t batch)
     }
 }
 
-/* True when a message was there; false at the end of the stream. */
-static bool receive(stream *s)
+/* The size of the message that was there; 0 at the end of the stream. */
+static size_t receive(stream *s)
 {
     for (;;) {
         uint32_t size;
@@ -91,7 +100,7 @@ static bool receive(stream *s)
             if (s->len >= 4 + size) {
                 s->len -= 4 + size;
                 s->head = s->len > 0 ? s->head + 4 + size : 0;
-                return true;
+                return size;
             }
         }
         if (s->head > ROOM / 2) {
@@ -100,7 +109,7 @@ static bool receive(stream *s)
         }
         n = must(read(s->fd, s->room + s->head + s->len, ROOM - s->head - s->len), "read");
         if (n == 0) {
-            return false;
+            return 0;
         }
         s->len += (size_t)n;
     }
@@ -108,6 +117,14 @@ static bool receive(stream *s)
 
 static void run(const row *r, int fd, stream *s, long n)
 {
+    if (r->flood) {
+        for (long i = 0; i < n; i++) {
+            send_batch(fd, r->size, r->batch);
+        }
+        send_batch(fd, 1, 1);
+        (void)receive(s);
+        return;
+    }
     for (long i = 0; i < n; i++) {
         for (size_t k = 0; k < (r->single ? r->batch : 1); k++) {
             send_batch(fd, r->size, r->single ? 1 : r->batch);
@@ -125,8 +142,10 @@ static pid_t answerer(const row *r, const int *ends)
     if (child == 0) {
         pin(1);
         (void)close(ends[0]);
-        while (receive(&s)) {
-            send_batch(ends[1], r->size, 1);
+        for (size_t size; (size = receive(&s)) > 0;) {
+            if (!r->flood || size == 1) {
+                send_batch(ends[1], size, 1);
+            }
         }
         _exit(0);
     }
