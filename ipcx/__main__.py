@@ -31,6 +31,8 @@ COMMANDS = {
     ),
     "examples": Command("ipcx._examples:main", "copy the example programs to a directory"),
     "run": Command("ipcx.run:main", "run an unmodified program over ipcx's sockets"),
+    "send": Command("ipcx._carry:main_send", "standard input over a channel: ipcx send URL"),
+    "receive": Command("ipcx._carry:main_receive", "a channel to standard output"),
     "explain": Command("ipcx.explain:main", "what an error means, its usual causes, the cure"),
     "doctor": Command("ipcx.doctor:main", "what of this machine matters to ipcx"),
 }

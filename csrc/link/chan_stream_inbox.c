@@ -115,6 +115,7 @@ static ipcx_status pump_for(ipcx__stream *self, uint64_t ticket, ipcx_deadline d
         }
         status = ipcx__stream_fill(self, SIZE_MAX, err);
         if (status == IPCX_AGAIN && deadline != IPCX_NOW) {
+            (void)atomic_fetch_add_explicit(&self->chan.send_waits, 1, memory_order_relaxed);
             status = ipcx__stream_sleep(self, deadline, err);
         }
         if (status != IPCX_OK && !ipcx__stream_is_over(self)) {

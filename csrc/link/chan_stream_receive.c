@@ -50,6 +50,7 @@ static ipcx_status lead(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *
                 return status;
             }
         }
+        (void)atomic_fetch_add_explicit(&self->chan.receive_waits, 1, memory_order_relaxed);
         status = ipcx__stream_sleep(self, deadline, err);
         if (status != IPCX_OK) {
             return status;

@@ -89,7 +89,6 @@ ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_
     bool alone = ipcx__single_threaded();
     ipcx_status status;
     bed own;
-    (void)atomic_fetch_add_explicit(&self->chan.receive_waits, 1, memory_order_relaxed);
     if (!alone) {
         if (self->nudge < 0) {
             self->nudge = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -11,6 +11,7 @@ from ipcx.tour import ports
 from ipcx.tour.model import IPCX, STDLIB, Actor, Ended, Keys, Line, Listening, Need, Said, Station
 from ipcx.tour.stations_datagrams import DATAGRAMS
 from ipcx.tour.stations_languages import LANGUAGES
+from ipcx.tour.stations_messages import MESSAGES
 from ipcx.tour.stations_slides import SLIDES
 
 SEES_LISTENERS = Need("/proc/net/tcp", ports.lacks_proc_net)
@@ -140,4 +141,5 @@ STATIONS: tuple[Station, ...] = (
     *LANGUAGES,
     *SLIDES,
     *DATAGRAMS,
+    *MESSAGES,
 )

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stations of messages and channels: the same address space, send() and receive(), protocols.
+
+Their programs hold both ends themselves and import ipcx; one runs on the standard library as well.
+"""
+
+from ipcx.tour.model import IPCX, Actor, Line, Station
+
+
+def _alone(folder: str, program: str, title: str, teaches: str, *says: str) -> Station:
+    actor = Actor(program, f"{folder}/{program}.py", on=(IPCX,), imports_ipcx=True)
+    return Station(program, title, teaches, (actor,), tuple(Line(program, text) for text in says))
+
+
+MESSAGES = (
+    _alone(
+        "same_address_space",
+        "global_variable",
+        "Same address space: a global variable",
+        "Threads share their variables, and lose updates unless they take turns (a lock). A "
+        "process has variables of its own.",
+        "Without a lock steps are lost: True",
+        "With a lock: 2000 of 2000",
+        "A child process added 1 as well, and here it is still 2000",
+    ),
+    _alone(
+        "same_address_space",
+        "direct_call",
+        "Same address space: a direct call, a channel, a copy",
+        "A direct procedure call waits for its answer; over inproc:// the object itself changes "
+        "hands and nobody waits; a copy is a message as between processes.",
+        "Direct call: the same object: True",
+        "Over inproc:// the object itself: ['called', 'received']",
+        "With copy=True the receiver's own: b'a message'",
+        "An object is no message: TypeError",
+    ),
+    _alone(
+        "send_receive",
+        "messages",
+        "Messages: text or binary, fixed or variable length",
+        "What one send() sends, one receive() receives, over TCP as well: a text as a text, bytes "
+        "as bytes, an empty one too.",
+        "text, 31 long: 'a text of any length: grüß dich'",
+        "binary, 22 long: b'\\x00\\x01 bytes of any length'",
+        "binary, 14 long: b'\\x00\\x00\\x00\\x07\\xff\\xff?\\xe0\\x00\\x00\\x00\\x00\\x00\\x00'",
+        "text, 0 long: ''",
+    ),
+    _alone(
+        "send_receive",
+        "synchronous",
+        "Synchronous: the rendezvous",
+        "With sync=True, send() returns when the receiver has received. A time-out ends the "
+        "waiting, not the message, which is on its way.",
+        "asynchronous: does not wait, sent receiving",
+        "synchronous:  waits, receiving sent",
+        "Nobody came within 0.1 s; is the message on its way all the same? True",
+    ),
+    _alone(
+        "send_receive",
+        "asynchronous",
+        "Asynchronous: send() almost never blocks, receive() waits or polls",
+        "Messages are buffered; only a full buffer makes the sender wait. A receiver waits, or "
+        "polls and goes on with something else.",
+        "Without a receiver, 3 messages fit; then send would block",
+        "Polling: True and the message is message 1",
+        "Polling: nothing there, go on with something else",
+        "Waiting: the awaited one",
+    ),
+    _alone(
+        "send_receive",
+        "who_waits",
+        "Synchronous or asynchronous? The table, measured",
+        "A rendezvous costs a way there and back for each message; buffered messages flow.",
+        "transport {any} waited",
+        *["{any}//{any}synchronous{any}"] * 6,
+        "The synchronous sender had to wait more often, everywhere: True",
+    ),
+    _alone(
+        "own_protocol",
+        "protocol",
+        "A protocol of one's own, and clients that break it",
+        "Syntax, rules and vocabulary: whoever breaks one gets an answer that says which, loses "
+        "only its own connection, and changes nothing.",
+        "'HELLO'        -> OK 10",
+        "'TAKE 3'       -> OK 7",
+        "'BYE'          -> OK 7",
+        "'HELLO'        -> OK 7",
+        "'take 3'       -> NO syntax: WORD or WORD NUMBER",
+        "'HELLO'        -> OK 7",
+        "'STEAL 3'      -> NO vocabulary: no such word as STEAL",
+        "'TAKE 3'       -> NO rules: HELLO first, and once",
+        "'HELLO'        -> OK 7",
+        "'TAKE 99'      -> NO meaning: there are only 7",
+        "'HELLO'        -> OK 7",
+        "'ADD 1'        -> OK 8",
+        "'BYE'          -> OK 8",
+    ),
+)
