@@ -1,0 +1,563 @@
+"""Channels with ``await``: the names of `ipcx.channel`, for asyncio (and uvloop).
+
+A call is tried at once; only when there is nothing to do yet does the coroutine wait, and the loop
+is told about the channel's descriptor. A cancelled call loses no message.
+
+>>> import asyncio
+>>> from ipcx import aio
+>>> async def echo(listener):
+...     async with await listener.accept() as channel:
+...         async for message in channel:
+...             await channel.send(message.upper())
+>>> async def main():
+...     async with aio.listen("tcp://127.0.0.1:0") as listener:
+...         server = asyncio.create_task(echo(listener))
+...         async with aio.connect(listener.url) as channel:
+...             await channel.send("hello")
+...             print(await channel.receive())
+...         await server
+>>> asyncio.run(main())
+HELLO
+
+A channel belongs to the loop in which it first waits. In a notebook, where a loop runs already,
+``await`` works at top level. With trio, wait for ``fileno()`` and use the synchronous channel with
+``timeout=0``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ipcx import channel as sync
+from ipcx._core import Closed, PeerClosed, PeerDied, Timeout, WouldBlock
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from _typeshed import WriteableBuffer
+
+    from ipcx.channel import ChannelStats, ListenerStats
+
+__all__ = ["Channel", "Listener", "Opening", "connect", "listen", "pair"]
+
+_T = TypeVar("_T")
+LOOK_AGAIN = 0.01  # seconds until the next look at a descriptor that shows what nobody asks for
+_Attempt = Callable[[], Any]  # NotImplemented: nothing to do yet
+_Entry = tuple["asyncio.Future[Any]", _Attempt]
+
+
+class _Descriptor:
+    """Coroutines that wait until a descriptor is ready and an attempt succeeds.
+
+    The attempt is made in the loop's own callback, so an event is used up before the loop looks
+    again. The loop stays armed from one wait to the next, so that a dialogue costs no system calls
+    but its own; an event that finds nobody waiting disarms it.
+    """
+
+    def __init__(self, add: str, remove: str) -> None:
+        self._add, self._remove = add, remove
+        self._queue: deque[_Entry] = deque()  # in turn: who comes first is served first
+        self._aside: list[_Entry] = []  # each waits for an answer of its own
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fd = -1
+
+    def __bool__(self) -> bool:
+        return bool(self._queue or self._aside)
+
+    async def wait(
+        self,
+        fd: int,
+        attempt: _Attempt,
+        timeout: float | None,
+        what: str,
+        undo: Callable[[Any], None] | None = None,
+        aside: bool = False,
+    ) -> Any:
+        """The answer of `attempt`. `undo` takes it back from a coroutine cancelled in between."""
+        loop = asyncio.get_running_loop()
+        self._arm(loop, fd)
+        future: asyncio.Future[Any] = loop.create_future()
+        entry = (future, attempt)
+        line = self._aside if aside else self._queue
+        line.append(entry)
+        timer = None if timeout is None else loop.call_later(timeout, _expire, future, what)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if undo is not None and _succeeded(future):
+                undo(future.result())
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if entry in line:
+                line.remove(entry)
+
+    def serve(self) -> None:
+        """Lets the waiting ones try, the first first, until one has to wait on."""
+        for entry in tuple(self._aside):
+            if entry[0].done() or _try(*entry):
+                self._aside.remove(entry)
+        queue = self._queue
+        while queue:
+            future, attempt = queue[0]
+            if not future.done() and not _try(future, attempt):
+                return
+            queue.popleft()
+
+    def end(self, error: BaseException) -> None:
+        """Ends every wait with `error`; the descriptor is about to go."""
+        self._disarm()
+        for future, _ in (*self._queue, *self._aside):
+            if not future.done():
+                future.set_exception(error)
+
+    def _ready(self) -> None:
+        aside, in_vain = len(self._aside), not self._queue
+        self.serve()
+        if in_vain and len(self._aside) == aside:
+            # Nobody waits, or what is there is for somebody who does not ask for it now.
+            loop, fd = self._loop, self._fd
+            self._disarm()
+            if aside and loop is not None:
+                loop.call_later(LOOK_AGAIN, self._look_again, loop, fd)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        if self._aside and self._loop is None:
+            self.serve()
+            if self._aside:
+                self._arm(loop, fd)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        if self._loop is loop and self._fd == fd:
+            return
+        if self and self._loop is not loop:
+            raise RuntimeError("another event loop waits for this channel; use it in one loop")
+        self._disarm()
+        getattr(loop, self._add)(fd, self._ready)
+        self._loop, self._fd = loop, fd
+
+    def _disarm(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            getattr(self._loop, self._remove)(self._fd)
+        self._loop, self._fd = None, -1
+
+
+def _try(future: asyncio.Future[Any], attempt: _Attempt) -> bool:
+    """Whether `future` has its answer now."""
+    try:
+        answer = attempt()
+    except Exception as error:
+        if isinstance(error, StopIteration):  # which a future refuses
+            error = RuntimeError("the attempt raised StopIteration")
+        future.set_exception(error)
+        return True
+    if answer is NotImplemented:
+        return False
+    future.set_result(answer)
+    return True
+
+
+def _succeeded(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _expire(future: asyncio.Future[Any], what: str) -> None:
+    if not future.done():
+        future.set_exception(Timeout(f"{what}: the deadline passed"))
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not timeout >= 0:  # NaN too
+        raise ValueError(f"timeout is seconds >= 0 or None, not {timeout!r}")
+
+
+class _Deadline:
+    """What is left of a time-out, for calls that wait several times."""
+
+    def __init__(self, timeout: float | None) -> None:
+        _check_timeout(timeout)
+        self._end = None if timeout is None else asyncio.get_running_loop().time() + timeout
+
+    def left(self) -> float | None:
+        if self._end is None:
+            return None
+        return max(0.0, self._end - asyncio.get_running_loop().time())
+
+
+class Opening(Generic[_T]):
+    """What ``await`` makes an open object, and ``async with`` one that is closed again."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> _T:
+        self._made = await self._make()
+        entered: _T = await self._made.__aenter__()
+        return entered
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._made.__aexit__(kind, error, trace)
+
+
+async def _in_thread(call: Callable[[], _T], close: Callable[[_T], object]) -> _T:
+    """The answer of a call that blocks; what it makes after a cancellation is closed."""
+    future = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(
+            lambda done: None if done.cancelled() or done.exception() else close(done.result())
+        )
+        raise
+
+
+def connect(url: str, timeout: float | None = 5, **options: Any) -> Opening[Channel]:
+    """Connects to the listener at `url`: ``await`` it, or use it in ``async with``.
+
+    `timeout` is in seconds; options and exceptions are those of `ipcx.connect`.
+    """
+
+    async def make() -> Channel:
+        def call() -> sync.Channel:
+            return sync.connect(url, timeout, **options)
+
+        return Channel(await _in_thread(call, lambda made: made.close(0)))
+
+    return Opening(make)
+
+
+def listen(url: str, **options: Any) -> Opening[Listener]:
+    """Listens at `url`: ``await`` it, or use it in ``async with``; as `ipcx.listen`."""
+
+    async def make() -> Listener:
+        return Listener(await _in_thread(lambda: sync.listen(url, **options), sync.Listener.close))
+
+    return Opening(make)
+
+
+async def pair(url: str = "unix://", **options: Any) -> tuple[Channel, Channel]:
+    """Two connected ends, as `ipcx.pair`."""
+    a, b = sync.pair(url, **options)
+    return Channel(a), Channel(b)
+
+
+class Channel:
+    """One end of a channel, for coroutines; `Channel(end)` makes one of a synchronous end.
+
+    Any number of tasks of one loop may use it. While it is in use here, leave the synchronous end
+    (`core`) to it.
+    """
+
+    def __init__(self, core: sync.Channel) -> None:
+        self.core = core
+        self._read = _Descriptor("add_reader", "remove_reader")
+        self._write = _Descriptor("add_writer", "remove_writer")
+        self._returned: deque[Any] = deque()  # received, and then the receiver was cancelled
+
+    def __repr__(self) -> str:
+        return f"<ipcx.aio.Channel of {self.core!r}>"
+
+    async def send(self, message: Any, sync: bool = False, timeout: float | None = None) -> None:
+        """Sends one message; with `sync`, returns when the receiver has received it.
+
+        `Timeout` (`WouldBlock` with timeout 0): ``exc.begun`` tells whether the message is on its
+        way nevertheless. A cancelled send is whole or not at all at the receiver.
+        """
+        deadline, core = _Deadline(timeout), self.core
+        sending: Any = None  # None, too, once all is done
+
+        def step() -> bool:
+            nonlocal sending
+            sending = core._send_now(message, sync, sending)
+            return sending is None
+
+        def hand_over() -> object:
+            # With `sync`, what is left once nothing is owed is the receiver's answer.
+            return True if step() or (sending.begun and not core.stats().owed) else NotImplemented
+
+        try:
+            if self._write or hand_over() is NotImplemented:
+                self._not_now(timeout, "send: no room yet")
+                await self._write.wait(core._send_fileno(), hand_over, deadline.left(), "send")
+            if sending is not None:
+                self._not_now(timeout, "send: not received yet")
+                inproc = core.url.startswith("inproc:")  # where room means that it was received
+                await (self._write if inproc else self._read).wait(
+                    core._send_fileno() if inproc else core.fileno(),
+                    lambda: True if step() else NotImplemented,
+                    deadline.left(),
+                    "send",
+                    aside=True,
+                )
+        except Timeout as error:
+            error.begun = sending is not None and sending.begun
+            raise
+
+    async def receive(self, timeout: float | None = None) -> Any:
+        """The next message: bytes, a text, or what else the transport carries.
+
+        A call that times out or is cancelled loses none.
+        """
+        _check_timeout(timeout)
+        if self._returned:
+            return self._returned.popleft()
+        core = self.core
+        if not self._read._queue:
+            message = core._receive_now()
+            if self._read:  # the answer that a sender waits for may have been behind it
+                self._read.serve()
+            if message is not NotImplemented:
+                return message
+        if timeout == 0:
+            raise WouldBlock("receive: nothing there yet")
+        return await self._read.wait(
+            core.fileno(), core._receive_now, timeout, "receive", self._take_back
+        )
+
+    def _take_back(self, message: Any) -> None:
+        self._returned.appendleft(message)
+        asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        """Somebody else may be waiting for what was given back."""
+        queue = self._read._queue
+        while self._returned and queue:
+            future, _ = queue.popleft()
+            if not future.done():
+                future.set_result(self._returned.popleft())
+
+    async def poll(self, timeout: float | None = 0) -> bool:
+        """Whether `receive` would not wait, at the latest after `timeout` seconds."""
+        _check_timeout(timeout)
+        if self._returned or self.core.poll(0):
+            return True
+        if timeout == 0:
+            return False
+        try:
+            await self._read.wait(
+                self.core.fileno(),
+                lambda: True if self.core.poll(0) else NotImplemented,
+                timeout,
+                "poll",
+                aside=True,
+            )
+        except Timeout:
+            return False
+        return True
+
+    async def send_many(self, messages: Iterable[Any], timeout: float | None = None) -> int:
+        """Sends all of `messages` in their order; returns how many. ``exc.sent`` if it cannot."""
+        deadline, pending, sent = _Deadline(timeout), list(messages), 0
+        try:
+            while pending:
+                if not self._write:
+                    try:
+                        return sent + self.core.send_many(pending, timeout=0)
+                    except WouldBlock as error:
+                        done = error.sent + (1 if error.begun else 0)
+                        sent, pending = sent + done, pending[done:]
+                if pending:
+                    self._not_now(timeout, "send_many: no room yet")
+                    await self.send(pending[0], timeout=deadline.left())
+                    sent, pending = sent + 1, pending[1:]
+        except (Timeout, PeerClosed) as error:
+            error.sent = sent
+            raise
+        return sent
+
+    async def receive_many(self, max: int = 256, timeout: float | None = None) -> list[Any]:
+        """Waits for the first message and takes what else is there, at most `max`."""
+        if max < 1:
+            raise ValueError(f"max is at least 1, not {max}")
+        messages = [await self.receive(timeout)]
+        while len(messages) < max:
+            if self._returned:
+                messages.append(self._returned.popleft())
+                continue
+            try:
+                more = self.core.receive_many(max - len(messages), timeout=0)
+            except (WouldBlock, PeerClosed):
+                break
+            messages += more
+        return messages
+
+    async def receive_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
+        """The next message into `buffer`; returns its bytes. `MessageTooLarge`: it stays."""
+        _check_timeout(timeout)
+
+        def attempt() -> Any:
+            try:
+                return self.core.receive_into(buffer, timeout=0)
+            except WouldBlock:
+                return NotImplemented
+
+        if not self._read:
+            size = attempt()
+            if size is not NotImplemented:
+                return int(size)
+        self._not_now(timeout, "receive_into: nothing there yet")
+        return int(await self._read.wait(self.core.fileno(), attempt, timeout, "receive_into"))
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Waits until nothing is owed of a message that was begun."""
+
+        def attempt() -> object:
+            try:
+                self.core.flush(timeout=0)
+            except WouldBlock:
+                return NotImplemented
+            return True
+
+        _check_timeout(timeout)
+        if attempt() is NotImplemented:
+            self._not_now(timeout, "flush: no room yet")
+            await self._write.wait(self.core._send_fileno(), attempt, timeout, "flush")
+
+    async def close(self, timeout: float | None = 5) -> None:
+        """Says goodbye and closes; coroutines that wait end with `Closed`.
+
+        As `ipcx.Channel.close`: `Timeout` with ``exc.unsent`` if something could not be sent.
+        """
+        _check_timeout(timeout)
+        gone = Closed("the channel was closed meanwhile")
+        self._read.end(gone)
+        self._write.end(gone)
+        if not self.core.closed:
+            await _in_thread(lambda: self.core.close(timeout), lambda _: None)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.receive()
+        except PeerDied:
+            raise
+        except PeerClosed:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def fileno(self) -> int:
+        """The descriptor that shows when `receive` would not wait."""
+        return self.core.fileno()
+
+    def stats(self) -> ChannelStats:
+        """What passed through this end."""
+        return self.core.stats()
+
+    @property
+    def url(self) -> str:
+        """What it was connected to or accepted from."""
+        return self.core.url
+
+    @property
+    def max_message(self) -> int:
+        """The longest message this end takes, in bytes."""
+        return self.core.max_message
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.core.closed
+
+    @staticmethod
+    def _not_now(timeout: float | None, why: str) -> None:
+        if timeout == 0:
+            raise WouldBlock(why)
+
+
+class Listener:
+    """Waits for peers; ``async for channel in listener`` until it is closed."""
+
+    def __init__(self, core: sync.Listener) -> None:
+        self.core = core
+        self._read = _Descriptor("add_reader", "remove_reader")
+
+    def __repr__(self) -> str:
+        return f"<ipcx.aio.Listener of {self.core!r}>"
+
+    async def accept(self, timeout: float | None = None) -> Channel:
+        """The next peer whose handshake is done."""
+
+        def attempt() -> Any:
+            try:
+                return Channel(self.core.accept(timeout=0))
+            except WouldBlock:
+                return NotImplemented
+
+        _check_timeout(timeout)
+        if not self._read:
+            at_once = attempt()
+            if isinstance(at_once, Channel):
+                return at_once
+        Channel._not_now(timeout, "accept: nobody there yet")
+        channel: Channel = await self._read.wait(
+            self.core.fileno(), attempt, timeout, "accept", lambda made: made.core.close(0)
+        )
+        return channel
+
+    async def close(self) -> None:
+        """Stops listening; coroutines in `accept` end with `Closed`."""
+        self._read.end(Closed("the listener was closed meanwhile"))
+        self.core.close()
+
+    def __aiter__(self) -> AsyncIterator[Channel]:
+        return self
+
+    async def __anext__(self) -> Channel:
+        try:
+            return await self.accept()
+        except Closed:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Listener:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def fileno(self) -> int:
+        """The descriptor that shows when `accept` is worth a try."""
+        return self.core.fileno()
+
+    def stats(self) -> ListenerStats:
+        """How many were accepted, dropped, and are in their handshake."""
+        return self.core.stats()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, port or path filled in."""
+        return self.core.url
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.core.closed
