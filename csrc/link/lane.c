@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
@@ -79,86 +78,6 @@ static ipcx_status doze(ipcx__lane *lane, ipcx__event *event, ipcx__lane_call *c
         event->sleepers--;
     }
     return status;
-}
-
-/* ---- bells */
-
-#define BELL_FULL UINT64_C(0xfffffffffffffffe) /* eventfd(2): no more goes in: not writable */
-
-/* Fills the counter or empties it. Neither can fail: nobody else reads or writes it. */
-static void bell_move(ipcx__bell *bell, uint64_t count)
-{
-    int saved = errno;
-    if (count > 0) {
-        (void)!write(bell->fd, &count, sizeof count);
-    } else {
-        (void)!read(bell->fd, &count, sizeof count);
-    }
-    errno = saved;
-}
-
-static void bells(ipcx__lane *lane)
-{
-    if (IPCX_UNLIKELY(lane->readable.fd >= 0)) {
-        bool up = lane->put != lane->taken || lane->writer_closed;
-        if (up != lane->readable.up) {
-            lane->readable.up = up;
-            bell_move(&lane->readable, up ? 1 : 0);
-        }
-    }
-    if (IPCX_UNLIKELY(lane->writable.fd >= 0)) {
-        bool room = lane->put - lane->taken < lane->capacity && !lane->sync_armed;
-        bool up = room || lane->reader_closed || lane->writer_closed;
-        if (up != lane->writable.up) {
-            lane->writable.up = up;
-            bell_move(&lane->writable, up ? 0 : BELL_FULL);
-        }
-    }
-}
-
-static ipcx_status closed(ipcx_error *err)
-{
-    return ipcx_error_set(err, IPCX_CLOSED, EBADF, "channel", "closed by another thread");
-}
-
-static ipcx_status bell_fd(ipcx__lane *lane, ipcx__bell *bell, const bool *gone, int *fd,
-                           ipcx_error *err)
-{
-    ipcx_status status = IPCX_OK;
-    ipcx__latch_lock(&lane->latch);
-    if (*gone) {
-        status = closed(err);
-    } else if (bell->fd < 0) {
-        bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        bell->up = bell == &lane->writable; /* what a counter of 0 shows */
-        if (bell->fd < 0) {
-            status = ipcx_error_system(err, errno, "eventfd", "no descriptor to wait with");
-        }
-        bells(lane);
-    }
-    if (status == IPCX_OK) {
-        *fd = bell->fd;
-    }
-    ipcx__latch_unlock(&lane->latch);
-    return status;
-}
-
-ipcx_status ipcx__lane_reader_fd(ipcx__lane *lane, int *fd, ipcx_error *err)
-{
-    return bell_fd(lane, &lane->readable, &lane->reader_closed, fd, err);
-}
-
-ipcx_status ipcx__lane_writer_fd(ipcx__lane *lane, int *fd, ipcx_error *err)
-{
-    return bell_fd(lane, &lane->writable, &lane->writer_closed, fd, err);
-}
-
-static void bell_close(ipcx__bell *bell)
-{
-    if (bell->fd >= 0) {
-        (void)close(bell->fd);
-        bell->fd = -1;
-    }
 }
 
 /* ---- in */
@@ -239,7 +158,7 @@ static ipcx_status await_room(ipcx__lane *lane, ipcx__lane_call *call)
             return peer_closed(lane, call->err);
         }
         if (lane->writer_closed) {
-            return closed(call->err);
+            return ipcx__lane_closed(call->err);
         }
         if (lane->put - lane->taken < lane->capacity) {
             return IPCX_OK;
@@ -264,7 +183,7 @@ ipcx_status ipcx__lane_put(ipcx__lane *lane, ipcx__lane_call *call, const ipcx_m
     if (n > 0) {
         *ticket = lane->put;
         woken = ring(&lane->filled, n);
-        bells(lane);
+        ipcx__lane_show(lane);
     }
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->filled, woken);
@@ -288,7 +207,7 @@ static ipcx_status await_item(ipcx__lane *lane, ipcx__lane_call *call)
     ipcx_status status = IPCX_OK;
     while (status == IPCX_OK) {
         if (lane->reader_closed) {
-            return closed(call->err);
+            return ipcx__lane_closed(call->err);
         }
         if (lane->put != lane->taken) {
             return IPCX_OK;
@@ -313,7 +232,7 @@ ipcx_status ipcx__lane_take(ipcx__lane *lane, ipcx__lane_call *call, ipcx_messag
         lane->taken_bytes += item->size;
         lane->sync_armed = false;
         woken = ring(&lane->emptied, 1);
-        bells(lane);
+        ipcx__lane_show(lane);
     }
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->emptied, woken);
@@ -332,7 +251,7 @@ bool ipcx__lane_put_back(ipcx__lane *lane, const ipcx_message *item)
         lane->taken_bytes -= item->size;
         lane->ring[lane->taken & (lane->slots - 1)] = *item;
         woken = ring(&lane->filled, 1);
-        bells(lane);
+        ipcx__lane_show(lane);
     }
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->filled, woken);
@@ -376,7 +295,7 @@ void ipcx__lane_ack(ipcx__lane *lane, uint64_t ticket)
     }
     lane->sync_armed = false;
     woken = ring_all(&lane->acked); /* each waits for a ticket of its own */
-    bells(lane);
+    ipcx__lane_show(lane);
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->acked, woken);
 }
@@ -389,14 +308,14 @@ ipcx_status ipcx__lane_await_ack(ipcx__lane *lane, ipcx__lane_call *call, uint64
         if (lane->reader_closed) {
             status = peer_closed(lane, call->err);
         } else if (lane->writer_closed) {
-            status = closed(call->err);
+            status = ipcx__lane_closed(call->err);
         } else {
             status = doze(lane, &lane->acked, call);
         }
     }
     if (status == IPCX_TIMEOUT && call->deadline == IPCX_NOW) {
         lane->sync_armed = true;
-        bells(lane);
+        ipcx__lane_show(lane);
     }
     ipcx__latch_unlock(&lane->latch);
     return status;
@@ -410,7 +329,7 @@ static void unlock_and_wake_all(ipcx__lane *lane)
     int filled = ring_all(&lane->filled);
     int emptied = ring_all(&lane->emptied);
     int acked = ring_all(&lane->acked);
-    bells(lane);
+    ipcx__lane_show(lane);
     ipcx__latch_unlock(&lane->latch);
     wake(&lane->filled, filled);
     wake(&lane->emptied, emptied);
@@ -428,7 +347,7 @@ void ipcx__lane_close_writer(ipcx__lane *lane)
 {
     ipcx__latch_lock(&lane->latch);
     lane->writer_closed = true;
-    bell_close(&lane->writable);
+    ipcx__bell_close(&lane->writable);
     unlock_and_wake_all(lane);
 }
 
@@ -436,7 +355,7 @@ void ipcx__lane_close_reader(ipcx__lane *lane)
 {
     ipcx__latch_lock(&lane->latch);
     lane->reader_closed = true;
-    bell_close(&lane->readable);
+    ipcx__bell_close(&lane->readable);
     unlock_and_wake_all(lane);
 }
 
@@ -512,10 +431,10 @@ bool ipcx__lane_is_busy(const ipcx__lane *lane)
 
 void ipcx__lane_forked_writer(ipcx__lane *lane)
 {
-    bell_close(&lane->writable);
+    ipcx__bell_close(&lane->writable);
 }
 
 void ipcx__lane_forked_reader(ipcx__lane *lane)
 {
-    bell_close(&lane->readable);
+    ipcx__bell_close(&lane->readable);
 }

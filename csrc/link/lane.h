@@ -83,6 +83,12 @@ ipcx_status ipcx__lane_await_ack(ipcx__lane *lane, ipcx__lane_call *call, uint64
 ipcx_status ipcx__lane_reader_fd(ipcx__lane *lane, int *fd, ipcx_error *err);
 ipcx_status ipcx__lane_writer_fd(ipcx__lane *lane, int *fd, ipcx_error *err);
 
+/* For lane*.c, under the latch. ipcx__lane_show: sets the bells to the lane's state.
+ * ipcx__lane_closed: CLOSED, with its text. */
+void ipcx__lane_show(ipcx__lane *lane);
+void ipcx__bell_close(ipcx__bell *bell);
+ipcx_status ipcx__lane_closed(ipcx_error *err);
+
 /* Each wakes who sleeps in the lane.
  * ipcx__lane_stop: no further put; what is in the lane can still be taken.
  * ipcx__lane_close_writer: the same, and closes the writer's descriptor.
