@@ -59,13 +59,13 @@ class _Descriptor:
 
     def __init__(self, add: str, remove: str) -> None:
         self._add, self._remove = add, remove
-        self._queue: deque[_Entry] = deque()  # in turn: who comes first is served first
-        self._aside: list[_Entry] = []  # each waits for an answer of its own
+        self.queue: deque[_Entry] = deque()  # in turn: who comes first is served first
+        self.aside: list[_Entry] = []  # each waits for an answer of its own
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
 
     def __bool__(self) -> bool:
-        return bool(self._queue or self._aside)
+        return bool(self.queue or self.aside)
 
     async def wait(
         self,
@@ -81,7 +81,7 @@ class _Descriptor:
         self._arm(loop, fd)
         future: asyncio.Future[Any] = loop.create_future()
         entry = (future, attempt)
-        line = self._aside if aside else self._queue
+        line = self.aside if aside else self.queue
         line.append(entry)
         timer = None if timeout is None else loop.call_later(timeout, _expire, future, what)
         try:
@@ -98,10 +98,10 @@ class _Descriptor:
 
     def serve(self) -> None:
         """Lets the waiting ones try, the first first, until one has to wait on."""
-        for entry in tuple(self._aside):
+        for entry in tuple(self.aside):
             if entry[0].done() or _try(*entry):
-                self._aside.remove(entry)
-        queue = self._queue
+                self.aside.remove(entry)
+        queue = self.queue
         while queue:
             future, attempt = queue[0]
             if not future.done() and not _try(future, attempt):
@@ -111,14 +111,14 @@ class _Descriptor:
     def end(self, error: BaseException) -> None:
         """Ends every wait with `error`; the descriptor is about to go."""
         self._disarm()
-        for future, _ in (*self._queue, *self._aside):
+        for future, _ in (*self.queue, *self.aside):
             if not future.done():
                 future.set_exception(error)
 
     def _ready(self) -> None:
-        aside, in_vain = len(self._aside), not self._queue
+        aside, in_vain = len(self.aside), not self.queue
         self.serve()
-        if in_vain and len(self._aside) == aside:
+        if in_vain and len(self.aside) == aside:
             # Nobody waits, or what is there is for somebody who does not ask for it now.
             loop, fd = self._loop, self._fd
             self._disarm()
@@ -126,15 +126,15 @@ class _Descriptor:
                 loop.call_later(LOOK_AGAIN, self._look_again, loop, fd)
 
     def _look_again(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
-        if self._aside and self._loop is None:
+        if self.aside and self._loop is None:
             self.serve()
-            if self._aside:
+            if self.aside:
                 self._arm(loop, fd)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         if self._loop is loop and self._fd == fd:
             return
-        if self and self._loop is not loop:
+        if self and self._loop is not None and self._loop is not loop:
             raise RuntimeError("another event loop waits for this channel; use it in one loop")
         self._disarm()
         getattr(loop, self._add)(fd, self._ready)
@@ -266,6 +266,9 @@ class Channel:
         self._read = _Descriptor("add_reader", "remove_reader")
         self._write = _Descriptor("add_writer", "remove_writer")
         self._returned: deque[Any] = deque()  # received, and then the receiver was cancelled
+        # What a call that need not wait looks at.
+        self._senders, self._receivers = self._write.queue, self._read.queue
+        self._send_now, self._receive_now = core._send_now, core._receive_now
 
     def __repr__(self) -> str:
         return f"<ipcx.aio.Channel of {self.core!r}>"
@@ -276,23 +279,35 @@ class Channel:
         `Timeout` (`WouldBlock` with timeout 0): ``exc.begun`` tells whether the message is on its
         way nevertheless. A cancelled send is whole or not at all at the receiver.
         """
+        if timeout is not None:
+            _check_timeout(timeout)
+        sending = None
+        if not self._senders:
+            sending = self._send_now(message, sync, None)
+            if sending is None:
+                return
+        await self._send_on(message, sync, timeout, sending)
+
+    async def _send_on(self, message: Any, sync: bool, timeout: float | None, sending: Any) -> None:
+        """The rest of a send that has to wait: for its turn, for room, for the receiver."""
         deadline, core = _Deadline(timeout), self.core
-        sending: Any = None  # None, too, once all is done
+        done = False
 
         def step() -> bool:
-            nonlocal sending
+            nonlocal sending, done
             sending = core._send_now(message, sync, sending)
-            return sending is None
+            done = sending is None
+            return done
 
         def hand_over() -> object:
             # With `sync`, what is left once nothing is owed is the receiver's answer.
             return True if step() or (sending.begun and not core.stats().owed) else NotImplemented
 
         try:
-            if self._write or hand_over() is NotImplemented:
+            if sending is None or not (sync and sending.begun and not core.stats().owed):
                 self._not_now(timeout, "send: no room yet")
                 await self._write.wait(core._send_fileno(), hand_over, deadline.left(), "send")
-            if sending is not None:
+            if not done:
                 self._not_now(timeout, "send: not received yet")
                 inproc = core.url.startswith("inproc:")  # where room means that it was received
                 await (self._write if inproc else self._read).wait(
@@ -311,20 +326,19 @@ class Channel:
 
         A call that times out or is cancelled loses none.
         """
-        _check_timeout(timeout)
+        if timeout is not None:
+            _check_timeout(timeout)
         if self._returned:
             return self._returned.popleft()
-        core = self.core
-        if not self._read._queue:
-            message = core._receive_now()
-            if self._read:  # the answer that a sender waits for may have been behind it
+        if not self._receivers:
+            message = self._receive_now()
+            if self._read.aside:  # the answer that a sender waits for may have been behind it
                 self._read.serve()
             if message is not NotImplemented:
                 return message
-        if timeout == 0:
-            raise WouldBlock("receive: nothing there yet")
+        self._not_now(timeout, "receive: nothing there yet")
         return await self._read.wait(
-            core.fileno(), core._receive_now, timeout, "receive", self._take_back
+            self.core.fileno(), self._receive_now, timeout, "receive", self._take_back
         )
 
     def _take_back(self, message: Any) -> None:
@@ -333,7 +347,7 @@ class Channel:
 
     def _hand_on(self) -> None:
         """Somebody else may be waiting for what was given back."""
-        queue = self._read._queue
+        queue = self._read.queue
         while self._returned and queue:
             future, _ = queue.popleft()
             if not future.done():
@@ -363,7 +377,7 @@ class Channel:
         deadline, pending, sent = _Deadline(timeout), list(messages), 0
         try:
             while pending:
-                if not self._write:
+                if not self._senders:
                     try:
                         return sent + self.core.send_many(pending, timeout=0)
                     except WouldBlock as error:

@@ -96,7 +96,7 @@ def test_what_a_cancelled_task_gives_back_wakes_another(url):
             second = asyncio.create_task(b.receive())
             await spin()
             await a.send("only one")
-            while not b._read._queue or len(b._read._queue) > 1:
+            while not b._read.queue or len(b._read.queue) > 1:
                 await asyncio.sleep(0)
             first.cancel()
             answers = await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
