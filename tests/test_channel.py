@@ -15,6 +15,8 @@ import os
 import pickle
 import select
 import signal
+import socket as stdlib
+import struct
 import subprocess
 import sys
 import threading
@@ -26,6 +28,7 @@ import pytest
 
 import ipcx
 from ipcx import _core, channel
+from ipcx.framing import Encoder, FrameType
 from socket_help import Background, until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -683,6 +686,34 @@ def test_a_clean_end(ends):
     assert caught.value.unreceived is None or caught.value.unreceived == 0
 
 
+HELLO = Encoder().encode(struct.pack("!B3xII", 1, 64 << 20, 0), type=FrameType.HELLO)
+BEFORE = Encoder().encode("before")
+
+
+@pytest.mark.parametrize(
+    ("stream", "error", "offset"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", ipcx.ProtocolError, 0),
+        (HELLO + b"IX\x02\x01" + bytes(8), ipcx.VersionMismatch, len(HELLO) + 2),
+        (HELLO + BEFORE + b"?", ipcx.ProtocolError, len(HELLO + BEFORE)),
+        (HELLO + b"IX\x01\x01\0\0\0\0\xff\xff\xff\xff", ipcx.MessageTooLarge, None),
+        (HELLO + Encoder().encode("x" * 9, crc=True)[:-1] + b"?", ipcx.CorruptData, None),
+    ],
+)
+def test_a_broken_stream_says_where(stream, error, offset):
+    with stdlib.create_server(("127.0.0.1", 0)) as server:
+        ch = ipcx.connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        with ch, server.accept()[0] as peer:
+            peer.sendall(stream)
+            for call in (list, ipcx.Channel.receive, ipcx.Channel.receive_many):
+                with pytest.raises(error) as caught:
+                    call(ch)
+                if offset is None:
+                    assert len(HELLO) <= caught.value.offset < len(stream)
+                else:
+                    assert caught.value.offset == offset
+
+
 def test_iteration_ends_at_a_clean_close(ends):
     a, b = ends
     a.send_many(["one", "two"])
@@ -1270,22 +1301,29 @@ except ipcx.Timeout as exc:
 
 @pytest.mark.parametrize("url", ALL)
 def test_daemon_threads_that_wait_do_not_hold_the_exit(url):
+    """Nor do they say anything; and a listener's path is gone."""
     program = f"""
-import sys, threading, time, ipcx
+import threading, ipcx
 a, b = ipcx.pair("{url}")
-listener = ipcx.listen("tcp://127.0.0.1:0")
-def forever():
-    for message in b:
+listener = ipcx.listen("unix://")
+def for_each(iterable):
+    for each in iterable:
         pass
-threads = [threading.Thread(target=forever, daemon=True) for _ in range(3)]
-threads += [threading.Thread(target=listener.accept, daemon=True)]
-for thread in threads:
-    thread.start()
+    print("the end")
+def forever(call):
+    while True:
+        call()
+waits = [(for_each, b), (for_each, b), (for_each, listener), (forever, b.receive)]
+waits += [(forever, listener.accept), (forever, a.receive)]
+for wait in waits:
+    threading.Thread(target=wait[0], args=wait[1:], daemon=True).start()
 for n in range(100):
     a.send("x")
+print(listener.url)
 """
     done = run(program)
     assert (done.stderr, done.returncode) == ("", 0)
+    assert not Path(done.stdout.strip().removeprefix("unix://")).exists()
 
 
 def test_two_interpreters_do_not_see_each_other_s_names():

@@ -129,7 +129,7 @@ def test_the_outcome_table():
     assert issubclass(ipcx.Unsupported, io.UnsupportedOperation)
 
 
-CHANNELS = ("Channel", "Listener", "connect", "listen", "pair")
+CHANNELS = ("Channel", "Listener", "connect", "listen", "pair", "trace")
 
 
 def test_public_names():

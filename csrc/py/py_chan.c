@@ -27,7 +27,7 @@ PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core)
     self->core = core;
     self->objects = core->transport->scheme == IPCX_SCHEME_INPROC && !core->options.copy;
     self->rendezvous = core->options.rendezvous != 0;
-    ipcx_py_chan_enlist(self);
+    ipcx_py_enlist(&state->channels, &self->listed);
     return (PyObject *)self;
 }
 
@@ -92,7 +92,7 @@ static void chan_dealloc(PyObject *op)
         return;
     }
     PyObject_GC_UnTrack(op);
-    ipcx_py_chan_delist(self);
+    ipcx_py_delist(&self->listed);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }

@@ -21,15 +21,20 @@
 #define IPCX_PY_FAST PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
 #define IPCX_PY_FAST_METHOD(function) ((PyCFunction)(void (*)(void))(function))
 
+/* A place in one of the state's lists: what the interpreter's exit looks after. */
+typedef struct ipcx_py_listed {
+    struct ipcx_py_listed *next, **link; /* link NULL: in no list */
+} ipcx_py_listed;
+
 typedef struct ipcx_py_chan {
     PyObject_HEAD ipcx_py_state *state;
     ipcx_chan *core;
     PyObject *weakrefs;
-    PyObject *kept;   /* a list of ends that receive_into could not hand out, or NULL */
-    bool objects;     /* messages are Python objects, by reference */
-    bool rendezvous;  /* each send waits for its receiver */
-    bool expect_wait; /* the last receive had to wait: a try would be in vain */
-    struct ipcx_py_chan *next, **link; /* state->channels: what the exit looks after */
+    PyObject *kept;        /* a list of ends that receive_into could not hand out, or NULL */
+    bool objects;          /* messages are Python objects, by reference */
+    bool rendezvous;       /* each send waits for its receiver */
+    bool expect_wait;      /* the last receive had to wait: a try would be in vain */
+    ipcx_py_listed listed; /* in state->channels */
 } ipcx_py_chan;
 
 typedef struct ipcx_py_listener {
@@ -37,6 +42,7 @@ typedef struct ipcx_py_listener {
     ipcx_listener *core;
     PyObject *weakrefs;
     bool closed;
+    ipcx_py_listed listed; /* in state->listeners */
 } ipcx_py_listener;
 
 /* How long a call may wait, nanoseconds. */
@@ -64,10 +70,17 @@ bool ipcx_py_named(PyObject **values, const char *const *names, Py_ssize_t requi
                    const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
 /* ipcx_py_chan_raise: sets the exception for what the core answered to `op` of a call that might
- * wait `ns` (INTR: there is one already). Returns NULL. After ipcx_py_exit_begin, a thread that
- * finds its channel closed never returns: it sleeps until the process has ended. */
+ * wait `ns` (INTR: there is one already). Returns NULL. */
 PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status status,
                              const ipcx_error *err, int64_t ns);
+
+/* ipcx_py_chan_offset: after a failure of the protocol: where in what came, as .offset. */
+void ipcx_py_chan_offset(const ipcx_py_chan *self, ipcx_status status);
+
+/* ipcx_py_exit_check: once the exit has closed what there was, only daemon threads are left, and
+ * what they would say of it is of no use: one that comes here sleeps until the process has ended.
+ */
+void ipcx_py_exit_check(const ipcx_py_state *state);
 
 /* ipcx_py_attribute: sets an attribute of the exception that is set; `value` is stolen. */
 void ipcx_py_attribute(const char *name, PyObject *value);
@@ -105,10 +118,10 @@ PyObject *ipcx_py_chan_poll(IPCX_PY_FAST);
 PyObject *ipcx_py_chan_next(PyObject *op);
 /* py_chan_make.c, functions of the module: */
 extern PyMethodDef ipcx_py_chan_functions[];
-/* py_chan_exit.c: the list of all channels, and what is owed at the interpreter's exit. */
+/* py_chan_exit.c: the lists of all channels and listeners, and what they owe at the exit. */
 PyObject *ipcx_py_chan_exit(PyObject *module, PyObject *seconds);
-void ipcx_py_chan_enlist(ipcx_py_chan *self);
-void ipcx_py_chan_delist(ipcx_py_chan *self);
+void ipcx_py_enlist(ipcx_py_listed **list, ipcx_py_listed *item);
+void ipcx_py_delist(ipcx_py_listed *item); /* if it is in one */
 /* ipcx_py_chan_ours: whether this process uses the end, or nobody else can. */
 bool ipcx_py_chan_ours(const ipcx_py_chan *self);
 

@@ -50,6 +50,15 @@ void ipcx_py_attribute(const char *name, PyObject *value)
     PyErr_Restore(type, raised, traceback);
 }
 
+void ipcx_py_chan_offset(const ipcx_py_chan *self, ipcx_status status)
+{
+    if (status == IPCX_PROTOCOL || status == IPCX_VERSION || status == IPCX_CORRUPT ||
+        status == IPCX_TOO_LARGE) {
+        ipcx_py_attribute("offset",
+                          PyLong_FromUnsignedLongLong(ipcx_chan_error_offset(self->core)));
+    }
+}
+
 /* Timeout or WouldBlock, saying which call and how long. */
 static void raise_late(ipcx_py_state *state, const char *op, ipcx_status status, int64_t ns)
 {
@@ -75,12 +84,10 @@ static void raise_late(ipcx_py_state *state, const char *op, ipcx_status status,
     }
 }
 
-/* Only daemon threads are left while the interpreter exits; it has closed their channels and wants
- * no word of it. CPython ends such a thread in the same way, a moment later. */
-static void sleep_until_the_end(const ipcx_py_state *state)
+void ipcx_py_exit_check(const ipcx_py_state *state)
 {
-    if (state->exiting && PyThread_get_thread_ident() != state->exiting) {
-        for (;;) {
+    if (IPCX_UNLIKELY(state->exiting != 0) && PyThread_get_thread_ident() != state->exiting) {
+        for (;;) { /* CPython ends the thread when it wants the GIL a moment later */
             IPCX_PY_WITHOUT_GIL((void)sleep(1));
         }
     }
@@ -90,6 +97,7 @@ PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status s
                              const ipcx_error *err, int64_t ns)
 {
     ipcx_error gone = {.status = IPCX_PEER_CLOSED, .op = op};
+    ipcx_py_exit_check(state);
     switch (status) {
     case IPCX_INTR:
         return NULL;
@@ -99,9 +107,6 @@ PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status s
         return NULL;
     case IPCX_EOF:
         return ipcx_py_raise(state, IPCX_PEER_CLOSED, &gone);
-    case IPCX_CLOSED:
-        sleep_until_the_end(state);
-        return ipcx_py_raise(state, status, err);
     default:
         return ipcx_py_raise(state, status, err);
     }

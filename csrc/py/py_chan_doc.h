@@ -135,6 +135,7 @@
 #define DOC_IMPORT                                                                                 \
     "(descriptors, note): the end that Channel._export() described; takes the descriptors."
 #define DOC_SET_STATS "(ChannelStats, ListenerStats): what stats() makes."
-#define DOC_EXIT "Closes every channel in use, all together in so many seconds; at exit only."
+#define DOC_EXIT                                                                                   \
+    "Closes every listener and every channel in use, within so many seconds; at exit only."
 
 #endif

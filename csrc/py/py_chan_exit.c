@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What an interpreter owes when it exits: its channels say goodbye.
- * Invariant: the list is touched with the GIL held only; who leaves the GIL begins at its head
+ * What an interpreter owes when it exits: its listeners go, its channels say goodbye.
+ * Invariant: a list is touched with the GIL held only; who leaves the GIL begins at its head
  * again. */
 #include "py/py_chan.h"
 
+#include <stddef.h>
+
 #include "link/chan.h"
 
-void ipcx_py_chan_enlist(ipcx_py_chan *self)
+void ipcx_py_enlist(ipcx_py_listed **list, ipcx_py_listed *item)
 {
-    ipcx_py_chan **head = &self->state->channels;
-    self->next = *head;
-    self->link = head;
-    if (self->next != NULL) {
-        self->next->link = &self->next;
+    item->next = *list;
+    item->link = list;
+    if (item->next != NULL) {
+        item->next->link = &item->next;
     }
-    *head = self;
+    *list = item;
 }
 
-void ipcx_py_chan_delist(ipcx_py_chan *self)
+void ipcx_py_delist(ipcx_py_listed *item)
 {
-    if (self->link != NULL) {
-        *self->link = self->next;
-        if (self->next != NULL) {
-            self->next->link = self->link;
+    if (item->link != NULL) {
+        *item->link = item->next;
+        if (item->next != NULL) {
+            item->next->link = item->link;
         }
-        self->link = NULL;
+        item->link = NULL;
     }
 }
 
@@ -34,14 +35,40 @@ bool ipcx_py_chan_ours(const ipcx_py_chan *self)
     return owner != 0 ? owner == ipcx__fork_generation() : ipcx__chan_never_shared(self->core);
 }
 
+#define OBJECT_OF(type, item) ((type *)(void *)((char *)(item) - offsetof(type, listed)))
+
 /* The next one to close, a new reference. */
-static ipcx_py_chan *open_one(const ipcx_py_state *state)
+static ipcx_py_chan *open_channel(const ipcx_py_state *state)
 {
-    ipcx_py_chan *each = state->channels;
-    while (each != NULL && (atomic_load(&each->core->closed) || !ipcx_py_chan_ours(each))) {
-        each = each->next;
+    for (ipcx_py_listed *item = state->channels; item != NULL; item = item->next) {
+        ipcx_py_chan *each = OBJECT_OF(ipcx_py_chan, item);
+        if (!atomic_load(&each->core->closed) && ipcx_py_chan_ours(each)) {
+            return (ipcx_py_chan *)Py_NewRef((PyObject *)each);
+        }
     }
-    return (ipcx_py_chan *)Py_XNewRef((PyObject *)each);
+    return NULL;
+}
+
+static ipcx_py_listener *open_listener(const ipcx_py_state *state)
+{
+    for (ipcx_py_listed *item = state->listeners; item != NULL; item = item->next) {
+        ipcx_py_listener *each = OBJECT_OF(ipcx_py_listener, item);
+        if (!each->closed) {
+            return (ipcx_py_listener *)Py_NewRef((PyObject *)each);
+        }
+    }
+    return NULL;
+}
+
+static void close_listeners(const ipcx_py_state *state)
+{
+    ipcx_py_listener *each;
+    while ((each = open_listener(state)) != NULL) {
+        each->closed = true;
+        IPCX_PY_WITHOUT_GIL((void)ipcx_listener_close(each->core, NULL));
+        ipcx_py_drop_all();
+        Py_DECREF(each);
+    }
 }
 
 PyObject *ipcx_py_chan_exit(PyObject *module, PyObject *seconds)
@@ -55,7 +82,8 @@ PyObject *ipcx_py_chan_exit(PyObject *module, PyObject *seconds)
     }
     deadline = ipcx_py_deadline(ns);
     state->exiting = PyThread_get_thread_ident();
-    while ((each = open_one(state)) != NULL) {
+    close_listeners(state);
+    while ((each = open_channel(state)) != NULL) {
         ipcx_status status;
         IPCX_PY_WITHOUT_GIL(status = ipcx_chan_close(each->core, deadline, NULL, NULL));
         ipcx_py_drop_all();

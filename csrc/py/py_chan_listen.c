@@ -23,6 +23,7 @@ PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core)
     }
     self->state = state;
     self->core = core;
+    ipcx_py_enlist(&state->listeners, &self->listed);
     return (PyObject *)self;
 }
 
@@ -54,6 +55,7 @@ static void listener_dealloc(PyObject *op)
         return;
     }
     PyObject_GC_UnTrack(op);
+    ipcx_py_delist(&self->listed);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
@@ -79,6 +81,7 @@ static PyObject *accept_one(PyObject *op, int64_t ns, bool iterating)
     } else if (status != IPCX_CLOSED || !iterating) {
         (void)ipcx_py_chan_raise(self->state, "accept", status, &err, ns);
     } else {
+        ipcx_py_exit_check(self->state);
         return NULL;
     }
     if (ipcx_py_chan_traced(self->state)) {

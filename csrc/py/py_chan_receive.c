@@ -123,6 +123,7 @@ static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
                         const ipcx_error *err, int64_t ns)
 {
     (void)ipcx_py_chan_raise(self->state, op, status, err, ns);
+    ipcx_py_chan_offset(self, status);
     if (self->objects) {
         ipcx_py_drop_all();
     }
@@ -156,6 +157,7 @@ static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, 
         return take(self, &message);
     }
     if (status == IPCX_EOF && iterating) {
+        ipcx_py_exit_check(self->state);
         return NULL;
     }
     return failed(self, op, status, &err, ns);
@@ -422,6 +424,6 @@ PyObject *ipcx_py_chan_poll(IPCX_PY_FAST)
     case IPCX_TIMEOUT:
         Py_RETURN_FALSE;
     default:
-        return ipcx_py_chan_raise(self->state, "poll", status, &err, ns);
+        return failed(self, "poll", status, &err, ns);
     }
 }

@@ -110,6 +110,9 @@ static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
 {
     (void)ipcx_py_chan_raise(self->state, op, status, err, ns);
     ipcx_py_attribute("begun", PyBool_FromLong(sending->begun));
+    if (status != IPCX_TOO_LARGE) { /* which is of what we send */
+        ipcx_py_chan_offset(self, status);
+    }
     if (status == IPCX_PEER_CLOSED || status == IPCX_PEER_DIED) {
         uint64_t count;
         if (ipcx_chan_unreceived(self->core, &count, NULL) == IPCX_OK) {
@@ -425,7 +428,9 @@ PyObject *ipcx_py_chan_flush(IPCX_PY_FAST)
     deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_chan_flush(self->core, deadline, &err));
     if (status != IPCX_OK) {
-        return ipcx_py_chan_raise(self->state, "flush", status, &err, ns);
+        (void)ipcx_py_chan_raise(self->state, "flush", status, &err, ns);
+        ipcx_py_chan_offset(self, status);
+        return NULL;
     }
     Py_RETURN_NONE;
 }

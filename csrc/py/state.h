@@ -71,9 +71,9 @@ typedef struct ipcx_py_state {
     IPCX_PY_STATE_OBJECTS(IPCX_PY_STATE_OBJECT)
 #undef IPCX_PY_STATE_OBJECT
     PyObject *base_verbs[IPCX_PY_VERB_COUNT];
-    ipcx_py_template template;     /* what the base's own part of a fresh socket holds */
-    struct ipcx_py_chan *channels; /* all there are */
-    unsigned long exiting;         /* the thread that closed them at the exit, or 0 */
+    ipcx_py_template template; /* what the base's own part of a fresh socket holds */
+    struct ipcx_py_listed *channels, *listeners; /* all there are */
+    unsigned long exiting;                       /* the thread that closed them at the exit, or 0 */
 } ipcx_py_state;
 
 extern struct PyModuleDef ipcx_py_module;

@@ -28,7 +28,7 @@ class Transports(SphinxDirective):
         for name in COLUMNS:
             lines += [f"   * - {name}"]
             lines += [f"     - {cell(getattr(row, name))}" for row in TRANSPORTS.values()]
-        lines += ["", "What each column of :class:`ipcx.channel.Transport` means:", ""]
+        lines += ["", "What each row means:", ""]
         lines += [f"- *{name}*: {getattr(Transport, name).__doc__}." for name in COLUMNS]
         lines += ["", *(f"- ``{scheme}://``: {row.note}." for scheme, row in TRANSPORTS.items())]
         return self.parse_text_to_nodes("\n".join(lines))
