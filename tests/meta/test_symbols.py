@@ -27,6 +27,7 @@ def test_the_extension_exports_its_init_function_and_ipcx_names_only():
     assert {n for n in names if not n.startswith("ipcx_")} == {"PyInit__core"}
 
 
+@pytest.mark.hang_guard(60)
 def test_every_global_of_the_core_is_prefixed(tmp_path):
     """Also what stays hidden: a static library shows it all to the program that links it."""
     sources = [p for p in files(".c", under="csrc") if "py" not in p.relative_to(ROOT).parts]

@@ -28,6 +28,14 @@ LOOPBACK_ONLY = ("test.test_socketserver",)
 # Test modules of other drop-ins than the socket: what the stdlib's name is to mean.
 DROP_INS = {
     "test.test_mmap": {"mmap": "ipcx.mmap"},
+    "test.shared_memory_fork": {"multiprocessing.shared_memory": "ipcx.shared_memory"},
+    "test.shared_memory_spawn": {"multiprocessing.shared_memory": "ipcx.shared_memory"},
+}
+# Modules made here of one class of test._test_multiprocessing, whose own take minutes; the name
+# ends with the way children are started.
+MADE = {
+    "test.shared_memory_fork": "_TestSharedMemory",
+    "test.shared_memory_spawn": "_TestSharedMemory",
 }
 
 
@@ -35,17 +43,39 @@ def install(over: str, module: str) -> None:
     """Makes ``import socket`` mean what `over` says, for every module loaded from here on."""
     if over == "ipcx" and module in DROP_INS:
         for name, ours in DROP_INS[module].items():
+            package, _, attribute = name.rpartition(".")
             sys.modules[name] = importlib.import_module(ours)
+            if package:
+                setattr(importlib.import_module(package), attribute, sys.modules[name])
     elif over == "ipcx":
         from ipcx.run import install as install_ipcx
 
         install_ipcx()
 
 
+def make(module: str) -> None:
+    """Makes the module of MADE importable, as CPython's own test_multiprocessing_fork is made."""
+    import types
+
+    import test
+    from test import _test_multiprocessing as source
+
+    made = types.ModuleType(module)
+    source.install_tests_in_module_dict(vars(made), module.rpartition("_")[2])
+    wanted = MADE[module].removeprefix("_")
+    for name, value in list(vars(made).items()):
+        if isinstance(value, type) and not name.endswith(wanted):
+            delattr(made, name)
+    sys.modules[module] = made
+    setattr(test, module.rpartition(".")[2], made)
+
+
 def _child(module: str, over: str, results: str, only: list[str]) -> int:
     # ``python runner.py`` put this folder first: a test module must not find our files.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != HERE]
     install(over, module)
+    if module in MADE:
+        make(module)
     import faulthandler
     import unittest
 
