@@ -4,12 +4,22 @@
 Their programs hold both ends themselves and import ipcx; one runs on the standard library as well.
 """
 
-from ipcx.tour.model import IPCX, Actor, Line, Station
+from importlib.util import find_spec
+
+from ipcx.tour.model import IPCX, Actor, Line, Need, Station
 
 
-def _alone(folder: str, program: str, title: str, teaches: str, *says: str) -> Station:
+def lacks_trio() -> str | None:
+    """Whether trio can be imported."""
+    return None if find_spec("trio") else "trio is not installed"
+
+
+def _alone(
+    folder: str, program: str, title: str, teaches: str, *says: str, needs: tuple[Need, ...] = ()
+) -> Station:
     actor = Actor(program, f"{folder}/{program}.py", on=(IPCX,), imports_ipcx=True)
-    return Station(program, title, teaches, (actor,), tuple(Line(program, text) for text in says))
+    lines = tuple(Line(program, text) for text in says)
+    return Station(program, title, teaches, (actor,), lines, needs=needs)
 
 
 MESSAGES = (
@@ -74,6 +84,18 @@ MESSAGES = (
         "transport {any} waited",
         *["{any}//{any}synchronous{any}"] * 6,
         "The synchronous sender had to wait more often, everywhere: True",
+    ),
+    _alone(
+        "send_receive",
+        "with_trio",
+        "Channels in an event loop of another library",
+        "fileno() is readable whenever receive() would not wait, so whatever can wait for a "
+        "descriptor can wait for a channel. (asyncio and uvloop have ipcx.aio.)",
+        "one -> ONE",
+        "two -> TWO",
+        "three -> THREE",
+        "The client has closed",
+        needs=(Need("trio", lacks_trio),),
     ),
     _alone(
         "own_protocol",

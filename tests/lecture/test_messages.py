@@ -77,6 +77,12 @@ def test_a_protocol_of_ones_own_and_who_breaks_it():
     assert said[-1] == "'BYE'          -> OK 8"  # those that broke it have changed nothing
 
 
+def test_a_channel_in_another_librarys_loop():
+    pytest.importorskip("trio")
+    said = play("send_receive/with_trio.py")
+    assert said == ["one -> ONE", "two -> TWO", "three -> THREE", "The client has closed"]
+
+
 @pytest.mark.parametrize("url", ["unix://", "tcp://127.0.0.1:0"])
 def test_a_pipeline_over_two_hosts(url):
     """``seq 1 3 | ipcx send URL`` and ``ipcx receive URL | sort -r``, as two shells run them."""
