@@ -4,8 +4,9 @@ Any library that can wait for a descriptor can wait for a channel: `fileno()` is
 `receive()` would not wait. (asyncio and uvloop have `ipcx.aio`.)
 """
 
-import ipcx
 import trio
+
+import ipcx
 
 
 async def receive(channel):
