@@ -108,7 +108,7 @@ def _table(rows: list[Segment]) -> str:
     if not rows:
         return f"No segments in {_ledger.SHM}."
     head = ("name", "size", "memory", "user", "since", "made by", "state")
-    cells = [head]
+    cells: list[tuple[str, ...]] = [head]
     for row in rows:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.since))
         maker = "-" if row.pid is None else f"pid {row.pid}"

@@ -56,7 +56,7 @@ class Segment:
     def close(self) -> None: ...
 
 class ShareableList(_stdlib.ShareableList[_T]):
-    shm: SharedMemory
+    shm: SharedMemory  # pyright: ignore[reportIncompatibleVariableOverride]
     @overload
     def __init__(self, sequence: None = None, *, name: str | None = None) -> None: ...
     @overload
