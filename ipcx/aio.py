@@ -381,7 +381,7 @@ class Channel:
                     try:
                         return sent + self.core.send_many(pending, timeout=0)
                     except WouldBlock as error:
-                        done = error.sent + (1 if error.begun else 0)
+                        done = error.sent  # one that has begun among them
                         sent, pending = sent + done, pending[done:]
                 if pending:
                     self._not_now(timeout, "send_many: no room yet")

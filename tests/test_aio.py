@@ -319,3 +319,17 @@ def test_await_at_top_level_as_in_a_notebook():
         text=True,
     )
     assert "got top" in done.stdout, done.stderr
+
+
+def test_send_many_where_each_message_waits_for_its_receiver():
+    async def scenario():
+        async with pair("inproc://", capacity=0) as (a, b):
+
+            async def take():
+                return [await b.receive(5) for _ in range(5)]
+
+            task = asyncio.create_task(take())
+            assert await a.send_many(range(5), timeout=5) == 5
+            assert await task == [0, 1, 2, 3, 4]
+
+    run(scenario())

@@ -45,7 +45,8 @@
     "send_many($self, messages, timeout=None)\n--\n\n"                                             \
     "Send all of them in their order, many with one system call; returns how many.\n\n"            \
     "When it fails, exc.sent is how many are done with: go on with\n"                              \
-    "messages[exc.sent:]. One of these may be under way still: exc.begun."
+    "messages[exc.sent:]. The last of those done with may be under way still; it goes\n"           \
+    "out before anything else."
 
 #define DOC_RECEIVE_MANY                                                                           \
     "receive_many($self, max=256, timeout=None)\n--\n\n"                                           \

@@ -31,7 +31,13 @@ static bool pin(ipcx_py_chan *self, PyObject *value, ipcx_message *message, Py_b
         message->data = view->buf;
         message->size = (size_t)view->len;
     } else if (Py_IS_TYPE(value, (PyTypeObject *)self->state->chan_type)) {
-        *message = (ipcx_message){.data = ((ipcx_py_chan *)value)->core, .flags = IPCX_MESSAGE_END};
+        ipcx_chan *end = ((ipcx_py_chan *)value)->core;
+        if (atomic_load(&end->owner) != 0 && !atomic_load(&end->closed)) {
+            PyErr_Format(PyExc_TypeError,
+                         "%R is in use: only an end that nobody has used can be sent", value);
+            return false;
+        }
+        *message = (ipcx_message){.data = end, .flags = IPCX_MESSAGE_END};
     } else {
         PyErr_Format(PyExc_TypeError,
                      TEXTS ": a codec= will turn objects into bytes (until then json.dumps does), "
