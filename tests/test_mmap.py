@@ -567,6 +567,34 @@ def test_a_killed_holder_leaves_no_lock(path, spawn):
             pass
 
 
+# ---- the examples
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "mmap"
+
+
+def said(program: str, folder: Path) -> list[str]:
+    command = [sys.executable, "-X", "dev", EXAMPLES / program]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout.splitlines()
+
+
+def test_the_examples_say_what_they_should(tmp_path):
+    lines = said("demand_paging.py", tmp_path)
+    assert [line.split()[-1] for line in lines[:4]] == ["." * 8, ".....#..", "#....#..", "#" * 8]
+    mapped, one, every = (int(line.partition(" ")[0]) for line in lines[4:])
+    assert 0 <= mapped <= one <= every == 4096
+    found = [line.partition(": ")[2] for line in said("device_and_file.py", tmp_path)]
+    zeros, hello = "b'\\x00\\x00\\x00\\x00\\x00'", "b'hello'"
+    assert found == [
+        f"found {zeros}, wrote {hello}",
+        f"found {zeros}, wrote {hello}",
+        f"found {hello}, wrote {hello}",
+        f"found {zeros}, wrote {hello}",
+        hello,
+    ]
+
+
 # ---- nothing is left
 
 
