@@ -98,6 +98,28 @@ MESSAGES = (
         needs=(Need("trio", lacks_trio),),
     ),
     _alone(
+        "send_receive",
+        "two_hosts",
+        "A pipeline over two hosts",
+        "ipcx send and ipcx receive connect standard input and output to any channel: who | ipcx "
+        "send URL on one host, ipcx receive URL | sort on the other.",
+        "There:  ipcx receive tcp://127.0.0.1:0 | sort",
+        "Here:   printf 'pear\\nfig\\nplum\\n' | ipcx send URL",
+        "There, sorted: fig pear plum",
+    ),
+    _alone(
+        "send_receive",
+        "traced",
+        "Seeing what passes",
+        "ipcx.trace() collects every call on channels and sockets, what it moved and how it ended; "
+        "nothing on the way is changed.",
+        "send 11 bytes",
+        "receive 11 bytes",
+        "receive raised WouldBlock",
+        "sendall 5 bytes",
+        "recv 5 bytes",
+    ),
+    _alone(
         "own_protocol",
         "protocol",
         "A protocol of one's own, and clients that break it",

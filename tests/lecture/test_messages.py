@@ -83,6 +83,16 @@ def test_a_channel_in_another_librarys_loop():
     assert said == ["one -> ONE", "two -> TWO", "three -> THREE", "The client has closed"]
 
 
+def test_what_passes_can_be_seen():
+    assert play("send_receive/traced.py") == [
+        "send 11 bytes",
+        "receive 11 bytes",
+        "receive raised WouldBlock",
+        "sendall 5 bytes",
+        "recv 5 bytes",
+    ]
+
+
 @pytest.mark.parametrize("url", ["unix://", "tcp://127.0.0.1:0"])
 def test_a_pipeline_over_two_hosts(url):
     """``seq 1 3 | ipcx send URL`` and ``ipcx receive URL | sort -r``, as two shells run them."""
