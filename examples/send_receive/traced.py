@@ -1,5 +1,7 @@
 """Seeing what passes: ipcx.trace() collects every call on channels and sockets, in order."""
 
+import contextlib
+
 import ipcx
 from ipcx import socket
 
@@ -8,10 +10,8 @@ with ipcx.trace() as seen:
     with a, b:
         a.send("grüß dich")
         b.receive()
-        try:
+        with contextlib.suppress(ipcx.WouldBlock):
             b.receive(timeout=0)
-        except ipcx.WouldBlock:
-            pass
     left, right = socket.socketpair()
     with left, right:
         left.sendall(b"bytes")
