@@ -334,6 +334,15 @@ static uint64_t unreceived(ipcx_chan *chan)
     return self->mine != NULL ? ipcx__ring_unreceived(&self->tx) : 0;
 }
 
+static void count(ipcx_chan *chan, ipcx_chan_stats *stats)
+{
+    const ipcx__shm *self = (const ipcx__shm *)chan;
+    stats->sent = atomic_load_explicit(&self->sent, memory_order_relaxed);
+    stats->sent_bytes = atomic_load_explicit(&self->sent_bytes, memory_order_relaxed);
+    stats->received = atomic_load_explicit(&self->received, memory_order_relaxed);
+    stats->received_bytes = atomic_load_explicit(&self->received_bytes, memory_order_relaxed);
+}
+
 static const ipcx__transport transport = {
     .scheme = IPCX_SCHEME_SHM,
     .send = ipcx__shm_send,
@@ -349,5 +358,6 @@ static const ipcx__transport transport = {
     .destroy = destroy,
     .export = export,
     .max_message = ipcx__shm_max_message,
+    .count = count,
     .unreceived = unreceived,
 };

@@ -3,12 +3,11 @@
  *
  *     chan_shm.c          making, exporting, closing an end; the table
  *     chan_shm_meet.c     the segment: made, passed, checked, mapped
- *     chan_shm_send.c     sending        chan_shm_receive.c   receiving, polling
+ *     chan_shm_send.c, chan_shm_receive.c     what they say
  *     chan_shm_wait.c     sleeping, waking, spinning; whether the peer is there
- *
  * Locks: tx and rx are turns (os/turn.h), one for each direction, which a thread may hold while it
- * sleeps (tx) or while a message is lent (rx); `control` guards the descriptors that are made
- * late and the reading of the socket, and is held for a moment. Order: tx or rx, then `control`.
+ * sleeps (tx) or while a message is lent (rx); `control`, held for a moment, guards descriptors
+ * that are made late and the reading of the socket. Order: tx or rx, then `control`.
  * Invariant: nothing in the segment is believed: see ring.h, and `side` below. */
 #ifndef IPCX_LINK_CHAN_SHM_PARTS_H
 #define IPCX_LINK_CHAN_SHM_PARTS_H
@@ -30,7 +29,7 @@
  * send_fileno is not writable; whoever makes room empties it. */
 #define IPCX__SHM_FILLED 4u
 
-/* What an end says of itself; `waiting` has a line of its own, since both sides write it. */
+/* What an end says of itself. Both sides write to `waiting`. */
 typedef struct ipcx__shm_side {
     _Alignas(128) _Atomic uint32_t waiting;
     _Alignas(128) _Atomic uint32_t user; /* pid of the process that used it first; 0: nobody yet */
@@ -48,7 +47,7 @@ typedef struct ipcx__shm_segment {
     ipcx__ring_words words[2];
 } ipcx__shm_segment;
 
-/* Whether it pays to wait awake: what the last waits were like. */
+/* What the last waits were like: whether it pays to wait awake. */
 typedef struct ipcx__shm_spin {
     _Atomic unsigned longs;   /* waits in a row that took long */
     _Atomic unsigned skipped; /* waits that were not tried awake */
@@ -61,19 +60,18 @@ typedef struct ipcx__shm {
     void *rings[2];
     size_t ring;
     ipcx__shm_side *mine, *theirs;
-    int memory, socket; /* the memfd; -1: not there (yet), or closed */
-    int bell, their_bell;
+    int memory, socket, bell, their_bell; /* descriptors; -1: not there yet, or closed */
     _Atomic uint32_t begun; /* 0 unused, 1 somebody is at it, 2 this process uses it */
     _Atomic bool gone;      /* the peer's process or socket is no more */
     _Atomic bool closing;   /* goodbye was said */
     _Atomic int64_t looked; /* the coarse time when it was last seen whether the peer is there */
     bool one_cpu;
 
-    ipcx__turn tx_turn; /* guards the next four */
+    ipcx__turn tx_turn; /* guards the next six */
     ipcx__ring_tx tx;
     ipcx__shm_spin tx_spin;
-    uint64_t parts_ticket, parts_done; /* a message that went in part: whose, and how far */
-    uint64_t tickets;
+    uint64_t tickets, parts_ticket, parts_done; /* of a message that went in part */
+    _Atomic uint64_t sent, sent_bytes;
     ipcx__turn space_turn; /* who sleeps for space, for all who want it */
     _Atomic bool send_asked;
 
@@ -82,6 +80,7 @@ typedef struct ipcx__shm {
     ipcx__shm_spin rx_spin;
     ipcx__ring_message held; /* found by poll */
     bool holds;
+    _Atomic uint64_t received, received_bytes;
     ipcx_buf text;           /* the copy of a text that was checked */
     ipcx_status failed;      /* what the peer sent was wrong; for good */
     _Atomic bool asked;      /* somebody outside looks at fileno() */
@@ -93,6 +92,13 @@ typedef struct ipcx__shm {
     _Atomic int peer;        /* pidfd of the peer's process */
     _Atomic bool peer_known; /* it has told, be it that there is none */
 } ipcx__shm;
+
+/* Adds under a turn: one writer at a time, and readers that see some value of it. */
+static inline void ipcx__shm_add(_Atomic uint64_t *to, uint64_t n)
+{
+    n += atomic_load_explicit(to, memory_order_relaxed);
+    atomic_store_explicit(to, n, memory_order_relaxed);
+}
 
 /* ---- chan_shm_meet.c */
 ipcx_status ipcx__shm_create(ipcx__shm *self, ipcx_error *err); /* memory and both bells */
@@ -125,9 +131,8 @@ void ipcx__shm_tell_end(ipcx__shm *self);
 void ipcx__shm_ring_self(ipcx__shm *self);
 void ipcx__shm_fill(ipcx__shm *self);
 void ipcx__shm_say_cpu(ipcx__shm *self);
-/* Whether the peer is known to have gone; asks the kernel now and then, or at once if `now`. */
+/* Whether the peer has gone (asks the kernel now and then, or `now`); whether it takes messages. */
 bool ipcx__shm_peer_gone(ipcx__shm *self, bool now);
-/* PEER_CLOSED, PEER_DIED, or OK: the peer takes what is sent. */
 ipcx_status ipcx__shm_peer_takes(ipcx__shm *self, ipcx_error *err);
 
 /* ---- chan_shm_send.c, chan_shm_receive.c: as in ipcx__transport */

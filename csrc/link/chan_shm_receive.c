@@ -142,6 +142,8 @@ void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message)
     ipcx__shm *self = (ipcx__shm *)chan;
     self->holds = (message->flags & IPCX__MESSAGE_KEEP) != 0;
     if (IPCX_LIKELY(!self->holds)) {
+        ipcx__shm_add(&self->received, 1);
+        ipcx__shm_add(&self->received_bytes, self->held.size);
         ipcx__ring_release(&self->rx);
     }
     leave(self);

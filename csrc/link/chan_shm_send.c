@@ -93,7 +93,9 @@ static ipcx_status write_message(ipcx__shm *self, const ipcx_message *message,
     ipcx_status status;
     for (;;) {
         status = ipcx__ring_send(&self->tx, message->data, message->size, flags, done);
-        if (status == IPCX_OK) {
+        if (IPCX_LIKELY(status == IPCX_OK)) {
+            ipcx__shm_add(&self->sent, 1);
+            ipcx__shm_add(&self->sent_bytes, message->size);
             return status;
         }
         if (status == IPCX_PROTOCOL) {

@@ -21,6 +21,7 @@
 #include "ipcx/clock.h"
 #include "ipcx/error.h"
 #include "ipcx/gate.h"
+#include "os/gate.h"
 
 /* {0} is a turn that nobody has. */
 typedef struct ipcx__turn {
@@ -36,6 +37,10 @@ static inline bool ipcx__turn_take(ipcx__turn *turn)
 {
     uint32_t word = atomic_load_explicit(&turn->word, memory_order_relaxed);
     while ((word & IPCX__TURN_TAKEN) == 0) {
+        if (ipcx__single_threaded()) { /* nobody to race with */
+            atomic_store_explicit(&turn->word, word | IPCX__TURN_TAKEN, memory_order_relaxed);
+            return true;
+        }
         if (atomic_compare_exchange_weak(&turn->word, &word, word | IPCX__TURN_TAKEN)) {
             return true;
         }
