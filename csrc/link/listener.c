@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "ipcx/alloc.h"
 #include "link/chan_mem.h"
 #include "link/dial.h"
+#include "link/listener.h"
 #include "link/lobby.h"
 #include "link/path.h"
 #include "link/url.h"
@@ -124,6 +126,8 @@ static ipcx_status listen_at(ipcx_listener *self, ipcx_addr *addr, ipcx_error *e
     if ((addr->u.sa.sa_family == AF_INET6 &&
          setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0) ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        (self->options.reuse_port &&
+         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) ||
         bind(fd, &addr->u.sa, addr->len) < 0 || listen(fd, self->options.backlog) < 0) {
         return failed(self->url, err);
     }
@@ -358,6 +362,19 @@ ipcx_status ipcx_listener_fileno(ipcx_listener *listener, int *fd, ipcx_error *e
     }
     ipcx__gate_leave(&listener->gate);
     return status;
+}
+
+ipcx_status ipcx__listener_lend(ipcx_listener *listener, ipcx_scheme *scheme, int *fd,
+                                ipcx_error *err)
+{
+    if (listener->mem != NULL) {
+        return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", listener->url,
+                              "there is nothing to wait for together with others");
+    }
+    (void)epoll_ctl(listener->lobby.epoll, EPOLL_CTL_DEL, listener->lobby.listening, NULL);
+    *scheme = listener->lobby.scheme;
+    *fd = listener->lobby.listening;
+    return IPCX_OK;
 }
 
 void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats)

@@ -32,6 +32,8 @@ typedef struct ipcx_chan_options {
     int rendezvous;             /* inproc: capacity 0, every send is SYNC */
     int checksum;               /* stream transports: a CRC-32C in every frame sent */
     int insecure;               /* listen: an address that others can reach, without TLS or key */
+    int reuse_port;             /* listen, tcp: other processes of this user may listen there too,
+                                   if they say so as well; each gets its share of the peers */
     int copy;                   /* inproc: messages are copied, as over any other transport */
     int64_t handshake_timeout;  /* listen: nanoseconds a peer has for its HELLO: 5 s */
     int backlog;                /* listen(2)'s: 512 */

@@ -30,5 +30,6 @@
 #include "ipcx/url.h"
 #include "ipcx/chan.h"
 #include "ipcx/connect.h"
+#include "ipcx/mux.h"
 
 #endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Many peers, one wait: a server's side of channels. Whoever connects with ipcx_connect is served;
+ * messages are pulled, a batch at a time, by whoever asks for them.
+ *
+ *     ipcx_mux_open(&url, 1, NULL, &mux, &err)
+ *     while (ipcx_mux_next(mux, &events, &count, IPCX_FOREVER, &err) == IPCX_OK) {
+ *         for (size_t i = 0; i < count; i++)
+ *             if (events[i].kind == IPCX_MUX_MESSAGE)
+ *                 ipcx_mux_send(events[i].peer, &events[i].message, IPCX_NOW, &err);
+ *         ipcx_mux_release(mux);
+ *     }
+ *
+ * No thread of its own: what is to be done for peers is done inside next. Any number of threads may
+ * send; those that call next take turns, from its OK to release. Answers as in ipcx/chan.h.
+ * Invariant: a peer costs the others nothing but its share of the work. What it may make us keep is
+ * bounded: an idle one nothing, one midway in a message the bytes that have come, one that does not
+ * read max_backlog. Who is silent, stalls or breaks the protocol is dropped, alone. */
+#ifndef IPCX_MUX_H
+#define IPCX_MUX_H
+
+#include "ipcx/chan.h"
+#include "ipcx/connect.h"
+#include "ipcx/url.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ipcx_mux ipcx_mux;
+typedef struct ipcx_mux_peer ipcx_mux_peer;
+
+/* What a send does when max_backlog bytes wait for that peer already. */
+typedef enum ipcx_mux_full {
+    IPCX_MUX_DISCONNECT = 0, /* drops the peer: PEER_CLOSED */
+    IPCX_MUX_BLOCK,          /* waits for room until the deadline */
+    IPCX_MUX_ERROR,          /* AGAIN: not sent */
+    IPCX_MUX_DROP_NEWEST,    /* AGAIN: not sent, and counted as dropped */
+    IPCX_MUX_DROP_OLDEST     /* OK: the oldest that have not begun are dropped, and counted */
+} ipcx_mux_full;
+
+/* NULL or a zero is the default. Times are nanoseconds. */
+typedef struct ipcx_mux_options {
+    ipcx_chan_options
+        channel;      /* max_message, max_backlog (a peer), checksum, insecure, backlog … */
+    size_t max_peers; /* handshakes count: 10 000 */
+    ipcx_mux_full on_full;
+    int64_t idle_timeout;     /* who sends nothing for so long is dropped: never */
+    int64_t progress_timeout; /* a message that has begun is whole by then, or at least 4 KiB more
+                                 of it have come: 30 s */
+    int64_t close_timeout;    /* what ipcx_mux_peer_close leaves a peer to hear it: 5 s */
+} ipcx_mux_options;
+
+/* ipcx_mux_open: listens at `count` URLs (tcp, unix) and belongs to this process. Answers as
+ * ipcx_listen. ipcx_mux_url: the real one of the `index`th, NULL behind the last. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_open(const char *const *urls, size_t count,
+                                                  const ipcx_mux_options *options, ipcx_mux **mux,
+                                                  ipcx_error *err);
+IPCX_API const char *ipcx_mux_url(const ipcx_mux *mux, size_t index);
+
+typedef enum ipcx_mux_kind {
+    IPCX_MUX_JOINED = 1, /* the handshake is done: a peer's first event */
+    IPCX_MUX_MESSAGE,
+    IPCX_MUX_LEFT /* its last event; `why` */
+} ipcx_mux_kind;
+
+typedef struct ipcx_mux_event {
+    ipcx_mux_kind kind;
+    ipcx_status why; /* LEFT: OK closed here · EOF it said goodbye · PEER_DIED · TIMEOUT (silent, or
+                        too slow in sending) · EXHAUSTED (it did not read) · PROTOCOL … */
+    ipcx_mux_peer *peer;
+    ipcx_message message; /* flags TEXT, SYNC: its sender waits for ipcx_mux_taken */
+} ipcx_mux_event;
+
+/* ipcx_mux_next: what has happened, in order for each peer; lent until ipcx_mux_release, which must
+ * follow each OK, in the same thread; CLOSED after close. Where there is no descriptor for a new
+ * peer, nor a silent one's to take, nobody is accepted for a tenth of a second. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_next(ipcx_mux *mux, const ipcx_mux_event **events,
+                                                  size_t *count, ipcx_deadline deadline,
+                                                  ipcx_error *err);
+IPCX_API void ipcx_mux_release(ipcx_mux *mux);
+
+/* ipcx_mux_taken: the program has a SYNC message: its sender is let go. In their order. */
+IPCX_API void ipcx_mux_taken(ipcx_mux_peer *peer, const ipcx_message *message);
+
+/* ipcx_mux_send: sends or queues a copy; waits only with IPCX_MUX_BLOCK. Flags: TEXT. PEER_CLOSED,
+ * PEER_DIED: the peer has gone, or goes now: what it did not read was too much, or the message is
+ * over the limit that it named, though not over ours. TOO_LARGE: over both. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_send(ipcx_mux_peer *peer, const ipcx_message *message,
+                                                  ipcx_deadline deadline, ipcx_error *err);
+
+/* ipcx_mux_broadcast: to all that have joined but `except` (may be NULL); never waits: with BLOCK,
+ * too, who has no room is passed over, and it is counted as dropped. *sent: to how many. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_broadcast(ipcx_mux *mux, const ipcx_message *message,
+                                                       const ipcx_mux_peer *except, size_t *sent,
+                                                       ipcx_error *err);
+
+/* ipcx_mux_peer_close: what is queued goes out, then goodbye; from now on no message of its comes
+ * and none can be sent. Never waits: next sees to it. */
+IPCX_API void ipcx_mux_peer_close(ipcx_mux_peer *peer);
+
+/* A peer is there until the batch with its LEFT is released; ipcx_mux_peer_keep and _drop make it
+ * last for who holds it (never longer than the mux). Its `user` is the program's. */
+IPCX_API void ipcx_mux_peer_keep(ipcx_mux_peer *peer);
+IPCX_API void ipcx_mux_peer_drop(ipcx_mux_peer *peer);
+IPCX_API void ipcx_mux_peer_set_user(ipcx_mux_peer *peer, void *user);
+IPCX_API void *ipcx_mux_peer_user(const ipcx_mux_peer *peer);
+
+/* What is known of a peer. ipcx_mux_peer_get: any time. */
+typedef struct ipcx_mux_peer_info {
+    uint64_t id; /* 1, 2 … in the order of their coming */
+    int open;    /* joined, and neither side has closed */
+    ipcx_status why;
+    const char *reason; /* in words, when it was dropped; else NULL */
+    uint64_t received, received_bytes, sent, sent_bytes, dropped;
+    uint64_t owed; /* bytes that wait to be sent, with what keeping them costs */
+    int pid;       /* unix: of the process that connected; else 0 */
+    unsigned uid;
+    char url[IPCX_URL_MAX]; /* tcp: its own address; unix: the listener's */
+} ipcx_mux_peer_info;
+IPCX_API void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info);
+
+/* What came to a server. ipcx_mux_get_stats: any time. */
+typedef struct ipcx_mux_stats {
+    uint64_t peers, waiting;    /* now: joined; in their handshake */
+    uint64_t joined, left;      /* so far */
+    uint64_t refused;           /* dropped before they had joined */
+    uint64_t crowded;           /* times that nobody was accepted for want of a descriptor */
+    uint64_t late, slow, wrong; /* dropped later: silent · did not read · broke the protocol */
+    uint64_t received, received_bytes, sent, sent_bytes;
+    uint64_t dropped; /* messages, by on_full */
+} ipcx_mux_stats;
+IPCX_API void ipcx_mux_get_stats(ipcx_mux *mux, ipcx_mux_stats *stats);
+
+/* ipcx_mux_fileno: readable when next is worth a try; the mux's own. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_fileno(ipcx_mux *mux, int *fd, ipcx_error *err);
+
+/* ipcx_mux_close: stops listening, sends what is queued and a goodbye to each peer. TIMEOUT: closed
+ * all the same, *unsent messages (may be NULL) were lost. INTR: call again. Idempotent; threads in
+ * other calls return CLOSED. ipcx_mux_free closes with IPCX_NOW if need be; NULL is allowed. */
+IPCX_API ipcx_status ipcx_mux_close(ipcx_mux *mux, ipcx_deadline deadline, size_t *unsent,
+                                    ipcx_error *err);
+IPCX_API void ipcx_mux_free(ipcx_mux *mux);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

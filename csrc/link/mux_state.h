@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A mux from within: what the files mux_*.c share.
+ *
+ *     epoll ──▶ doors: accept4 ──▶ a peer, greeting
+ *           ──▶ peers: recv into the scratch ──▶ decoder ──▶ events, which point into it
+ *                                                   └─ half a message: copied, the peer keeps it
+ *     send ──▶ the descriptor; what it does not take ──▶ the peer's queue ──▶ when there is room
+ *
+ * Locks: `turn` (who is inside next, up to release) before `lock` before ipcx__own_lock. `lock`
+ * guards peers and lists and is never held while sleeping; events, scratch and decoder are the
+ * turn's. Only who has the turn closes a peer's descriptor or takes it out of the lists; others
+ * shut it down, and epoll tells.
+ * Invariant: a peer is in `peers` exactly as long as its descriptor is open. */
+#ifndef IPCX_LINK_MUX_STATE_H
+#define IPCX_LINK_MUX_STATE_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+
+#include "base/process.h"
+#include "ipcx/frame.h"
+#include "ipcx/mux.h"
+#include "ipcx/url.h"
+#include "os/turn.h"
+
+/* Who waits for how long; all in one queue wait equally long, so the oldest is the first to go. */
+typedef struct ipcx__wait {
+    struct ipcx__wait *older, *newer;
+    struct ipcx__waits *queue; /* NULL: in none */
+    ipcx_mux_peer *peer;
+    ipcx_deadline until;
+} ipcx__wait;
+
+typedef struct ipcx__waits {
+    ipcx__wait *oldest, *newest;
+    int64_t span; /* 0: nobody waits here */
+} ipcx__waits;
+
+/* Half a message. */
+typedef struct ipcx__held {
+    struct ipcx__held *next; /* of those whose message is in the batch */
+    size_t size, cap;
+    uint8_t bytes[];
+} ipcx__held;
+
+/* A frame that waits to be sent, or its rest. */
+typedef struct ipcx__owed {
+    struct ipcx__owed *next;
+    size_t size, sent;
+    bool message; /* and no frame of our own */
+    uint8_t bytes[];
+} ipcx__owed;
+
+typedef enum ipcx__stage {
+    IPCX__GREETING, /* its HELLO has not come */
+    IPCX__JOINED,
+    IPCX__LEAVING, /* closed here: the queue, BYE, its end, then ours */
+    IPCX__DOOMED,  /* shut down; to be closed by who has the turn */
+    IPCX__GONE     /* its descriptor is closed */
+} ipcx__stage;
+
+struct ipcx_mux_peer {
+    ipcx_mux *mux;
+    int fd;
+    uint8_t stage; /* ipcx__stage */
+    bool is_unix, joined;
+    bool announced;    /* of a gone one: its LEFT is out, or nobody knew it */
+    uint32_t interest; /* what epoll looks for */
+    uint32_t pins;     /* sends that wait for room: the descriptor must stay */
+    size_t index;      /* in mux->peers */
+    _Atomic uint32_t refs;
+    _Atomic(void *) user;
+    ipcx_mux_peer *next_gone;
+    ipcx__wait life;  /* until its HELLO, its next message, or the end of leaving */
+    ipcx__wait frame; /* midway in a message */
+    size_t progress;  /* bytes since `frame` began */
+    ipcx__held *held;
+    size_t missing;  /* bytes its message still lacks, as far as is known */
+    uint64_t offset; /* in the stream, of the first byte held */
+    ipcx__owed *first, *last;
+    size_t owed, control; /* bytes in the queue with their cost; of them frames of our own */
+    size_t limit;         /* what the peer takes */
+    ipcx_status why;
+    const char *reason;
+    uint64_t id, received, received_bytes, sent, sent_bytes, dropped;
+    struct sockaddr_in6 addr; /* tcp: either family */
+    int pid;
+    unsigned uid;
+    uint32_t door;
+};
+
+/* One URL. */
+typedef struct ipcx__door {
+    ipcx_listener *listener;
+    ipcx_scheme scheme;
+    int fd;
+    bool muted; /* no descriptor was free: not looked at for a moment */
+} ipcx__door;
+
+#define IPCX__MUX_READY 256
+
+struct ipcx_mux {
+    ipcx__own own; /* first: see mux.c, forked() */
+    ipcx_gate gate;
+    ipcx__turn turn, closing;
+    ipcx_mux_options options; /* filled in */
+    uint32_t made_in;
+    int owner_pid;
+    _Atomic bool closed;
+    bool torn;  /* in a child: a thread held `lock` during the fork */
+    bool begun; /* close has begun */
+    int epoll, timer;
+    pthread_mutex_t lock;
+    ipcx__door *doors;
+    size_t door_count;
+    ipcx_mux_peer **peers; /* those with a descriptor */
+    size_t peer_count, peer_room;
+    ipcx_mux_peer *gone;
+    ipcx__waits greeting, idle, midway, leaving;
+    ipcx_deadline armed; /* when the timer rings; IPCX_FOREVER: not at all */
+    ipcx_deadline muted_until;
+    uint64_t ids;
+    ipcx_mux_stats stats;
+    uint8_t hello[64];
+    size_t hello_size;
+    /* The turn's: */
+    struct epoll_event *ready;
+    int ready_count, ready_at;
+    ipcx_decoder decoder;
+    uint8_t *scratch;
+    size_t scratch_used;
+    ipcx__held *spent; /* whose messages are in the batch */
+    ipcx_mux_event *events;
+    size_t event_count, event_room;
+};
+
+#endif
