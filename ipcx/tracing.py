@@ -13,8 +13,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from _thread import allocate_lock  # `import ipcx` leaves threading alone (ipcx.run)
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 _active: list[Trace] = []  # those that collect now; the hook in the core is one for all
 _before: Callable[..., object] | None = None
-_lock = threading.Lock()
+_lock = allocate_lock()
 
 
 def _collect(op: str, thing: Any, detail: Any, error: BaseException | None) -> None:
@@ -136,6 +136,8 @@ class Trace:
         )
 
     def _add(self, op: str, thing: Any, detail: Any, error: BaseException | None) -> None:
+        import threading
+
         event = Event(
             time.perf_counter() - self._begun,
             threading.current_thread().name,
