@@ -25,6 +25,7 @@ SHM = "/dev/shm"
 KEPT = "kept"  # the ledger of what shall outlive its maker; nobody holds it
 RECORD = 1024  # bytes; several a page, none across two: a write is whole or not there
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_SOON = 60.0  # seconds in which a name may still be to come that stands in a ledger already
 _BRIEFLY = 50  # times a millisecond: how long a lock that a sweep holds can be waited for
 
 
@@ -251,7 +252,7 @@ def create(name: str, size: int, mode: int, *, keep: bool) -> int:
             finally:
                 os.close(where)
         except OSError:
-            forget(entry, keep=keep)
+            forget(entry)
             raise
     except BaseException:
         os.close(fd)
@@ -259,14 +260,17 @@ def create(name: str, size: int, mode: int, *, keep: bool) -> int:
     return fd
 
 
-def forget(entry: Entry, *, keep: bool = False) -> None:
-    """Takes the segment out of the ledgers: it is gone."""
-    if keep:
-        with _kept(make=False) as fd:
-            if fd >= 0:
-                _rewrite_kept(fd, [e for e in _entries(fd) if e[1:3] != entry[1:3]])
-    else:
-        own.erase(entry.device, entry.inode)
+def forget(entry: Entry) -> None:
+    """Takes the segment out of the ledgers, this process's own and that of the kept: it is gone."""
+    own.erase(entry.device, entry.inode)
+    with _kept(make=False) as fd:
+        if fd >= 0:
+            before = list(_entries(fd))
+            after = [e for e in before if e[1:3] != entry[1:3]]
+            if not after:
+                os.unlink(f"{folder()}/{KEPT}")
+            elif len(after) < len(before):
+                _rewrite(fd, after)
 
 
 GONE, REMOVED, USED = "gone", "removed", "used"
@@ -331,13 +335,24 @@ def _kept(make: bool) -> Iterator[int]:
 
 def _keep(entry: Entry) -> None:
     with _kept(make=True) as fd:
-        os.pwrite(fd, entry.pack(), os.fstat(fd).st_size // RECORD * RECORD)
+        before = list(_entries(fd))
+        after = [e for e in before if entry.since - e.since < _SOON or _is_there(e)]
+        if len(after) < len(before):
+            _rewrite(fd, [*after, entry])
+        else:
+            os.pwrite(fd, entry.pack(), len(after) * RECORD)
 
 
-def _rewrite_kept(fd: int, entries: list[Entry]) -> None:
-    if not entries:
-        os.unlink(f"{folder()}/{KEPT}")
-        return
+def _is_there(entry: Entry) -> bool:
+    try:
+        found = os.lstat(f"{SHM}/{entry.name}")
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == entry[1:3]
+
+
+def _rewrite(fd: int, entries: list[Entry]) -> None:
+    """Puts these in the place of all that stood there; at no instant is less there."""
     data = b"".join(entry.pack() for entry in entries)
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))

@@ -178,7 +178,7 @@ def _why_not(name: str, rows: dict[str, Segment]) -> str:
         if entry.name == name and state == row.state:
             if _ledger.remove(entry, only_unused=True) == _ledger.USED:
                 return "somebody uses it"
-            _ledger.forget(entry, keep=state == KEPT)
+            _ledger.forget(entry)
     return ""
 
 

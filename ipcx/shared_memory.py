@@ -140,7 +140,6 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
     """
 
     _entry: _ledger.Entry | None = None
-    _keep = False
 
     def __init__(
         self,
@@ -166,8 +165,7 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
             raise ValueError("'name' can only be None if create=True")
         self.readonly = readonly
         self._track = track
-        self._keep = create and (persist or not track)
-        fd = self._make(name, size) if create else self._attach(name)
+        fd = self._make(name, size, persist or not track) if create else self._attach(name)
         try:
             self._map(fd)
         except BaseException:
@@ -176,11 +174,11 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
                 self.unlink()
             raise
 
-    def _make(self, name: str | None, size: int) -> int:
+    def _make(self, name: str | None, size: int, keep: bool) -> int:
         while True:
             path = _make_filename() if name is None else "/" + name
             try:
-                fd = _ledger.create(_checked(path), size, self._mode, keep=self._keep)
+                fd = _ledger.create(_checked(path), size, self._mode, keep=keep)
             except FileExistsError:
                 if name is None:
                     continue
@@ -239,7 +237,7 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
             raise FileNotFoundError(_errno.ENOENT, message, self._name) from None
         finally:  # not before: who is killed in between would leave what nobody knows of
             if entry is not None:
-                _ledger.forget(entry, keep=self._keep)
+                _ledger.forget(entry)
 
     def __reduce__(self) -> _Any:
         kind = self.__class__

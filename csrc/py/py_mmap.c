@@ -223,7 +223,7 @@ static PyObject *by_base(PyObject *self, ipcx_py_map_verb verb, PyObject *const 
     Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     PyObject *few[8], **all = few, *result;
     if (nargs + named >= (Py_ssize_t)(sizeof few / sizeof few[0])) {
-        all = PyMem_New(PyObject *, nargs + named + 1);
+        all = PyMem_Malloc((size_t)(nargs + named + 1) * sizeof all[0]);
         if (all == NULL) {
             return PyErr_NoMemory();
         }
@@ -285,7 +285,10 @@ static PyObject *moving(PyObject *self, ipcx_py_map_verb verb, PyObject *const *
     bool watched = own->file.guard != NULL && own->exports == 0;
     PyObject *result, *type, *value, *traceback;
     if (watched) {
-        (void)ipcx_mapfile_check(&own->file, NULL); /* A map in one piece can be resized. */
+        /* Whoever resizes or closes need not hear of a loss; but only a map that is in one piece,
+         * as it is after a check, can be resized. */
+        ipcx_status ignored = ipcx_mapfile_check(&own->file, NULL);
+        (void)ignored;
         ipcx_mapfile_unwatch(&own->file);
     }
     result = by_base(self, verb, args, nargs, kwnames);
