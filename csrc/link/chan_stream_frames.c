@@ -12,6 +12,9 @@
 #include "wire/frame.h"
 #include "wire/hello.h"
 
+/* An idle channel keeps so much memory of a long message, for the next one. */
+#define KEPT ((size_t)4 * 1024 * 1024)
+
 /* Where in a frame its fields are. */
 enum { AT_TYPE = 3, AT_FLAGS = 4, AT_CORRELATION = 12 };
 
@@ -206,6 +209,7 @@ uint64_t ipcx_chan_error_offset(const ipcx_chan *chan)
 static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
 {
     if (number == EAGAIN) {
+        ipcx__decoder_trim(&self->decoder, KEPT);
         return IPCX_AGAIN;
     }
     if (number == EBADMSG) {

@@ -6,10 +6,6 @@
 #include "link/chan_stream_parts.h"
 #include "os/gate.h"
 
-/* As long as so many bytes of our own frames are owed nothing more is read: a peer that asks for
- * answers and does not take them gets no more of our memory. */
-#define CONTROL_MOST 65536
-
 static ipcx_status throttle(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
     bool too_much;
@@ -18,7 +14,7 @@ static ipcx_status throttle(ipcx__stream *self, ipcx_deadline deadline, ipcx_err
     }
     (void)ipcx__stream_push_on(self);
     (void)pthread_mutex_lock(&self->tx);
-    too_much = self->control > CONTROL_MOST && self->broken == IPCX_OK;
+    too_much = self->control > IPCX__CONTROL_MOST && self->broken == IPCX_OK;
     (void)pthread_mutex_unlock(&self->tx);
     if (too_much) {
         ipcx_status status = ipcx__stream_flush(&self->chan, deadline, err);

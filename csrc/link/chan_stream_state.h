@@ -20,6 +20,10 @@
 #include "link/chan_stream.h"
 #include "os/turn.h"
 
+/* As long as so many bytes of our own frames are owed nothing more is read: a peer that asks for
+ * answers and does not take them gets no more of our memory. */
+#define IPCX__CONTROL_MOST ((size_t)65536)
+
 /* How a descriptor is kept from blocking us. */
 typedef enum ipcx__way {
     IPCX__WAY_NONE,   /* there is no descriptor: a pipe in one direction */
@@ -64,18 +68,18 @@ typedef struct ipcx__stream {
 
     /* Sending. */
     ipcx__turn send_turn;
-    pthread_mutex_t tx;      /* guards what follows */
-    ipcx_buf owed;           /* goes out before anything else */
-    ipcx_buf after;          /* frames of ours for when the message that is midway is out */
-    bool midway;             /* a sender's message is out in part, the sender sees to the rest */
-    bool flushing;           /* who has send_turn waits for room and sends what is owed */
-    bool shows_out;          /* the epoll descriptor heeds room to send */
-    size_t control;          /* bytes of our own frames among those owed */
-    uint64_t out;            /* bytes sent so far */
-    uint64_t message_end;    /* where in that count the last message begun ends */
-    ipcx_status broken;      /* < 0: nothing can be sent any more */
-    ipcx_error broken_error; /* why */
-    uint8_t *scratch;        /* of who has send_turn */
+    pthread_mutex_t tx;       /* guards what follows */
+    ipcx_buf owed;            /* goes out before anything else */
+    ipcx_buf after;           /* frames of ours for when the message that is midway is out */
+    bool midway;              /* a sender's message is out in part, the sender sees to the rest */
+    bool flushing;            /* who has send_turn waits for room and sends what is owed */
+    bool hides_in, shows_out; /* what the epoll descriptor heeds */
+    size_t control;           /* bytes of our own frames among those owed */
+    uint64_t out;             /* bytes sent so far */
+    uint64_t message_end;     /* where in that count the last message begun ends */
+    ipcx_status broken;       /* < 0: nothing can be sent any more */
+    ipcx_error broken_error;  /* why */
+    uint8_t *scratch;         /* of who has send_turn */
     _Atomic uint64_t tickets, acked; /* SYNC messages sent, and how many of them were received */
     _Atomic size_t largest;          /* the longest message sent before the peer's HELLO */
 

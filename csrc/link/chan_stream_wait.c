@@ -148,18 +148,31 @@ void ipcx__stream_leave_pump(ipcx__stream *self)
     ipcx__turn_leave(&self->pump);
 }
 
+/* Under tx: has epoll heed bytes to read and room to send, or not. */
+static void heed(ipcx__stream *self, bool in, bool out)
+{
+    struct epoll_event read = {.events = in ? EPOLLIN : 0}, write = {.events = EPOLLOUT};
+    if (self->read_fd == self->write_fd) {
+        read.events |= out ? EPOLLOUT : 0;
+    } else if (out != self->shows_out) {
+        (void)epoll_ctl(self->epoll, out ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, self->write_fd, &write);
+    }
+    (void)epoll_ctl(self->epoll, EPOLL_CTL_MOD, self->read_fd, &read);
+    self->hides_in = !in;
+    self->shows_out = out;
+}
+
 /* Under tx. */
 void ipcx__stream_owes(ipcx__stream *self)
 {
     size_t owed = ipcx_buf_len(&self->owed) + ipcx_buf_len(&self->after);
-    bool out = owed > 0 && !self->flushing && !self->midway && self->broken == IPCX_OK;
     atomic_store(&self->chan.owed, owed);
-    if (IPCX_UNLIKELY(out != self->shows_out) && self->epoll >= 0) {
-        bool one = self->read_fd == self->write_fd;
-        struct epoll_event event = {.events = (one ? EPOLLIN : 0) | (out ? EPOLLOUT : 0)};
-        int how = out ? EPOLL_CTL_ADD : EPOLL_CTL_DEL;
-        self->shows_out = out;
-        (void)epoll_ctl(self->epoll, one ? EPOLL_CTL_MOD : how, self->write_fd, &event);
+    if (IPCX_UNLIKELY(self->epoll >= 0)) {
+        bool out = owed > 0 && !self->flushing && !self->midway && self->broken == IPCX_OK;
+        bool in = self->control <= IPCX__CONTROL_MOST || self->broken < 0;
+        if (in == self->hides_in || out != self->shows_out) {
+            heed(self, in, out);
+        }
     }
 }
 

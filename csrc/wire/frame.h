@@ -28,6 +28,16 @@ static inline void ipcx__decoder_limit(ipcx_decoder *decoder, size_t max_message
     decoder->framing.max_message = max_message;
 }
 
+/* ipcx__decoder_trim: with nothing held and nothing lent: more memory than `most` is given back. */
+static inline void ipcx__decoder_trim(ipcx_decoder *decoder, size_t most)
+{
+    if (decoder->buf.cap > most && ipcx_buf_len(&decoder->buf) == 0) {
+        size_t limit = decoder->buf.limit;
+        ipcx_buf_fini(&decoder->buf);
+        ipcx_buf_init(&decoder->buf, limit);
+    }
+}
+
 /* ipcx__utf8_valid: how many of the `size` bytes are well-formed UTF-8 (RFC 3629: no surrogates,
  * nothing over U+10FFFF, no overlong forms); `size` when all are. */
 size_t ipcx__utf8_valid(const void *text, size_t size);

@@ -7,7 +7,7 @@
 
 #include "streams.h"
 
-enum { THREADS = 4, MANY = 2000, SOME = 100 };
+enum { THREADS = 4, MANY = 2000, FEW = 500, SOME = 100 };
 
 typedef struct crowd {
     ipcx_chan *chan;
@@ -131,6 +131,80 @@ TEST(patient_receivers_get_all_and_the_end)
     }
     CHECK_INT(atomic_load(&to.received), THREADS * MANY);
     stream_free(from.chan, to.chan);
+}
+
+/* ---- who waits with poll(2), beside rendezvous that read ahead */
+
+enum { WAITERS = 2, LAST = 3001 }; /* the last message for each of them has a size of its own */
+
+typedef struct mixed {
+    ipcx_chan *chan;
+    int each;
+    atomic_int heard;
+} mixed;
+
+static void *wait_with_poll(void *arg)
+{
+    mixed *self = arg;
+    int fd = -1;
+    CHECK_OK(ipcx_chan_fileno(self->chan, &fd, NULL));
+    for (bool last = false; !last;) {
+        struct pollfd polled = {.fd = fd, .events = POLLIN};
+        ipcx_message got;
+        ipcx_status status;
+        (void)poll(&polled, 1, -1);
+        status = ipcx_chan_receive(self->chan, &got, IPCX_NOW, NULL);
+        if (status == IPCX_OK) {
+            last = got.size == LAST;
+            ipcx_chan_release(self->chan, &got);
+            (void)atomic_fetch_add(&self->heard, !last);
+        } else {
+            REQUIRE(status == IPCX_AGAIN);
+        }
+    }
+    return NULL;
+}
+
+static void *send_mixed(void *arg)
+{
+    static uint8_t bytes[3000];
+    mixed *self = arg;
+    for (int i = 0; i < self->each; i++) {
+        ipcx_message message =
+            stream_message(bytes, (size_t)(i % 3000), i % 3 ? 0 : IPCX_MESSAGE_SYNC);
+        CHECK_OK(ipcx_chan_send(self->chan, &message, IPCX_FOREVER, NULL, NULL));
+    }
+    return NULL;
+}
+
+TEST(poll_and_rendezvous_at_both_ends)
+{
+    static uint8_t bytes[LAST];
+    mixed both[2] = {{.each = FEW}, {.each = FEW}};
+    ipcx_message last = stream_message(bytes, LAST, 0);
+    pthread_t waiters[2 * WAITERS], senders[2 * THREADS];
+    int n = 0, m = 0;
+    stream_pair_narrow(&both[0].chan, &both[1].chan, NULL);
+    for (int end = 0; end < 2; end++) {
+        for (int i = 0; i < WAITERS; i++) {
+            REQUIRE(pthread_create(&waiters[m++], NULL, wait_with_poll, &both[end]) == 0);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            REQUIRE(pthread_create(&senders[n++], NULL, send_mixed, &both[end]) == 0);
+        }
+    }
+    while (n > 0) {
+        pthread_join(senders[--n], NULL);
+    }
+    for (int i = 0; i < 2 * WAITERS; i++) {
+        CHECK_OK(ipcx_chan_send(both[i % 2].chan, &last, IPCX_FOREVER, NULL, NULL));
+    }
+    while (m > 0) {
+        pthread_join(waiters[--m], NULL);
+    }
+    CHECK_INT(atomic_load(&both[0].heard), THREADS * FEW);
+    CHECK_INT(atomic_load(&both[1].heard), THREADS * FEW);
+    stream_free(both[0].chan, both[1].chan);
 }
 
 /* ---- close */
