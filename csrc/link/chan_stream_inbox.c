@@ -153,6 +153,9 @@ ipcx_status ipcx__stream_await(ipcx__stream *self, uint64_t ticket, ipcx_deadlin
 {
     bool waited = false;
     ipcx_status status = IPCX_OK;
+    if (atomic_load(&self->chan.owed) > 0) {
+        (void)ipcx__stream_push_on(self); /* the rest of this very message, perhaps */
+    }
     while (status == IPCX_OK) {
         uint32_t seen = ipcx__turn_look(&self->pump), room = ipcx__turn_look(&self->room);
         if (atomic_load(&self->acked) >= ticket) {

@@ -104,6 +104,26 @@ TEST(one_thread_against_bare_bytes)
     close(fd);
 }
 
+TEST(one_that_is_gone_on_with_by_polling)
+{
+    static uint8_t bytes[300000];
+    ipcx_message large = stream_message(bytes, sizeof bytes, IPCX_MESSAGE_SYNC);
+    ipcx_sending sending = {0};
+    ipcx_chan *a, *b;
+    ipcx_status status;
+    int rounds = 0;
+    stream_pair(&a, &b, NULL);
+    do {
+        status = ipcx_chan_send(a, &large, IPCX_NOW, &sending, NULL);
+        CHECK_INT(sending.begun, status == IPCX_AGAIN);
+        if (stream_receive_only(b, IPCX_NOW, NULL) == IPCX_OK) {
+            status = ipcx_chan_send(a, &large, IPCX_NOW, &sending, NULL);
+        }
+    } while (status == IPCX_AGAIN && rounds++ < 1000);
+    CHECK_OK(status);
+    stream_free(a, b);
+}
+
 TEST(no_more_than_the_backlog_is_kept)
 {
     static char kilobyte[1000];
