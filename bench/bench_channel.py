@@ -256,7 +256,7 @@ def _only_synchronous(kind):
         raise Absent("a row of the synchronous calls")
 
 
-def pingpong(kind, cpus, family):
+def pingpong(kind, cpus, family, message=SMALL):
     _only_synchronous(kind)
     left, right = kind.pair(family)
 
@@ -271,7 +271,7 @@ def pingpong(kind, cpus, family):
 
         def run(n):
             for _ in repeat(None, n):
-                left.send(SMALL)
+                left.send(message)
                 left.receive()
 
         yield run

@@ -7,7 +7,6 @@
 #include "link/chan_shm.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,12 +19,6 @@
 #include "os/map.h"
 
 static const ipcx__transport transport;
-
-static bool is_one_cpu(void)
-{
-    cpu_set_t cpus;
-    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
-}
 
 static void shut(int *fd)
 {
@@ -49,7 +42,6 @@ static ipcx_status begin(unsigned role, const char *url, const ipcx_chan_options
     self->memory = self->socket = self->bell = self->their_bell = -1;
     self->data_epoll = self->space_epoll = -1;
     atomic_store(&self->peer, -1);
-    self->one_cpu = is_one_cpu();
     status = ipcx__chan_begin(&self->head, &transport, url, options, err);
     if (status != IPCX_OK) {
         ipcx_free(self);

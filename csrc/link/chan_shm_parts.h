@@ -65,7 +65,6 @@ typedef struct ipcx__shm {
     _Atomic bool gone;      /* the peer's process or socket is no more */
     _Atomic bool closing;   /* goodbye was said */
     _Atomic int64_t looked; /* the coarse time when it was last seen whether the peer is there */
-    bool one_cpu;
 
     ipcx__turn tx_turn; /* guards the next six */
     ipcx__ring_tx tx;

@@ -310,9 +310,8 @@ static bool peer_awake(const ipcx__shm *self)
 static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *habit, int64_t start)
 {
     unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
-    if (self->one_cpu ||
-        (longs >= LONGS &&
-         atomic_fetch_add_explicit(&habit->skipped, 1, memory_order_relaxed) % RARELY != 0)) {
+    if (longs >= LONGS &&
+        atomic_fetch_add_explicit(&habit->skipped, 1, memory_order_relaxed) % RARELY != 0) {
         return false;
     }
     ipcx__shm_say_cpu(self);
