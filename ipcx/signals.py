@@ -44,7 +44,17 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
 
-__all__ = ["SignalInfo", "SignalReceiver", "block", "name", "on", "send", "unblocked", "wait"]
+__all__ = [
+    "HasPid",
+    "SignalInfo",
+    "SignalReceiver",
+    "block",
+    "name",
+    "on",
+    "send",
+    "unblocked",
+    "wait",
+]
 
 Signals: TypeAlias = int | Iterable[int]
 if TYPE_CHECKING:
@@ -55,7 +65,8 @@ class HasPid(Protocol):
     """What a signal can be sent to: Popen objects, multiprocessing's processes, asyncio's."""
 
     @property
-    def pid(self) -> int | None: ...
+    def pid(self) -> int | None:
+        """The process id; None while there is no process."""
 
 
 def name(sig: int) -> str:

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `ipcx.signals`'s core: sending, holding, waiting, receiving.
  * Invariant: signal handlers of Python run between two calls of the core, never inside one. */
-#include "py/call.h"
-#include "py/error.h"
-#include "py/state.h"
-#include "py/timeout.h"
+#include "py/py_chan.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -128,16 +125,16 @@ static PyObject *signal_wait(PyObject *module, PyObject *args)
     ipcx_signal signal;
     ipcx_status status;
     ipcx_error err = {0};
+    int64_t patience;
     if (!PyArg_ParseTuple(args, "O|O", &numbers, &timeout) || !to_set(numbers, &set) ||
-        !ipcx_py_deadline(timeout, &deadline)) {
+        !ipcx_py_patience(timeout, IPCX_PY_EVER, &patience)) {
         return NULL;
     }
-    do {
-        IPCX_PY_WITHOUT_GIL(status = ipcx_sig_wait(set, deadline, &signal, &err));
-        if (status == IPCX_INTR && PyErr_CheckSignals() < 0) {
-            return NULL;
-        }
-    } while (status == IPCX_INTR);
+    deadline = ipcx_py_deadline(patience);
+    IPCX_PY_WAITING(status, status = ipcx_sig_wait(set, deadline, &signal, &err));
+    if (status == IPCX_INTR) {
+        return NULL;
+    }
     return status == IPCX_OK ? as_tuple(&signal)
                              : ipcx_py_raise(PyModule_GetState(module), status, &err);
 }
@@ -269,13 +266,15 @@ static PyObject *receiver_receive(PyObject *op, PyObject *const *args, Py_ssize_
     ipcx_signal signal;
     ipcx_error err = {0};
     ipcx_status status;
-    if (!ipcx_py_deadline(nargs > 0 ? args[0] : NULL, &deadline)) {
+    int64_t patience;
+    if (!ipcx_py_patience(nargs > 0 ? args[0] : NULL, IPCX_PY_EVER, &patience)) {
         return NULL;
     }
     status = ipcx_sig_receive(&self->core, IPCX_NOW, &signal, &err);
-    while (status == IPCX_INTR || (status == IPCX_AGAIN && deadline != IPCX_NOW)) {
-        IPCX_PY_WITHOUT_GIL(status = ipcx_sig_receive(&self->core, deadline, &signal, &err));
-        if (status == IPCX_INTR && PyErr_CheckSignals() < 0) {
+    if (status == IPCX_AGAIN && patience != IPCX_PY_NEVER) {
+        deadline = ipcx_py_deadline(patience);
+        IPCX_PY_WAITING(status, status = ipcx_sig_receive(&self->core, deadline, &signal, &err));
+        if (status == IPCX_INTR) {
             return NULL;
         }
     }

@@ -24,6 +24,8 @@
 #include "ipcx/sock_unix.h"
 #include "ipcx/sig.h"
 #include "ipcx/mapfile.h"
+#include "ipcx/file.h"
+#include "ipcx/watch.h"
 
 #include "ipcx/frame.h"
 
@@ -31,5 +33,6 @@
 #include "ipcx/chan.h"
 #include "ipcx/connect.h"
 #include "ipcx/mux.h"
+#include "ipcx/log.h"
 
 #endif

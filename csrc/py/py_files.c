@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * `ipcx.files`'s core, but for the log: replacing, locking, watching.
+ * Invariant: as py_files.h says. */
+#include "py/py_files.h"
+
+#include "ipcx/fd.h"
+#include "ipcx/file.h"
+#include "ipcx/watch.h"
+#include "os/gate.h"
+
+PyObject *ipcx_py_path(PyObject *path)
+{
+    PyObject *bytes;
+    return PyUnicode_FSConverter(path, &bytes) ? bytes : NULL;
+}
+
+int ipcx_py_add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    int result = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
+    Py_XDECREF(type);
+    return result;
+}
+
+static void free_object(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *none_or_raise(PyObject *op, ipcx_status status, const ipcx_error *err)
+{
+    if (status != IPCX_OK) {
+        return ipcx_py_raise(ipcx_py_state_of(op), status, err);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- replacing */
+
+typedef struct replacement {
+    PyObject_HEAD ipcx_replacement core;
+} replacement;
+
+static int replacement_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    replacement *self = (replacement *)op;
+    PyObject *path;
+    int mode;
+    ipcx_status status;
+    ipcx_error err = {0};
+    if (!PyArg_ParseTuple(args, "O&i", PyUnicode_FSConverter, &path, &mode)) {
+        return -1;
+    }
+    ipcx_file_replace_abort(&self->core);
+    IPCX_PY_WITHOUT_GIL(
+        status = ipcx_file_replace_begin(&self->core, PyBytes_AS_STRING(path), (mode_t)mode, &err));
+    Py_DECREF(path);
+    if (status != IPCX_OK) {
+        (void)ipcx_py_raise(ipcx_py_state_of(op), status, &err);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *replacement_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    replacement *self = (replacement *)op;
+    if (!self->core.open) {
+        PyErr_SetString(PyExc_ValueError, "this replacement has ended");
+        return NULL;
+    }
+    return PyLong_FromLong(self->core.fd);
+}
+
+static PyObject *replacement_write(PyObject *op, PyObject *data)
+{
+    replacement *self = (replacement *)op;
+    Py_buffer bytes;
+    ipcx_status status;
+    ipcx_error err = {0};
+    if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    IPCX_PY_WITHOUT_GIL(status = ipcx_file_write(self->core.open ? self->core.fd : -1, bytes.buf,
+                                                 (size_t)bytes.len, &err));
+    PyBuffer_Release(&bytes);
+    return none_or_raise(op, status, &err);
+}
+
+static PyObject *replacement_commit(PyObject *op, PyObject *durable)
+{
+    replacement *self = (replacement *)op;
+    ipcx_status status;
+    ipcx_error err = {0};
+    int wanted = PyObject_IsTrue(durable);
+    if (wanted < 0) {
+        return NULL;
+    }
+    if (!self->core.open) {
+        return replacement_fileno(op, NULL);
+    }
+    IPCX_PY_WITHOUT_GIL(status = ipcx_file_replace_commit(&self->core, wanted, &err));
+    return none_or_raise(op, status, &err);
+}
+
+static PyObject *replacement_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ipcx_file_replace_abort(&((replacement *)op)->core);
+    Py_RETURN_NONE;
+}
+
+static void replacement_dealloc(PyObject *op)
+{
+    ipcx_file_replace_abort(&((replacement *)op)->core);
+    free_object(op);
+}
+
+static PyMethodDef replacement_methods[] = {
+    {"fileno", replacement_fileno, METH_NOARGS,
+     PyDoc_STR("fileno($self, /)\n--\n\nThe descriptor of the new file.")},
+    {"write", replacement_write, METH_O,
+     PyDoc_STR("write($self, data, /)\n--\n\nWrite all of it to the new file.")},
+    {"commit", replacement_commit, METH_O,
+     PyDoc_STR("commit($self, durable, /)\n--\n\nThe new file takes the old one's place.")},
+    {"abort", replacement_abort, METH_NOARGS,
+     PyDoc_STR("abort($self, /)\n--\n\nForget the new file.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot replacement_slots[] = {
+    {Py_tp_doc, "The core of ipcx.files.atomic_write."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, replacement_start},
+    {Py_tp_dealloc, replacement_dealloc},
+    {Py_tp_methods, replacement_methods},
+    {0, NULL},
+};
+
+/* ---- locking */
+
+typedef struct file_lock {
+    PyObject_HEAD PyObject *path; /* bytes */
+    ipcx_gate gate;
+} file_lock;
+
+static int lock_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &path)) {
+        return -1;
+    }
+    Py_XSETREF(((file_lock *)op)->path, path);
+    return 0;
+}
+
+static PyObject *lock_acquire(PyObject *op, PyObject *args)
+{
+    file_lock *self = (file_lock *)op;
+    const char *path;
+    int shared, fd;
+    PyObject *timeout, *kept;
+    int64_t patience;
+    ipcx_deadline deadline;
+    ipcx_status status;
+    ipcx_error err = {0};
+    if (!PyArg_ParseTuple(args, "pO", &shared, &timeout) ||
+        !ipcx_py_patience(timeout, IPCX_PY_EVER, &patience)) {
+        return NULL;
+    }
+    kept = Py_NewRef(self->path);
+    path = PyBytes_AS_STRING(kept);
+    deadline = ipcx_py_deadline(patience);
+    IPCX_PY_WAITING(status,
+                    status = ipcx_file_lock(path, shared, &self->gate, deadline, &fd, &err));
+    Py_DECREF(kept);
+    if (status == IPCX_INTR) {
+        return NULL;
+    }
+    return status == IPCX_OK ? PyLong_FromLong(fd)
+                             : ipcx_py_raise(ipcx_py_state_of(op), status, &err);
+}
+
+static PyObject *lock_release(PyObject *Py_UNUSED(op), PyObject *args)
+{
+    int fd;
+    if (!PyArg_ParseTuple(args, "i", &fd)) {
+        return NULL;
+    }
+    ipcx_file_unlock(fd);
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    IPCX_PY_WITHOUT_GIL(ipcx__gate_close(&((file_lock *)op)->gate));
+    Py_RETURN_NONE;
+}
+
+static void lock_dealloc(PyObject *op)
+{
+    Py_XDECREF(((file_lock *)op)->path);
+    free_object(op);
+}
+
+static PyMethodDef lock_methods[] = {
+    {"_acquire", lock_acquire, METH_VARARGS, NULL},
+    {"_release", lock_release, METH_VARARGS, NULL},
+    {"_close", lock_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, "The core of ipcx.files.FileLock."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, lock_start},
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_methods, lock_methods},
+    {0, NULL},
+};
+
+/* ---- watching */
+
+typedef struct watch {
+    PyObject_HEAD ipcx_watch core;
+} watch;
+
+static int watch_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    watch *self = (watch *)op;
+    PyObject *path;
+    ipcx_status status;
+    ipcx_error err = {0};
+    if (!PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &path)) {
+        return -1;
+    }
+    if (self->core.made_in != 0) {
+        Py_DECREF(path);
+        PyErr_SetString(PyExc_ValueError, "this watch is open already");
+        return -1;
+    }
+    status = ipcx_watch_open(&self->core, PyBytes_AS_STRING(path), &err);
+    Py_DECREF(path);
+    if (status != IPCX_OK) {
+        (void)ipcx_py_raise(ipcx_py_state_of(op), status, &err);
+        return -1;
+    }
+    return 0;
+}
+
+/* (kind, name, cookie, is_directory), or None after the end. What is taken is taken with the GIL
+ * held, one thread at a time. */
+static PyObject *watch_next(PyObject *op, PyObject *timeout)
+{
+    watch *self = (watch *)op;
+    int64_t patience;
+    ipcx_deadline deadline;
+    ipcx_change change;
+    ipcx_status status;
+    ipcx_error err = {0};
+    if (!ipcx_py_patience(timeout, IPCX_PY_EVER, &patience)) {
+        return NULL;
+    }
+    deadline = ipcx_py_deadline(patience);
+    while ((status = ipcx_watch_next(&self->core, IPCX_NOW, &change, &err)) == IPCX_AGAIN &&
+           patience != IPCX_PY_NEVER) {
+        IPCX_PY_WAITING(status, status = ipcx_watch_poll(&self->core, deadline, &err));
+        if (status == IPCX_INTR) {
+            return NULL;
+        }
+        if (status != IPCX_OK) {
+            break;
+        }
+    }
+    if (status == IPCX_EOF) {
+        Py_RETURN_NONE;
+    }
+    if (status != IPCX_OK) {
+        return ipcx_py_raise(ipcx_py_state_of(op), status, &err);
+    }
+    return Py_BuildValue("(iNIN)", (int)change.kind, PyUnicode_DecodeFSDefault(change.name),
+                         (unsigned)change.cookie, PyBool_FromLong(change.is_directory));
+}
+
+static PyObject *watch_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    IPCX_PY_WITHOUT_GIL(ipcx_watch_close(&((watch *)op)->core));
+    Py_RETURN_NONE;
+}
+
+static PyObject *watch_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    watch *self = (watch *)op;
+    ipcx_error err = {0};
+    if (!self->core.open) {
+        (void)ipcx_error_set(&err, IPCX_CLOSED, 0, "fileno", "the watch");
+        return ipcx_py_raise(ipcx_py_state_of(op), IPCX_CLOSED, &err);
+    }
+    return PyLong_FromLong(self->core.fd);
+}
+
+static PyObject *watch_closed(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(!((watch *)op)->core.open);
+}
+
+static void watch_dealloc(PyObject *op)
+{
+    ipcx_watch_close(&((watch *)op)->core);
+    free_object(op);
+}
+
+static PyMethodDef watch_methods[] = {
+    {"_next", watch_next, METH_O, NULL},
+    {"close", watch_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nStop watching; wake who waits.")},
+    {"fileno", watch_fileno, METH_NOARGS,
+     PyDoc_STR("fileno($self, /)\n--\n\nThe descriptor, readable when something has changed.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef watch_getset[] = {
+    {"closed", watch_closed, NULL, "Whether close() was called.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot watch_slots[] = {
+    {Py_tp_doc, "The core of ipcx.files.watch."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, watch_start},
+    {Py_tp_dealloc, watch_dealloc},
+    {Py_tp_methods, watch_methods},
+    {Py_tp_getset, watch_getset},
+    {0, NULL},
+};
+
+int ipcx_py_files_init(PyObject *module, ipcx_py_state *Py_UNUSED(state))
+{
+#define SPEC(type, kind)                                                                           \
+    {                                                                                              \
+        .name = "ipcx._core." #type,                                                               \
+        .basicsize = sizeof(kind),                                                                 \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,                                         \
+        .slots = kind##_slots,                                                                     \
+    }
+    PyType_Spec specs[] = {SPEC(Replacement, replacement), SPEC(Watch, watch)};
+    PyType_Spec lock_spec = {.name = "ipcx._core.FileLock",
+                             .basicsize = sizeof(file_lock),
+                             .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                             .slots = lock_slots};
+    if (ipcx_py_add_type(module, &specs[0]) < 0 || ipcx_py_add_type(module, &specs[1]) < 0 ||
+        ipcx_py_add_type(module, &lock_spec) < 0) {
+        return -1;
+    }
+    return ipcx_py_log_init(module);
+}
