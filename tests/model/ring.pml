@@ -26,7 +26,9 @@ byte tail, head           /* as the other side sees them */
 byte own_tail, own_head   /* as their owners do */
 bool data_bit, space_bit  /* the wait words: the consumer's and the producer's */
 bool edge                 /* the consumer's eventfd: an event no epoll_wait has returned yet */
-bool writable = true      /* the producer's socket: the consumer has drained it */
+bool writable = true      /* the producer may look again: its own bell, or its socket was emptied */
+byte asleep               /* consumers that sleep or are about to */
+bool asked                /* somebody outside polls fileno(): the same epoll, without taking events */
 bool lock                 /* of the consumers among themselves; not held while asleep */
 bool unsettled            /* an event was taken that others may need: see settle */
 byte received
@@ -118,12 +120,18 @@ gone:
 #define SETTLE unsettled
 #endif
 
-/* Under the lock: an event was taken away that others need, who sleep at the same epoll. On one
- * look at "empty" either the next commit will ring, or we do. */
+/* Under the lock: an event was taken away that others need, who sleep or look at the same epoll. On
+ * one look at "empty" either the next commit will ring, or we do. */
 inline settle()
 {
     if
-    :: SETTLE ->
+    :: asked && tail == own_head ->
+        edge = false; /* readable no more */
+        unsettled = true
+    :: else
+    fi;
+    if
+    :: SETTLE && (asked || asleep > 0) ->
         unsettled = false;
         if
         :: tail == own_head ->
@@ -138,6 +146,54 @@ inline settle()
     fi
 }
 
+inline take()
+{
+#ifdef BROKEN_ORDER
+    STORE(head, own_head, own_head + 1);
+    assert(ring[(own_head - 1) % N] == received);
+#else
+    assert(ring[own_head % N] == received);
+    STORE(head, own_head, own_head + 1);
+#endif
+    received++;
+    wanted--;
+    CLAIM(space_bit, head, own_head, mine);
+    if
+    :: mine -> writable = true
+    :: else
+    fi
+}
+
+/* A program with its own event loop: looks at fileno(), and receives without waiting. */
+proctype poller(byte wanted)
+{
+    bool mine
+    {
+        atomic { !lock -> lock = true };
+        asked = true;
+        unsettled = true;
+        settle();
+        lock = false;
+        do
+        :: wanted == 0 || received == M -> break
+        :: else ->
+            (edge || producer_dead || received == M);
+            atomic { !lock -> lock = true };
+            if
+            :: tail != own_head -> take()
+            :: else
+            fi;
+            settle();
+            lock = false;
+            if
+            :: producer_dead && tail == own_head -> break
+            :: else
+            fi
+        od
+    } unless { kill_consumer };
+    consumer_dead = kill_consumer
+}
+
 proctype consumer(byte wanted)
 {
     bool mine, dead
@@ -149,20 +205,7 @@ proctype consumer(byte wanted)
             dead = producer_dead; /* first the look at the peer, then at the ring */
             if
             :: tail != own_head ->
-#ifdef BROKEN_ORDER
-                STORE(head, own_head, own_head + 1);
-                assert(ring[(own_head - 1) % N] == received);
-#else
-                assert(ring[own_head % N] == received);
-                STORE(head, own_head, own_head + 1);
-#endif
-                received++;
-                wanted--;
-                CLAIM(space_bit, head, own_head, mine);
-                if
-                :: mine -> writable = true
-                :: else
-                fi;
+                take();
                 settle();
                 lock = false
             :: else ->
@@ -175,6 +218,7 @@ proctype consumer(byte wanted)
                     lock = false;
                     break
                 :: else ->
+                    asleep++;
                     unsettled = false;
                     ANNOUNCE(data_bit, head, own_head);
 #ifdef BROKEN_SETTLE_ORDER
@@ -185,6 +229,7 @@ proctype consumer(byte wanted)
 #ifndef BROKEN_SETTLE_NEWS
                         unsettled = true;
 #endif
+                        asleep--;
                         lock = false
                     :: else ->
                         lock = false;
@@ -192,7 +237,8 @@ proctype consumer(byte wanted)
                         :: atomic { edge -> edge = false; unsettled = true }
                         :: producer_dead
                         :: received == M /* close() wakes who still sleeps */
-                        fi
+                        fi;
+                        asleep--
                     fi
                 fi
             fi
@@ -204,11 +250,16 @@ proctype consumer(byte wanted)
 init {
     atomic {
         run producer();
-#if CONSUMERS > 1
+#if defined(POLLER) && CONSUMERS > 1
+        run poller(POLLER);
+        run consumer(M - POLLER)
+#elif defined(POLLER)
+        run poller(M)
+#elif CONSUMERS > 1
         run consumer(1); /* leaves after one, while the other may sleep */
-        run consumer(M - 1);
+        run consumer(M - 1)
 #else
-        run consumer(M);
+        run consumer(M)
 #endif
     };
 #ifdef KILL
