@@ -1,0 +1,220 @@
+"""What only shm:// has: memory between processes, and what is left of it when one is killed."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import select
+import signal
+
+import pytest
+
+import ipcx
+
+NIGHT = bool(os.environ.get("IPCX_NIGHT"))
+
+
+@pytest.fixture
+def ends():
+    a, b = ipcx.pair("shm://")
+    yield a, b
+    a.close(0)
+    b.close(0)
+
+
+def child(work):
+    """A forked process that does `work` and leaves, or is killed."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+def message(number):
+    return number.to_bytes(8, "little") * (1 + number % 97)
+
+
+def open_files():
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def until_it_died(ours, pid, last, sends):
+    """Talks to a peer that is killed at message `last`; how many went well, and the exception."""
+    number = 0
+    try:
+        while True:
+            if number == last:
+                os.kill(pid, signal.SIGKILL)
+            if sends:
+                assert ours.receive() == message(number)
+            else:
+                ours.send(message(number))
+            number += 1
+    except ipcx.PeerDied as died:
+        return number, died
+
+
+@pytest.mark.hang_guard(120)
+@pytest.mark.parametrize("sends", [True, False], ids=["sender", "receiver"])
+def test_killed_at_any_moment(sends):
+    """What the dead had sent arrives whole and in order; the living learns of it; nothing stays."""
+    before, shared = open_files(), sorted(os.listdir("/dev/shm"))
+    chance = random.Random(7)
+    for _ in range(500 if NIGHT else 25):
+        ours, theirs = ipcx.pair("shm://")
+
+        def work(end=theirs):
+            number = 0
+            while True:
+                if sends:
+                    end.send(message(number))
+                else:
+                    assert end.receive() == message(number)
+                number += 1
+
+        pid = child(work)
+        theirs.close()
+        last = chance.randrange(2000)
+        number, died = until_it_died(ours, pid, last, sends)
+        assert number >= last
+        if not sends:
+            assert 0 <= died.unreceived <= number
+        os.waitpid(pid, 0)
+        ours.close()
+    assert open_files() == before
+    assert sorted(os.listdir("/dev/shm")) == shared
+
+
+def test_a_sender_learns_what_was_not_received(ends):
+    ours, theirs = ends
+    for number in range(10):
+        ours.send(message(number))
+
+    def work():
+        for _ in range(4):
+            theirs.receive()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(child(work), 0)
+    number, died = until_it_died(ours, None, None, sends=False)
+    assert died.unreceived == 6 + number
+
+
+def _answer(end):
+    end.send(end.receive().upper())
+    end.close()
+
+
+@pytest.mark.hang_guard(60)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_an_end_as_an_argument_of_a_process(method, ends):
+    ours, theirs = ends
+    context = multiprocessing.get_context(method)
+    process = context.Process(target=_answer, args=(theirs,))
+    process.start()
+    ours.send("hello")
+    assert ours.receive() == "HELLO"
+    with pytest.raises(ipcx.PeerClosed):
+        ours.receive()
+    process.join()
+    assert process.exitcode == 0
+    process.close()
+
+
+def test_an_end_over_a_unix_channel(ends):
+    ours, theirs = ends
+    here, there = ipcx.pair("unix://")
+    with here, there:
+        here.send(theirs)
+        with there.receive() as arrived:
+            ours.send(b"through shared memory")
+            assert arrived.receive() == b"through shared memory"
+            arrived.send("and back")
+            assert ours.receive() == "and back"
+
+
+def test_large_messages_both_ways_at_once(ends):
+    """Larger than the ring: each waits for the other, in one process with a child."""
+    ours, theirs = ends
+    large = random.Random(1).randbytes(9 << 20)
+
+    def work():
+        assert theirs.receive() == large
+        theirs.send(large[::-1])
+
+    pid = child(work)
+    ours.send(large)
+    assert ours.receive() == large[::-1]
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def next_of(end):
+    """As a program with its own event loop has it; now and then it is woken in vain."""
+    while True:
+        assert select.select([end], [], [], 10)[0] == [end]
+        with contextlib.suppress(ipcx.WouldBlock):
+            return end.receive(timeout=0)
+
+
+def test_select_and_a_death(ends):
+    ours, theirs = ends
+    assert select.select([ours], [], [], 0)[0] == []
+    pid = child(lambda: (theirs.send(b"x"), os.kill(os.getpid(), signal.SIGKILL)))
+    assert next_of(ours) == b"x"
+    with pytest.raises(ipcx.PeerDied):
+        next_of(ours)
+    assert select.select([ours], [], [], 0)[0] == [ours]
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("shm://a/b", "a name, no path"),
+        ("shm://..", "dots alone"),
+        ("shm://" + "x" * 65, "at most 64"),
+        ("shm://a\0b", "NUL in it"),
+    ],
+)
+def test_names_that_are_none(url, why):
+    with pytest.raises(ValueError, match=why):
+        ipcx.listen(url)
+    with pytest.raises(ValueError, match=why):
+        ipcx.connect(url)
+
+
+def test_nobody_there_and_taken(unique_name):
+    url = f"shm://{unique_name()}"
+    with pytest.raises(ipcx.ConnectRefused, match="start the listener first"):
+        ipcx.connect(url)
+    with ipcx.listen(url) as listener:
+        with pytest.raises(ipcx.AddressInUse, match=str(os.getpid())):
+            ipcx.listen(url)
+        with ipcx.connect(listener.url) as client, listener.accept() as server:
+            client.send("hello")
+            assert server.receive() == "hello"
+    with pytest.raises(ipcx.ConnectRefused):
+        ipcx.connect(url)
+
+
+def test_an_idle_channel_is_small(ends):
+    """Memory is held in blocks; the address space does not count."""
+    held = {
+        os.stat(f"/proc/self/fd/{fd}").st_ino: os.stat(f"/proc/self/fd/{fd}").st_blocks * 512
+        for fd in open_files()
+        if "memfd:ipcx-shm" in _target(fd)
+    }
+    assert len(held) == 1
+    assert max(held.values()) <= 256 * 1024
+
+
+def _target(fd):
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except FileNotFoundError:
+        return ""
