@@ -65,12 +65,15 @@ def _open_folder(make: bool) -> int:
             os.mkdir(path, 0o700)
             os.chmod(path, 0o700)  # whatever the umask
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    found = os.fstat(fd)
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise PermissionError(
+                errno.EPERM, "somebody else made this folder, or others may enter it", path
+            )
+    except BaseException:
         os.close(fd)
-        raise PermissionError(
-            errno.EPERM, "somebody else made this folder, or others may enter it", path
-        )
+        raise
     return fd
 
 
@@ -123,12 +126,14 @@ class _Own:
                 continue
             finally:
                 os.close(parent)
-            # A sweep may have found it before it was locked, and taken it for a dead one's.
-            os.fchmod(fd, 0o600)
-            if lock(fd, fcntl.LOCK_EX) and is_linked(fd):
-                self.fd, self.name = fd, name
-            else:
-                os.close(fd)
+            try:
+                os.fchmod(fd, 0o600)  # whatever the umask
+                # A sweep may have found it before it was locked, and taken it for a dead one's.
+                if lock(fd, fcntl.LOCK_EX) and is_linked(fd):
+                    self.fd, self.name, fd = fd, name, -1
+            finally:
+                if fd >= 0:
+                    os.close(fd)
 
     def _end(self) -> None:
         with contextlib.suppress(OSError):
@@ -142,13 +147,18 @@ class _Own:
     def write(self, entry: Entry) -> None:
         with self.mutex:
             self._begin()
-            place = self.free[-1] if self.free else self.end
-            os.pwrite(self.fd, entry.pack(), place * RECORD)
-            if self.free:
-                self.free.pop()
-            else:
-                self.end += 1
-            self.places[entry.device, entry.inode] = place
+            try:
+                place = self.free[-1] if self.free else self.end
+                os.pwrite(self.fd, entry.pack(), place * RECORD)
+                self.places[entry.device, entry.inode] = place
+                if self.free:
+                    self.free.pop()
+                else:
+                    self.end += 1
+            except BaseException:
+                if not self.places:
+                    self._end()
+                raise
 
     def erase(self, device: int, inode: int) -> None:
         with self.mutex:
@@ -225,8 +235,9 @@ def entry_of(fd: int, name: str) -> Entry:
 # ---- making and removing
 
 
-def create(name: str, size: int, mode: int, *, keep: bool) -> int:
-    """A new segment of that name, whole and with its memory reserved: a descriptor, locked shared.
+def create(name: str, size: int, mode: int, *, keep: bool) -> tuple[int, Entry]:
+    """A new segment of that name, whole, its memory reserved: a descriptor, locked shared, and
+    what the ledger says.
 
     FileExistsError where the name is taken, OSError (ENOSPC) where the memory is.
     """
@@ -251,13 +262,14 @@ def create(name: str, size: int, mode: int, *, keep: bool) -> int:
                 os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=where, dst_dir_fd=where)
             finally:
                 os.close(where)
-        except OSError:
-            forget(entry)
+        except BaseException:
+            if not _is_there(entry):
+                forget(entry)
             raise
     except BaseException:
         os.close(fd)
         raise
-    return fd
+    return fd, entry
 
 
 def forget(entry: Entry) -> None:
@@ -320,9 +332,13 @@ def _kept(make: bool) -> Iterator[int]:
             break
         finally:
             os.close(parent)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if is_linked(fd):
-            break
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if is_linked(fd):
+                break
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
         fd = -1
     try:

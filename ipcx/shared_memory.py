@@ -125,8 +125,11 @@ class _Memory:
             _os.close(fd)
 
     def __del__(self) -> None:
-        with _contextlib.suppress(OSError):
+        # Without help from contextlib, which needs memory, and there may be none.
+        try:  # noqa: SIM105
             self.close()
+        except OSError:
+            pass
 
 
 class SharedMemory(_Memory, _stdlib.SharedMemory):
@@ -178,7 +181,7 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
         while True:
             path = _make_filename() if name is None else "/" + name
             try:
-                fd = _ledger.create(_checked(path), size, self._mode, keep=keep)
+                fd, self._entry = _ledger.create(_checked(path), size, self._mode, keep=keep)
             except FileExistsError:
                 if name is None:
                     continue
@@ -186,7 +189,6 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
             except OSError as error:
                 raise type(error)(error.errno, error.strerror, path) from None
             self._name = path
-            self._entry = _ledger.entry_of(fd, path.lstrip("/"))
             return fd
 
     def _attach(self, name: str) -> int:
@@ -233,11 +235,15 @@ class SharedMemory(_Memory, _stdlib.SharedMemory):
                     raise FileNotFoundError
             _posixshmem.shm_unlink(self._name)
         except FileNotFoundError:
+            self._forget()
             message = _os.strerror(_errno.ENOENT)
             raise FileNotFoundError(_errno.ENOENT, message, self._name) from None
-        finally:  # not before: who is killed in between would leave what nobody knows of
-            if entry is not None:
-                _ledger.forget(entry)
+        # Not before: who is killed in between would leave what nobody knows of.
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._entry is not None:
+            _ledger.forget(self._entry)
 
     def __reduce__(self) -> _Any:
         kind = self.__class__

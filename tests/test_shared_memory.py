@@ -63,10 +63,14 @@ def kill(child: subprocess.Popen) -> None:
 
 
 def ours() -> list[str]:
-    """What is left of this user's ledgers."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.listdir(_ledger.folder())
-    return []
+    """The ledgers that are left: this process's, the dead's; not those of others at work now."""
+    found = []
+    for ledger in _ledger.ledgers():
+        dead = not ledger.alive and ledger.pid is not None
+        kept = ledger.pid is None and any("ipcx-t" in entry.name for entry in ledger.entries)
+        if dead or kept or ledger.pid == os.getpid():
+            found.append(f"{ledger.pid}: {[entry.name for entry in ledger.entries]}")
+    return found
 
 
 # ---- a drop-in
@@ -319,17 +323,17 @@ def test_what_is_used_stays_until_it_is_not(name, maker):
     child = maker("made = SharedMemory(name, create=True, size=10); made.buf[0] = 9", name)
     user = SharedMemory(name)
     kill(child)
-    assert _ledger.sweep() == []
+    _ledger.sweep()
     assert SharedMemory(name).buf[0] == 9
     gc.collect()
     user.close()
-    assert [entry.name for entry in _ledger.sweep()] == [name]
+    assert name in [entry.name for entry in _ledger.sweep()]
     assert not ours()
 
 
 def test_a_live_maker_is_never_swept(name, maker):
     child = maker("made = SharedMemory(name, create=True, size=10); made.close()", name)
-    assert _ledger.sweep() == []
+    _ledger.sweep()
     assert SharedMemory(name).size == 10
     child.communicate("\n")
     assert not (SHM / name).exists()
@@ -340,7 +344,7 @@ def test_a_strangers_segment_of_the_same_name_is_never_swept(name, maker):
     (SHM / name).unlink()
     (SHM / name).write_bytes(b"a stranger's")
     kill(child)
-    assert _ledger.sweep() == []
+    assert name not in [entry.name for entry in _ledger.sweep()]
     assert (SHM / name).read_bytes() == b"a stranger's"
     (SHM / name).unlink()
 
@@ -413,7 +417,7 @@ def test_a_torn_or_foreign_ledger_is_survived(name):
         (folder / "garbage").write_bytes(os.urandom(5000))
         (folder / "1-torn").write_bytes(b"1 2 3")
         (folder / "a folder").mkdir()
-        assert _ledger.sweep() == []
+        _ledger.sweep()
         assert [s.name for s in _segments.segments() if s.name == name] == [name]
         assert (SHM / name).exists()
         (folder / "a folder").rmdir()
@@ -571,17 +575,39 @@ def test_a_foreign_owner_is_refused(name):
     (SHM / name).unlink()
 
 
-def test_a_squatted_folder_is_refused(name):
-    if ours():
-        pytest.skip("other segments of this user are alive")
+def test_a_squatted_folder_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(_ledger, "SHM", str(tmp_path))
     os.mkdir(_ledger.folder(), 0o777)
     os.chmod(_ledger.folder(), 0o777)
+    with pytest.raises(PermissionError):
+        SharedMemory(name, create=True, size=10)
+    os.rmdir(_ledger.folder())
+    os.symlink("/tmp", _ledger.folder())
+    with pytest.raises(NotADirectoryError):
+        SharedMemory(name, create=True, size=10)
+    assert os.listdir(tmp_path) == [os.path.basename(_ledger.folder())]
+
+
+def test_memory_that_fails_leaves_no_segment(name):
+    """Each allocation in turn: MemoryError, and once the process has ended, nothing is there."""
+    pytest.importorskip("_testcapi", reason="this interpreter has no _testcapi")
+    code = """
+import _testcapi
+for k in range(0, 400, 3):
+    _testcapi.set_nomemory(k, k + 1)
     try:
-        with pytest.raises(PermissionError):
-            SharedMemory(name, create=True, size=10)
-        assert not (SHM / name).exists()
+        made = SharedMemory(name + str(k), create=True, size=10)
+        made.unlink()
+        made.close()
+    except (MemoryError, SystemError):  # CPython forgets to say which, here and there
+        pass
     finally:
-        os.rmdir(_ledger.folder())
+        _testcapi.remove_mem_hooks()
+"""
+    assert run(code, name).returncode == 0
+    _ledger.sweep()
+    assert [found for found in os.listdir(SHM) if found.startswith(name)] == []
+    assert not ours()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 4096, bytes(8), b"\x7f" * 7 + b"\x7f" * 100])
@@ -685,7 +711,7 @@ def test_ls_gc_rm(unique_name, maker):
     for text in ("is alive", "somebody uses it", "not made by ipcx", "no such segment"):
         assert text in err
     user.close()
-    assert json.loads(command("gc", "--json")[1]) == {"removed": [used], "stayed": []}
+    assert used in json.loads(command("gc", "--json")[1])["removed"]
     text = command("ls")[1]
     assert f"pid {os.getpid()}" in text
     assert "alive: its maker runs, in use" in text
@@ -693,7 +719,7 @@ def test_ls_gc_rm(unique_name, maker):
     made.unlink()
     made.close()
     (SHM / foreign).unlink()
-    assert command("gc") == (0, "Nothing was left behind.\n", "")
+    assert command("gc")[0] == 0
     assert not ours()
 
 
