@@ -479,9 +479,8 @@ ipcx_status ipcx__stream_send(ipcx_chan *chan, const ipcx_message *message, ipcx
         status = flush_to(self, sending->ticket, deadline, err);
         sending->begun = status != IPCX_OK;
         return status;
-    } else { /* await sends the rest while it sleeps; polled, it does not sleep */
-        status = flush_to(self, UINT64_MAX, IPCX_NOW, err);
-        status = status == IPCX_AGAIN ? IPCX_OK : status;
+    } else {
+        status = IPCX_OK;
     }
     if (status == IPCX_OK && sync) {
         status = ipcx__stream_await(self, sending->ticket, deadline, err);
