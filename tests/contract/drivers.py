@@ -7,7 +7,6 @@ there for each call: what a test does in several threads are several tasks of th
 
 import asyncio
 import functools
-import importlib.util
 import inspect
 import os
 import threading
@@ -16,6 +15,7 @@ import uvloop
 
 import ipcx
 from contract.peers import asleep
+from ipcx import aio
 
 NIGHT = os.environ.get("IPCX_NIGHT") == "1"
 
@@ -39,8 +39,6 @@ class Async:
     """`ipcx.aio` on the loop that `new_loop()` makes."""
 
     def __init__(self, name: str, new_loop) -> None:
-        from ipcx import aio
-
         self.name, self.aio = name, aio
         self.loop = new_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -53,6 +51,7 @@ class Async:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
             await self.loop.shutdown_asyncgens()
+            await self.loop.shutdown_default_executor()
 
         asyncio.run_coroutine_threadsafe(rest(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -119,8 +118,6 @@ DRIVERS = {
     "asyncio": lambda: Async("asyncio", asyncio.new_event_loop),
     "uvloop": lambda: Async("uvloop", uvloop.new_event_loop),
 }
-if importlib.util.find_spec("ipcx.aio") is None:
-    DRIVERS = {"sync": Sync}
 # What each is tried on by day; at night each on all of them. A module marked `variants` has all
 # entries of a transport by day, too.
 USUAL = {

@@ -375,8 +375,9 @@ def test_a_connector_that_meets_something_else(kit: Kit) -> None:
         peer, _ = server.accept()
         with peer:
             peer.sendall(b"220 mail.example.org ESMTP\r\n")
-            with pytest.raises(ipcx.ProtocolError, match="at byte 0"):
+            with pytest.raises(ipcx.ProtocolError, match="at byte 0") as caught:
                 one.receive(timeout=GUARD)
+            assert caught.value.offset == 0
 
 
 @pytest.mark.night

@@ -375,7 +375,7 @@ def test_a_used_end_is_not_handed_over(kit: Kit) -> None:
     one, two = kit.pair()
     near, far = map(kit.keep, ipcx.pair("unix://"))
     far.send(b"used")
-    with pytest.raises((TypeError, ValueError), match="in use"):
+    with pytest.raises(TypeError, match="use"):
         one.send(far)
     assert near.receive(timeout=GUARD) == b"used"
     kit.still_works(near, far)

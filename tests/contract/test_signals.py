@@ -46,6 +46,7 @@ SENDING = {
 }
 OWING = {
     "flush": lambda end: end.flush(),
+    "close": lambda end: end.close(timeout=60),
 }
 
 
