@@ -114,9 +114,14 @@ static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t n
 static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
                         const ipcx_error *err, int64_t ns, const ipcx_sending *sending)
 {
-    (void)ipcx_py_chan_raise(self->state, op, status, err, ns);
+    if (status == IPCX_INVALID) { /* an end in use: wrong is what it is */
+        PyErr_Format(PyExc_TypeError, "%s: %s", op, err->detail);
+    } else {
+        (void)ipcx_py_chan_raise(self->state, op, status, err, ns);
+    }
     ipcx_py_attribute("begun", PyBool_FromLong(sending->begun));
-    if (status != IPCX_TOO_LARGE) { /* which is of what we send */
+    /* TOO_LARGE is of what we send, unless what came was. */
+    if (status != IPCX_TOO_LARGE || ipcx_chan_error_offset(self->core) != 0) {
         ipcx_py_chan_offset(self, status);
     }
     if (status == IPCX_PEER_CLOSED || status == IPCX_PEER_DIED) {
