@@ -29,7 +29,19 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* In a child of fork(2) too, where another thread may have had any lock: takes none. */
+/* The ends that were handed over to us and wait to be received. In a child of fork(2) another
+ * thread of the parent may have been at them: then they stay open until an exec. */
+static void hang_up_inbox(ipcx__stream *self)
+{
+    if (pthread_mutex_trylock(&self->guard) == 0) {
+        for (ipcx__parcel *parcel = self->inbox; parcel != NULL; parcel = parcel->next) {
+            ipcx__fds_close(parcel->fds, &parcel->fd_count);
+        }
+        (void)pthread_mutex_unlock(&self->guard);
+    }
+}
+
+/* In a child of fork(2) too, where another thread may have had any lock: waits for none. */
 static void hang_up(ipcx_chan *chan)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
@@ -43,6 +55,7 @@ static void hang_up(ipcx_chan *chan)
     close_fd(&self->bell);
     ipcx__fds_close(self->fds, &self->fd_count);
     ipcx__fds_close(self->front_fds, &self->front_fd_count);
+    hang_up_inbox(self);
 }
 
 static void discard(ipcx_chan *chan)

@@ -473,6 +473,39 @@ TEST(handed_over_and_never_received)
     }
 }
 
+TEST(a_child_keeps_nothing_of_what_its_parent_was_handed)
+{
+    for (int inbox = 0; inbox < 2; inbox++) {
+        ipcx_chan *a, *b, *near, *far;
+        ipcx_message end, sync = stream_message("x", 1, IPCX_MESSAGE_SYNC);
+        int until[2];
+        pid_t child;
+        REQUIRE(pipe2(until, O_CLOEXEC) == 0);
+        stream_pair(&a, &b, NULL);
+        stream_pair(&near, &far, NULL);
+        end = stream_message(far, 0, IPCX_MESSAGE_END);
+        CHECK_OK(ipcx_chan_send(a, &end, IPCX_FOREVER, NULL, NULL));
+        CHECK_STATUS(ipcx_chan_poll(near, IPCX_NOW, NULL), IPCX_AGAIN); /* in use here */
+        if (inbox) {
+            CHECK_STATUS(ipcx_chan_send(b, &sync, IPCX_NOW, NULL, NULL), IPCX_AGAIN);
+        } else {
+            CHECK_OK(ipcx_chan_poll(b, IPCX_NOW, NULL));
+        }
+        child = fork();
+        if (child == 0) {
+            char byte;
+            close(until[1]);
+            _exit(read(until[0], &byte, 1) != 0);
+        }
+        stream_free(a, b);
+        CHECK_RECEIVES(near, IPCX_FOREVER, IPCX_PEER_DIED);
+        close(until[0]);
+        close(until[1]);
+        CHECK(check_child(child));
+        stream_free(near, far);
+    }
+}
+
 TEST(handed_over_through_the_inbox)
 {
     ipcx_chan *a, *b, *near, *far, *there;
