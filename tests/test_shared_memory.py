@@ -63,14 +63,13 @@ def kill(child: subprocess.Popen) -> None:
 
 
 def ours() -> list[str]:
-    """The ledgers that are left: this process's, the dead's; not those of others at work now."""
-    found = []
-    for ledger in _ledger.ledgers():
-        dead = not ledger.alive and ledger.pid is not None
-        kept = ledger.pid is None and any("ipcx-t" in entry.name for entry in ledger.entries)
-        if dead or kept or ledger.pid == os.getpid():
-            found.append(f"{ledger.pid}: {[entry.name for entry in ledger.entries]}")
-    return found
+    """What is left of the ledgers of this run: other runs may be at work beside it."""
+    return [
+        f"{ledger.pid}: {entry.name}"
+        for ledger in _ledger.ledgers()
+        for entry in ledger.entries
+        if f"ipcx-t{os.getpid()}-" in entry.name or ledger.pid == os.getpid()
+    ]
 
 
 # ---- a drop-in
