@@ -245,6 +245,9 @@ TEST(a_full_disk)
 
 /* ---- locks */
 
+/* valgrind (3.19) does not know that F_OFD_SETLKW may block, and lets no other thread and no signal
+ * in meanwhile: it is not waited there. */
+
 TEST(exclusive_and_shared)
 {
     ipcx_error err;
@@ -253,8 +256,10 @@ TEST(exclusive_and_shared)
     REQUIRE_OK(ipcx_file_lock("lock", 0, NULL, IPCX_FOREVER, &one, &err));
     CHECK_STATUS(ipcx_file_lock("lock", 0, NULL, IPCX_NOW, &two, &err), IPCX_AGAIN);
     CHECK_STATUS(ipcx_file_lock("lock", 1, NULL, IPCX_NOW, &two, &err), IPCX_AGAIN);
-    CHECK_STATUS(ipcx_file_lock("lock", 0, NULL, ipcx_deadline_after(2000000), &two, &err),
-                 IPCX_TIMEOUT);
+    if (!check_valgrind()) {
+        CHECK_STATUS(ipcx_file_lock("lock", 0, NULL, ipcx_deadline_after(2000000), &two, &err),
+                     IPCX_TIMEOUT);
+    }
     close(one);
     REQUIRE_OK(ipcx_file_lock("lock", 1, NULL, IPCX_NOW, &one, &err));
     REQUIRE_OK(ipcx_file_lock("lock", 1, NULL, IPCX_NOW, &two, &err));
@@ -301,6 +306,9 @@ TEST(between_threads)
     int held;
     locker waits = {.gate = &gate, .deadline = IPCX_FOREVER};
     locker short_of_time = {.gate = &gate, .deadline = ipcx_deadline_after(20000000)};
+    if (check_valgrind()) {
+        return;
+    }
     enter();
     REQUIRE_OK(ipcx_file_lock("lock", 0, NULL, IPCX_NOW, &held, &err));
     start(&short_of_time);
@@ -326,6 +334,9 @@ TEST(it_dies_with_its_holder)
     int ends[2], fd;
     char byte;
     pid_t child;
+    if (check_valgrind()) {
+        return;
+    }
     enter();
     REQUIRE(pipe(ends) == 0);
     child = fork();
@@ -351,6 +362,9 @@ TEST(a_file_that_is_replaced_meanwhile)
     int held;
     struct stat mine, there;
     locker waits = {.deadline = IPCX_FOREVER};
+    if (check_valgrind()) {
+        return;
+    }
     enter();
     REQUIRE_OK(ipcx_file_lock("lock", 0, NULL, IPCX_NOW, &held, &err));
     start(&waits);

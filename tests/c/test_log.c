@@ -466,12 +466,16 @@ static void write_until_killed(int who, tally *shared, const ipcx_log_options *o
     while (ipcx_log_open("log", options, IPCX_FOREVER, &log, NULL) == IPCX_INTR) {
     }
     for (int i = atomic_load(&shared->done[who]); log != NULL; i++) {
-        size_t size = i % 7 == 0 ? sizeof text : 8 + (size_t)i % 90;
+        size_t size = i % 50 == 0 ? sizeof text : 8 + (size_t)i % 90;
+        uint64_t position = 0;
         memset(text, 'a' + who, size);
         memcpy(text, &who, sizeof who);
         memcpy(text + 4, &i, sizeof i);
-        if (append(log, text, size, NULL) != IPCX_OK) {
+        if (append(log, text, size, &position) != IPCX_OK) {
             break;
+        }
+        if (position > 100u << 20) { /* enough for a disk */
+            pause();
         }
         atomic_store(&shared->done[who], i + 1);
     }
