@@ -3,7 +3,8 @@
 
 `report` returns the findings by name; the names are stable, for ``--json`` and for exercises:
 python, headers, compiler, core, fast_prefix, kernel, ipv4, ipv6, unix, abstract, seqpacket,
-peercred, pass_fds, accept4, eventfd, memfd, pidfd, membarrier, rseq, cpus, nofile, shm, backlog,
+peercred, pass_fds, accept4, eventfd, memfd, pidfd, membarrier, rseq, cpus, nofile, signals,
+inotify, shm, backlog,
 tcp_buffers, socket_buffers, ports, container, round_trip.
 """
 
@@ -362,6 +363,39 @@ def nofile() -> Finding:
     if 0 <= soft < 256:
         return Finding(False, value, f"{text}: few for a server; `ulimit -n {hard}` raises it")
     return Finding(True, value, text)
+
+
+@check("Limits")
+def signals() -> Finding:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_SIGPENDING)
+    value = {"soft": soft, "hard": hard}
+    if soft < 0:
+        return Finding(True, value, "as many signals may queue as there is memory for")
+    text = f"{soft} signals may queue for this user, to be raised up to {hard}"
+    if soft < 1024:
+        return Finding(False, value, f"{text}: few for ipcx.signals; `ulimit -i {hard}` raises it")
+    return Finding(True, value, text)
+
+
+@check("Limits")
+def inotify() -> Finding:
+    value = {}
+    for name in ("max_user_instances", "max_user_watches", "max_queued_events"):
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open(f"/proc/sys/fs/inotify/{name}") as file,
+        ):
+            value[name] = int(file.read())
+    if len(value) < 3:
+        return Finding(None, value, "inotify's limits cannot be read here")
+    instances, watches, queued = value.values()
+    text = (
+        f"{instances} may watch or follow at a time for this user, {watches} folders in all; "
+        f"{queued} changes queue"
+    )
+    return Finding(instances >= 16, value, text)
 
 
 @check("Limits")

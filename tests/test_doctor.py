@@ -32,6 +32,8 @@ KEYS = [
     "rseq",
     "cpus",
     "nofile",
+    "signals",
+    "inotify",
     "shm",
     "backlog",
     "tcp_buffers",
