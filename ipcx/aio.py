@@ -32,6 +32,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipcx import channel as sync
+from ipcx._aio_server import Server
 from ipcx._core import Closed, PeerClosed, PeerDied, Timeout, WouldBlock
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from ipcx.channel import ChannelStats, ListenerStats
 
-__all__ = ["Channel", "Listener", "Opening", "connect", "listen", "pair"]
+__all__ = ["Channel", "Listener", "Opening", "Server", "connect", "listen", "pair"]
 
 _T = TypeVar("_T")
 LOOK_AGAIN = 0.01  # seconds until the next look at a descriptor that shows what nobody asks for

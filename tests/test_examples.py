@@ -14,7 +14,7 @@ from ipcx.tour.stations import STATIONS
 from meta.tree import ROOT
 
 EXAMPLES = ROOT / "examples"
-TESTED_ELSEWHERE = {"files", "mmap", "signals"}  # tests/test_<folder>.py runs them
+TESTED_ELSEWHERE = {"files", "mmap", "server", "signals"}  # tests/test_<folder>.py runs them
 PROGRAMS = sorted(path for end in ("py", "c", "java") for path in EXAMPLES.rglob(f"*.{end}"))
 
 

@@ -367,7 +367,8 @@ ipcx_status ipcx_listener_fileno(ipcx_listener *listener, int *fd, ipcx_error *e
 ipcx_status ipcx__listener_lend(ipcx_listener *listener, ipcx_scheme *scheme, int *fd,
                                 ipcx_error *err)
 {
-    if (listener->mem != NULL) {
+    if (listener->mem != NULL ||
+        (listener->lobby.scheme != IPCX_SCHEME_UNIX && listener->lobby.scheme != IPCX_SCHEME_TCP)) {
         return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", listener->url,
                               "there is nothing to wait for together with others");
     }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -38,7 +39,8 @@ static void forked(ipcx__own *own)
     self->peer_count = 0;
     (void)close(self->epoll);
     (void)close(self->timer);
-    self->epoll = self->timer = -1;
+    (void)close(self->bell);
+    self->epoll = self->timer = self->bell = -1;
 }
 
 static ipcx_status fill(const ipcx_mux_options *given, ipcx_mux_options *filled, ipcx_error *err)
@@ -120,10 +122,14 @@ static ipcx_status open_all(ipcx_mux *self, const char *const *urls, size_t coun
     }
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
     self->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (self->epoll < 0 || self->timer < 0) {
+    self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (self->epoll < 0 || self->timer < 0 || self->bell < 0) {
         return ipcx_error_system(err, errno, "listen", "no descriptor to wait with");
     }
     status = watch(self, self->timer, &self->timer, err);
+    if (status == IPCX_OK) {
+        status = watch(self, self->bell, &self->bell, err);
+    }
     return status == IPCX_OK ? open_doors(self, urls, count, err) : status;
 }
 
@@ -140,6 +146,7 @@ ipcx_status ipcx_mux_open(const char *const *urls, size_t count, const ipcx_mux_
                        .owner_pid = (int)getpid(),
                        .epoll = -1,
                        .timer = -1,
+                       .bell = -1,
                        .armed = IPCX_FOREVER,
                        .muted_until = IPCX_FOREVER};
     (void)pthread_mutex_init(&self->lock, NULL);
@@ -184,7 +191,7 @@ ipcx_status ipcx__mux_enter_gate(ipcx_mux *self, const char *op, ipcx_error *err
     return IPCX_OK;
 }
 
-/* What epoll shows of one. MORE: the batch is full. */
+/* What epoll shows of one. MORE: the batch is full. INTR: somebody rang. */
 static ipcx_status look_at(ipcx_mux *self, const struct epoll_event *event, ipcx_error *err)
 {
     void *who = event->data.ptr;
@@ -193,6 +200,11 @@ static ipcx_status look_at(ipcx_mux *self, const struct epoll_event *event, ipcx
     if (who == &self->timer) {
         ipcx__mux_rang(self);
         return IPCX_OK;
+    }
+    if (who == &self->bell) {
+        uint64_t times;
+        (void)!read(self->bell, &times, sizeof times);
+        return IPCX_INTR;
     }
     if ((ipcx__door *)who >= self->doors && (ipcx__door *)who < self->doors + self->door_count) {
         return ipcx__mux_welcome(self, who, err);
@@ -336,6 +348,15 @@ void ipcx_mux_release(ipcx_mux *mux)
     clear(mux);
     ipcx__turn_leave(&mux->turn);
     ipcx__gate_leave(&mux->gate);
+}
+
+void ipcx_mux_nudge(ipcx_mux *mux)
+{
+    const uint64_t once = 1;
+    if (ipcx__mux_enter_gate(mux, "nudge", NULL) == IPCX_OK) {
+        (void)!write(mux->bell, &once, sizeof once);
+        ipcx__gate_leave(&mux->gate);
+    }
 }
 
 ipcx_status ipcx_mux_fileno(ipcx_mux *mux, int *fd, ipcx_error *err)

@@ -115,12 +115,13 @@ static bool is_welcome(ipcx_mux_peer *peer)
     return true;
 }
 
-/* Our HELLO fits into what an empty socket takes; where it does not, something is wrong with it. */
+/* Our HELLO fits into what an empty socket takes; where it does not, something is wrong with it.
+ * Who has hung up already may have said something before: that is found out by reading. */
 static bool greet(const ipcx_mux_peer *peer)
 {
     const ipcx_mux *self = peer->mux;
-    return send(peer->fd, self->hello, self->hello_size, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-           (ssize_t)self->hello_size;
+    ssize_t n = send(peer->fd, self->hello, self->hello_size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n == (ssize_t)self->hello_size || (n < 0 && (errno == EPIPE || errno == ECONNRESET));
 }
 
 static void admit(ipcx_mux_peer *peer)

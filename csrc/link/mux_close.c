@@ -22,6 +22,7 @@
 static void begin(ipcx_mux *self)
 {
     (void)epoll_ctl(self->epoll, EPOLL_CTL_DEL, self->timer, NULL);
+    (void)epoll_ctl(self->epoll, EPOLL_CTL_DEL, self->bell, NULL);
     for (size_t i = 0; i < self->door_count; i++) {
         (void)ipcx_listener_close(self->doors[i].listener, NULL);
     }
@@ -99,7 +100,8 @@ static void shut(ipcx_mux *self)
     ipcx__own_lock();
     (void)close(self->epoll);
     (void)close(self->timer);
-    self->epoll = self->timer = -1;
+    (void)close(self->bell);
+    self->epoll = self->timer = self->bell = -1;
     ipcx__own_remove(&self->own);
     ipcx__own_unlock();
 }

@@ -110,9 +110,9 @@ struct ipcx_mux {
     uint32_t made_in;
     int owner_pid;
     _Atomic bool closed;
-    bool torn;  /* in a child: a thread held `lock` during the fork */
-    bool begun; /* close has begun */
-    int epoll, timer;
+    bool torn;              /* in a child: a thread held `lock` during the fork */
+    bool begun;             /* close has begun */
+    int epoll, timer, bell; /* bell: eventfd, rung by ipcx_mux_nudge */
     pthread_mutex_t lock;
     ipcx__door *doors;
     size_t door_count;

@@ -60,6 +60,9 @@ typedef enum ipcx_py_verb {
     X(sending_type)      /* what _send_now() returns of an unfinished send */                      \
     X(chan_stats)        /* ipcx.channel.ChannelStats, or NULL */                                  \
     X(listener_stats)    /* ipcx.channel.ListenerStats, or NULL */                                 \
+    X(peer_type)         /* ipcx.server.Peer */                                                    \
+    X(server_stats)      /* ipcx.server.ServerStats, or NULL */                                    \
+    X(peer_stats)        /* ipcx.server.PeerStats, or NULL */                                      \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(error_hook)        /* what set_error_hook() was given, or NULL */                            \
     X(map_base)          /* mmap.mmap, the class that ipcx.mmap.mmap derives from */               \
@@ -85,6 +88,7 @@ int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_files_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_server_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_mmap_init(PyObject *module, ipcx_py_state *state);
 
 #endif

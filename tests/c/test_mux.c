@@ -214,6 +214,20 @@ TEST(a_peer_joins_speaks_and_leaves)
     folder_remove(&at);
 }
 
+TEST(who_has_gone_before_it_was_let_in_is_heard)
+{
+    ipcx_mux *mux = serving("unix://", NULL);
+    ipcx_chan *chan = connected(ipcx_mux_url(mux, 0));
+    seen got = {.echo = true};
+    stream_say(chan, "in passing");
+    ipcx_chan_free(chan);
+    serve(mux, &got, 1, 1, 1);
+    CHECK_STR(got.text, "in passing");
+    CHECK_STATUS(got.why, IPCX_EOF);
+    forget(&got);
+    ipcx_mux_free(mux);
+}
+
 TEST(what_cannot_be_opened_says_so)
 {
     const char *const none = "inproc://name", *const bad[] = {"tcp://127.0.0.1:0", "nonsense"};
@@ -973,6 +987,16 @@ TEST(a_signal_comes_back_as_intr)
     REQUIRE(sigaction(SIGALRM, &now, &old) == 0 && setitimer(ITIMER_REAL, &soon, NULL) == 0);
     CHECK_STATUS(batch(mux, &got, IPCX_FOREVER), IPCX_INTR);
     REQUIRE(setitimer(ITIMER_REAL, &off, NULL) == 0 && sigaction(SIGALRM, &old, NULL) == 0);
+    ipcx_mux_free(mux);
+}
+
+TEST(a_nudge_comes_back_as_intr)
+{
+    ipcx_mux *mux = serving("unix://", NULL);
+    seen got = {0};
+    ipcx_mux_nudge(mux);
+    CHECK_STATUS(batch(mux, &got, IPCX_FOREVER), IPCX_INTR);
+    CHECK_STATUS(batch(mux, &got, IPCX_NOW), IPCX_AGAIN);
     ipcx_mux_free(mux);
 }
 

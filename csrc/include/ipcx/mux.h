@@ -12,9 +12,9 @@
  *
  * No thread of its own: what is to be done for peers is done inside next. Any number of threads may
  * send; those that call next take turns, from its OK to release. Answers as in ipcx/chan.h.
- * Invariant: a peer costs the others nothing but its share of the work. What it may make us keep is
- * bounded: an idle one nothing, one midway in a message the bytes that have come, one that does not
- * read max_backlog. Who is silent, stalls or breaks the protocol is dropped, alone. */
+ * Invariant: what a peer makes us keep is bounded: an idle one nothing, one midway in a message
+ * what has come, one that does not read max_backlog. Who stalls or breaks the rules is dropped
+ * alone. */
 #ifndef IPCX_MUX_H
 #define IPCX_MUX_H
 
@@ -26,8 +26,8 @@
 extern "C" {
 #endif
 
-typedef struct ipcx_mux ipcx_mux;
-typedef struct ipcx_mux_peer ipcx_mux_peer;
+typedef struct ipcx_mux ipcx_mux;           /* made by ipcx_mux_open */
+typedef struct ipcx_mux_peer ipcx_mux_peer; /* who has connected to it */
 
 /* What a send does when max_backlog bytes wait for that peer already. */
 typedef enum ipcx_mux_full {
@@ -50,19 +50,20 @@ typedef struct ipcx_mux_options {
     int64_t close_timeout;    /* what ipcx_mux_peer_close leaves a peer to hear it: 5 s */
 } ipcx_mux_options;
 
-/* ipcx_mux_open: listens at `count` URLs (tcp, unix) and belongs to this process. Answers as
- * ipcx_listen. ipcx_mux_url: the real one of the `index`th, NULL behind the last. */
+/* ipcx_mux_open, ipcx_mux_url: listens at `count` URLs (tcp, unix) and belongs to this process;
+ * answers as ipcx_listen. url: the real one of the `index`th, NULL behind the last. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_open(const char *const *urls, size_t count,
                                                   const ipcx_mux_options *options, ipcx_mux **mux,
                                                   ipcx_error *err);
 IPCX_API const char *ipcx_mux_url(const ipcx_mux *mux, size_t index);
 
+/* What has happened. */
 typedef enum ipcx_mux_kind {
     IPCX_MUX_JOINED = 1, /* the handshake is done: a peer's first event */
     IPCX_MUX_MESSAGE,
     IPCX_MUX_LEFT /* its last event; `why` */
 } ipcx_mux_kind;
-
+/* … and to whom. */
 typedef struct ipcx_mux_event {
     ipcx_mux_kind kind;
     ipcx_status why; /* LEFT: OK closed here · EOF it said goodbye · PEER_DIED · TIMEOUT (silent, or
@@ -71,14 +72,16 @@ typedef struct ipcx_mux_event {
     ipcx_message message; /* flags TEXT, SYNC: its sender waits for ipcx_mux_taken */
 } ipcx_mux_event;
 
-/* ipcx_mux_next: what has happened, in order for each peer; lent until ipcx_mux_release, which must
- * follow each OK, in the same thread; CLOSED after close. Where there is no descriptor for a new
- * peer, nor a silent one's to take, nobody is accepted for a tenth of a second. */
+/* ipcx_mux_next, ipcx_mux_release: what has happened, in order for each peer; lent until release,
+ * which must follow each OK, in the same thread; CLOSED after close. Where there is no descriptor
+ * for a new peer, nor a silent one's to take, nobody is accepted for a tenth of a second. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_next(ipcx_mux *mux, const ipcx_mux_event **events,
                                                   size_t *count, ipcx_deadline deadline,
                                                   ipcx_error *err);
 IPCX_API void ipcx_mux_release(ipcx_mux *mux);
 
+/* ipcx_mux_nudge: who waits in next, or the next to do so, comes back with INTR. */
+IPCX_API void ipcx_mux_nudge(ipcx_mux *mux);
 /* ipcx_mux_taken: the program has a SYNC message: its sender is let go. In their order. */
 IPCX_API void ipcx_mux_taken(ipcx_mux_peer *peer, const ipcx_message *message);
 
@@ -97,9 +100,9 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_broadcast(ipcx_mux *mux, const ipcx
 /* ipcx_mux_peer_close: what is queued goes out, then goodbye; from now on no message of its comes
  * and none can be sent. Never waits: next sees to it. */
 IPCX_API void ipcx_mux_peer_close(ipcx_mux_peer *peer);
-
-/* A peer is there until the batch with its LEFT is released; ipcx_mux_peer_keep and _drop make it
- * last for who holds it (never longer than the mux). Its `user` is the program's. */
+/* ipcx_mux_peer_keep, ipcx_mux_peer_drop, ipcx_mux_peer_set_user, ipcx_mux_peer_user: a peer is
+ * there until the batch with its LEFT is released, and as long as somebody keeps it (never longer
+ * than the mux); `user` is the program's. */
 IPCX_API void ipcx_mux_peer_keep(ipcx_mux_peer *peer);
 IPCX_API void ipcx_mux_peer_drop(ipcx_mux_peer *peer);
 IPCX_API void ipcx_mux_peer_set_user(ipcx_mux_peer *peer, void *user);
@@ -130,13 +133,12 @@ typedef struct ipcx_mux_stats {
     uint64_t dropped; /* messages, by on_full */
 } ipcx_mux_stats;
 IPCX_API void ipcx_mux_get_stats(ipcx_mux *mux, ipcx_mux_stats *stats);
-
 /* ipcx_mux_fileno: readable when next is worth a try; the mux's own. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_fileno(ipcx_mux *mux, int *fd, ipcx_error *err);
 
-/* ipcx_mux_close: stops listening, sends what is queued and a goodbye to each peer. TIMEOUT: closed
- * all the same, *unsent messages (may be NULL) were lost. INTR: call again. Idempotent; threads in
- * other calls return CLOSED. ipcx_mux_free closes with IPCX_NOW if need be; NULL is allowed. */
+/* ipcx_mux_close, ipcx_mux_free: stops listening, sends what is queued and a goodbye to each peer.
+ * TIMEOUT: closed all the same, *unsent messages (may be NULL) were lost. INTR: call again. Threads
+ * in other calls return CLOSED. free closes with IPCX_NOW if need be; NULL is allowed. */
 IPCX_API ipcx_status ipcx_mux_close(ipcx_mux *mux, ipcx_deadline deadline, size_t *unsent,
                                     ipcx_error *err);
 IPCX_API void ipcx_mux_free(ipcx_mux *mux);

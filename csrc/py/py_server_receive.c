@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A server's receive, receive_many, events and iteration.
+ * Invariant: what was taken from the list is returned, or an exception is. */
+#include "py/py_server.h"
+
+static ipcx_py_server *server_of(PyObject *op)
+{
+    return (ipcx_py_server *)op;
+}
+
+static PyObject *pair_of(ipcx_py_happened *what)
+{
+    PyObject *pair = PyTuple_New(2);
+    if (pair == NULL) {
+        Py_DECREF(what->peer);
+        Py_DECREF(what->message);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(pair, 0, what->peer);
+    PyTuple_SET_ITEM(pair, 1, what->message);
+    return pair;
+}
+
+static PyObject *receive(PyObject *op, int64_t ns)
+{
+    ipcx_py_happened what;
+    return ipcx_py_server_take(server_of(op), ns, true, &what) == IPCX_OK ? pair_of(&what) : NULL;
+}
+
+PyObject *ipcx_py_server_receive(IPCX_PY_FAST)
+{
+    static const char *const names[] = {"timeout", NULL};
+    PyObject *timeout;
+    int64_t ns;
+    if (!ipcx_py_named(&timeout, names, 0, "receive", args, nargs, kwnames) ||
+        !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
+        return NULL;
+    }
+    return receive(op, ns);
+}
+
+/* The loop of who serves ends when somebody closes. */
+PyObject *ipcx_py_server_next(PyObject *op)
+{
+    ipcx_py_happened what;
+    ipcx_status status;
+    if (server_of(op)->closed) {
+        return NULL;
+    }
+    status = ipcx_py_server_take(server_of(op), IPCX_PY_EVER, true, &what);
+    if (status == IPCX_CLOSED) {
+        PyErr_Clear();
+    }
+    return status == IPCX_OK ? pair_of(&what) : NULL;
+}
+
+PyObject *ipcx_py_server_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ipcx_py_happened what;
+    ipcx_status status = ipcx_py_server_take(server_of(op), IPCX_PY_NEVER, true, &what);
+    if (status == IPCX_AGAIN) {
+        PyErr_Clear();
+        return Py_NewRef(Py_NotImplemented);
+    }
+    return status == IPCX_OK ? pair_of(&what) : NULL;
+}
+
+PyObject *ipcx_py_server_receive_many(IPCX_PY_FAST)
+{
+    static const char *const names[] = {"max", "timeout", NULL};
+    PyObject *values[2], *list, *each;
+    Py_ssize_t most = 256;
+    int64_t ns;
+    if (!ipcx_py_named(values, names, 0, "receive_many", args, nargs, kwnames) ||
+        !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns)) {
+        return NULL;
+    }
+    if (values[0] != NULL) {
+        most = PyNumber_AsSsize_t(values[0], NULL);
+        if (most < 1) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_ValueError, "receive_many() of less than 1 message");
+            }
+            return NULL;
+        }
+    }
+    list = PyList_New(0);
+    each = list != NULL ? receive(op, ns) : NULL;
+    while (each != NULL) {
+        int failed = PyList_Append(list, each);
+        Py_DECREF(each);
+        if (failed < 0) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        each = PyList_GET_SIZE(list) < most && server_of(op)->at < server_of(op)->count
+                   ? receive(op, IPCX_PY_NEVER)
+                   : NULL;
+    }
+    if (list != NULL && PyList_GET_SIZE(list) == 0) {
+        Py_CLEAR(list);
+    }
+    if (list != NULL) {
+        PyErr_Clear(); /* what is wrong with the next one, the next call says */
+    }
+    return list;
+}
+
+PyObject *ipcx_py_server_event(IPCX_PY_FAST)
+{
+    static const char *const names[] = {"timeout", NULL};
+    static const char *const kinds[] = {"", "join", "message", "leave"};
+    ipcx_py_happened what;
+    PyObject *timeout;
+    int64_t ns;
+    if (!ipcx_py_named(&timeout, names, 0, "events", args, nargs, kwnames) ||
+        !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns) ||
+        ipcx_py_server_take(server_of(op), ns, false, &what) != IPCX_OK) {
+        return NULL;
+    }
+    return Py_BuildValue("(sNN)", kinds[what.kind], what.peer,
+                         what.message != NULL ? what.message : Py_NewRef(Py_None));
+}

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server for many clients: one wait, one loop, messages with the peer they came from.
+
+>>> import ipcx
+>>> from ipcx.server import Server
+>>> with Server("tcp://127.0.0.1:0") as server:
+...     with ipcx.connect(server.url) as client:
+...         client.send("hello")
+...         peer, message = server.receive()
+...         peer.send(message.upper())
+...         client.receive()
+True
+'HELLO'
+
+Clients are channels: `ipcx.connect`, or any language that speaks docs/protocol.md. The usual
+program is a loop, ``for peer, message in server: ...``, which ends when somebody calls
+``server.close()``. The work is done in C, many messages at a time, and without the GIL; there is no
+thread behind it. A peer that is silent, slow, does not read or speaks something else is dropped,
+alone: it raises nothing in the loop. `Server.events` shows who comes and who goes.
+
+To use more than one processor, let several processes serve one port: each opens
+``Server(url, reuse_port=True)``, and the system deals out the clients.
+"""
+
+from __future__ import annotations
+
+import atexit
+import time
+import weakref
+from collections import namedtuple
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ipcx import _core
+from ipcx._core import Closed, Peer
+from ipcx.channel import MAX_MESSAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal, NamedTuple, Self
+
+__all__ = ["Event", "Peer", "PeerStats", "Server", "ServerStats"]
+
+_ON_FULL = ("disconnect", "block", "error", "drop_newest", "drop_oldest")  # as ipcx/mux.h has them
+
+
+class Server(_core.Server):
+    """Serve clients at one or more URLs: ``tcp://127.0.0.1:5000``, ``unix:///path``.
+
+    Port 0 takes a free one, ``unix://`` alone makes a path of its own; `urls` has the real ones.
+    `AddressInUse`, `InsecureAddress` and `insecure`, `max_message`, `checksum`, `backlog` and
+    `handshake_timeout` are as in `ipcx.listen`.
+
+    What a peer may cost is bounded: `max_peers` are served at most; beyond them the one that has
+    been silent longest before its handshake makes room, else the newcomer is turned away. At most
+    `max_backlog` bytes wait for a peer that does not read; then `on_full` decides: "disconnect" it,
+    "block" until there is room, "error" (send() raises `WouldBlock`), "drop_newest" or
+    "drop_oldest", both counted. Who sends nothing for `idle_timeout` seconds is dropped (None:
+    nobody is), and so is who begins a message and does not get on with it: it must be whole within
+    `progress_timeout` seconds, or at least 4 KiB more of it have come. None waits as long as it
+    takes. With `reuse_port` several processes may serve one TCP port.
+
+    Any number of threads may send, and receive: each message goes to one of them. A server belongs
+    to the process that made it; a child gets `ForkedError`.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        *urls: str,
+        max_peers: int = 10_000,
+        max_backlog: int = 8 * 1024 * 1024,
+        on_full: Literal[
+            "disconnect", "block", "error", "drop_newest", "drop_oldest"
+        ] = "disconnect",
+        idle_timeout: float | None = None,
+        progress_timeout: float | None = 30,
+        handshake_timeout: float | None = 5,
+        max_message: int = MAX_MESSAGE,
+        checksum: bool = False,
+        insecure: bool = False,
+        backlog: int = 512,
+        reuse_port: bool = False,
+    ) -> Self:
+        if on_full not in _ON_FULL:
+            raise ValueError(f"on_full is one of {', '.join(_ON_FULL)}, not {on_full!r}")
+        self = super().__new__(
+            cls, urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog,
+            _ON_FULL.index(on_full), backlog, handshake_timeout, idle_timeout, progress_timeout,
+        )  # fmt: skip
+        _open.add(self)
+        return self
+
+    def events(self) -> Iterator[Event]:
+        """What happens, in order: peers that join, their messages, and that they leave.
+
+        Ends when the server is closed. Use it instead of ``for peer, message in server``: what one
+        of the two has shown, the other does not see.
+        """
+        while not self.closed:
+            try:
+                yield Event(*self._event())
+            except Closed:
+                return
+
+
+if TYPE_CHECKING:
+
+    class Event(NamedTuple):
+        """Something that happened at a server."""
+
+        kind: Literal["join", "message", "leave"]
+        peer: Peer
+        message: str | bytes | None
+
+    class ServerStats(NamedTuple):
+        """What has come to a server so far."""
+
+        peers: int
+        waiting: int
+        joined: int
+        left: int
+        refused: int
+        crowded: int
+        late: int
+        slow: int
+        wrong: int
+        received: int
+        received_bytes: int
+        sent: int
+        sent_bytes: int
+        dropped: int
+
+    class PeerStats(NamedTuple):
+        """What has passed between a server and a peer."""
+
+        sent: int
+        sent_bytes: int
+        received: int
+        received_bytes: int
+        dropped: int
+        owed: int
+
+else:
+
+    def _named(name, doc, **fields):
+        made = namedtuple(name, fields, module=__name__)
+        made.__doc__ = doc
+        for field, text in fields.items():
+            getattr(made, field).__doc__ = text
+        return made
+
+    Event = _named(
+        "Event",
+        "Something that happened at a server.",
+        kind='"join", "message" or "leave"; the last says why in peer.reason',
+        peer="whom it is about",
+        message="str or bytes; None of the other two",
+    )
+    ServerStats = _named(
+        "ServerStats",
+        "What has come to a server so far.",
+        peers="connected now",
+        waiting="in their handshake, now",
+        joined="all that were ever connected",
+        left="of them, those that are no more",
+        refused="turned away before they had joined: silent, too many, not speaking the protocol",
+        crowded="times that nobody could be accepted, for want of a descriptor or memory",
+        late="peers dropped because they were silent, or too slow in sending",
+        slow="peers dropped because they did not read",
+        wrong="peers dropped because they broke the protocol",
+        received="messages",
+        received_bytes="their bytes",
+        sent="messages sent or queued",
+        sent_bytes="their bytes",
+        dropped="messages dropped, as on_full says",
+    )
+    PeerStats = _named(
+        "PeerStats",
+        "What has passed between a server and a peer.",
+        sent="messages sent or queued",
+        sent_bytes="their bytes",
+        received="messages",
+        received_bytes="their bytes",
+        dropped="messages dropped, as on_full says",
+        owed="bytes that wait to be sent, with what keeping them costs",
+    )
+
+_core._set_server_types(ServerStats, PeerStats)
+
+
+# ---- at the end of the process
+
+EXIT_SECONDS = 1.0
+_open: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    end = time.monotonic() + EXIT_SECONDS
+    for server in list(_open):
+        with suppress(TimeoutError):  # a second is what the exit may take
+            server.close(max(0.0, end - time.monotonic()))
+
+
+atexit.register(_at_exit)
