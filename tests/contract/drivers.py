@@ -121,9 +121,9 @@ DRIVERS = {
 # What each is tried on by day; at night each on all of them. A module marked `variants` has all
 # entries of a transport by day, too.
 USUAL = {
-    "sync": {"inproc", "inproc-copied", "unix", "tcp", "pipe"},
-    "asyncio": {"inproc", "unix"},
-    "uvloop": {"tcp", "pipe"},
+    "sync": {"inproc", "inproc-copied", "unix", "shm", "tcp", "pipe"},
+    "asyncio": {"unix", "shm"},
+    "uvloop": {"inproc", "tcp", "pipe"},
 }
 
 

@@ -30,6 +30,7 @@ from socket_help import GUARD
 
 CHUNK = bytes(range(256)) * 1024  # 256 KiB: larger than what a pipe or a Unix socket holds
 LARGE = CHUNK * 4
+LAST = CHUNK + b"last"  # for which there is no room either
 _serial = itertools.count()
 
 
@@ -170,7 +171,7 @@ class Kit(contextlib.ExitStack):
     # ---- what many tests do
 
     def fill(self, channel, message: bytes = CHUNK) -> int:
-        """Sends copies until there is no room, and none comes; how many will arrive."""
+        """Sends copies until there is no room for more of them; how many will arrive."""
         count = 0
         while True:
             try:

@@ -18,7 +18,6 @@ from ipcx import aio
 from socket_help import GUARD
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-URLS = {one.name: one for one in TRANSPORTS if not one.listens}
 
 
 @pytest.fixture(params=LOOPS)
@@ -28,7 +27,7 @@ def run(request):
         yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, GUARD))
 
 
-@pytest.fixture(params=URLS.values(), ids=URLS.keys())
+@pytest.fixture(params=[one for one in TRANSPORTS if not one.listens], ids=lambda one: one.name)
 def transport(request) -> Transport:
     return request.param
 

@@ -15,7 +15,7 @@ import pytest
 
 import ipcx
 from contract import peers
-from contract.kit import NIGHT, Kit, Peer
+from contract.kit import LAST, NIGHT, Kit, Peer
 from socket_help import GUARD
 
 pytestmark = pytest.mark.drivers("sync")  # a loop does not survive a fork either
@@ -200,13 +200,13 @@ def test_a_fork_while_threads_wait_in_it(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
     receiving = kit.waiting(one.receive)
-    sending = kit.waiting(one.send, b"last")
+    sending = kit.waiting(one.send, LAST)
     assert Child(one.receive).told()[0] == "ForkedError"
     assert Child(one.send, b"x").told()[0] == "ForkedError"
     receiving.until_waiting()
     sending.until_waiting()
     kit.drain(one, two, count)
-    assert two.receive(timeout=GUARD) == b"last"
+    assert two.receive(timeout=GUARD) == LAST
     sending.finish()
     two.send(b"for the parent")
     assert receiving.finish() == b"for the parent"

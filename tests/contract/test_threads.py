@@ -6,7 +6,7 @@ import collections
 import pytest
 
 import ipcx
-from contract.kit import CHUNK, NIGHT, Kit
+from contract.kit import CHUNK, LAST, NIGHT, Kit
 from socket_help import GUARD
 
 
@@ -71,11 +71,11 @@ def test_a_receiver_and_a_sender_at_once(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
     receiving = kit.waiting(one.receive)
-    sending = kit.waiting(one.send, b"last")
+    sending = kit.waiting(one.send, LAST)
     two.send(b"for the receiver")
     assert receiving.finish() == b"for the receiver"
     sending.until_waiting()
-    assert [two.receive(timeout=GUARD) for _ in range(count + 1)] == [CHUNK] * count + [b"last"]
+    assert [two.receive(timeout=GUARD) for _ in range(count + 1)] == [CHUNK] * count + [LAST]
     sending.finish()
 
 

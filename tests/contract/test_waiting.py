@@ -11,7 +11,7 @@ import pytest
 
 import ipcx
 from contract import wire
-from contract.kit import CHUNK, LARGE, Kit
+from contract.kit import CHUNK, LARGE, LAST, Kit
 from socket_help import GUARD
 
 # ---- receive and poll
@@ -121,10 +121,10 @@ def test_a_timed_out_receive_loses_no_byte(kit: Kit) -> None:
 def test_a_full_send_waits(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
-    sending = kit.waiting(one.send, b"last")
+    sending = kit.waiting(one.send, LAST)
     assert all(two.receive(timeout=GUARD) == CHUNK for _ in range(count))
+    assert two.receive(timeout=GUARD) == LAST
     sending.finish()
-    assert two.receive(timeout=GUARD) == b"last"
     assert one.stats().send_waits >= 1 or kit.driver.name != "sync"
 
 
