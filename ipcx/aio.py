@@ -310,9 +310,10 @@ class Channel:
                 await self._write.wait(core._send_fileno(), hand_over, deadline.left(), "send")
             if not done:
                 self._not_now(timeout, "send: not received yet")
-                inproc = core.url.startswith("inproc:")  # where room means that it was received
-                await (self._write if inproc else self._read).wait(
-                    core._send_fileno() if inproc else core.fileno(),
+                # Where nothing comes back, room in the queue means that it was received.
+                by_room = core.url.startswith(("inproc:", "shm:"))
+                await (self._write if by_room else self._read).wait(
+                    core._send_fileno() if by_room else core.fileno(),
                     lambda: True if step() else NotImplemented,
                     deadline.left(),
                     "send",
