@@ -761,8 +761,7 @@ def test_the_examples_say_what_they_should():
     ]
     handler = say("handler.py")
     assert handler[0].startswith("SIGXFSZ in line ")
-    assert handler[1:] == [
-        "and the write says EFBIG",
-        "afterwards as before: SIG_IGN",
-        "a child that read address 0 was ended by SIGSEGV",
-    ]
+    assert handler[1:3] == ["and the write says EFBIG", "afterwards as before: SIG_IGN"]
+    # A sanitizer has a handler of its own for what the child does.
+    ended = "signal -1" if "asan" in os.environ.get("LD_PRELOAD", "") else "SIGSEGV"
+    assert handler[3:] == [f"a child that read address 0 was ended by {ended}"]
