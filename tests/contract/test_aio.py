@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 import ipcx
+from contract.drivers import tried
 from contract.kit import CHUNK, LARGE, Zygote
 from contract.transports import TRANSPORTS, Transport
 from ipcx import aio
@@ -20,16 +21,30 @@ from socket_help import GUARD
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=LOOPS)
+ENDS = [one for one in TRANSPORTS if not one.listens]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with a loop and a transport gets those pairs of them that are tried by day."""
+    if {"run", "transport"} <= set(metafunc.fixturenames):
+        cases = [
+            pytest.param(loop, one, id=f"{loop}-{one.name}")
+            for loop in LOOPS
+            for one in ENDS
+            if tried(loop, one.name, variants=False)
+        ]
+        metafunc.parametrize(("run", "transport"), cases, indirect=["run"])
+    elif "run" in metafunc.fixturenames:
+        metafunc.parametrize("run", LOOPS, indirect=True)
+    elif "transport" in metafunc.fixturenames:
+        metafunc.parametrize("transport", ENDS, ids=[one.name for one in ENDS])
+
+
+@pytest.fixture
 def run(request):
     """Runs a coroutine to its end; what hangs is cancelled."""
     with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
         yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, GUARD))
-
-
-@pytest.fixture(params=[one for one in TRANSPORTS if not one.listens], ids=lambda one: one.name)
-def transport(request) -> Transport:
-    return request.param
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@
 import array
 import contextlib
 import ctypes
-import hashlib
 import mmap
 import os
 import select
@@ -54,29 +53,6 @@ def test_sizes(kit: Kit) -> None:
             assert len(got) == size
             assert got == source[:size]
         sending.finish()
-
-
-def _available() -> int:
-    with open("/proc/meminfo") as source:
-        told = dict(line.split(":") for line in source)
-    return int(told["MemAvailable"].split()[0]) << 10
-
-
-@pytest.mark.drivers("sync")
-def test_the_largest(kit: Kit) -> None:
-    """The default limit itself; half of it, where memory is scarce."""
-    size = LARGEST if _available() > 16 * LARGEST else LARGEST // 2
-    one, two = kit.pair()
-    message = mmap.mmap(-1, size)
-    message[-9:] = b"the end.\n"
-    wanted = hashlib.blake2b(message).digest()
-    sending = kit.background(one.send, message)
-    got = two.receive(timeout=GUARD)
-    sending.finish()
-    assert len(got) == size
-    assert hashlib.blake2b(got).digest() == wanted
-    del got
-    message.close()
 
 
 @pytest.mark.needs("copies")
