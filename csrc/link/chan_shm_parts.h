@@ -71,8 +71,8 @@ typedef struct ipcx__shm {
     ipcx__shm_spin tx_spin;
     uint64_t tickets, parts_ticket, parts_done; /* of a message that went in part */
     _Atomic uint64_t sent, sent_bytes;
-    ipcx__turn space_turn; /* who sleeps for space, for all who want it */
-    _Atomic bool send_asked;
+    ipcx__turn space_turn;           /* who sleeps for space, for all who want it */
+    _Atomic bool send_asked, polled; /* send_fileno() was; a rendezvous was, with IPCX_NOW */
 
     ipcx__turn rx_turn; /* guards the rest of this part, and lasts as long as a message is lent */
     ipcx__ring_rx rx;
@@ -84,6 +84,7 @@ typedef struct ipcx__shm {
     ipcx_status failed;      /* what the peer sent was wrong; for good */
     _Atomic bool asked;      /* somebody outside looks at fileno() */
     _Atomic bool unsettled;  /* see ipcx__shm_settle */
+    uint64_t seen_head;      /* of the other ring, at the last settling */
     _Atomic uint32_t asleep; /* threads that sleep for data, or are about to */
 
     ipcx__turn control; /* guards: */

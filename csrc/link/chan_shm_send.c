@@ -140,10 +140,12 @@ static ipcx_status wait_until_received(ipcx__shm *self, const ipcx_sending *send
             return ipcx__ring_passed(words, wish.at) ? IPCX_OK : status;
         }
         if (deadline == IPCX_NOW) {
-            if (!atomic_load(&self->send_asked)) {
-                return IPCX_AGAIN;
+            /* Whoever polls looks at fileno(), as over a stream: our bell shows there. */
+            atomic_store(&self->polled, true);
+            ipcx__ring_announce(&self->mine->waiting, IPCX__RING_SPACE);
+            if (atomic_load(&self->send_asked)) {
+                ipcx__shm_fill(self);
             }
-            ipcx__shm_fill(self);
             return ipcx__ring_passed(words, wish.at) ? IPCX_OK : IPCX_AGAIN;
         }
         status = ipcx__shm_wait_space(self, &wish, deadline, err);

@@ -342,6 +342,19 @@ static void remember(ipcx__shm_spin *habit, int64_t start)
 
 /* ---- asleep, for data */
 
+/* A bell that was heard may have been for somebody who polls a rendezvous: the next one is to ring
+ * again, and if the peer has gone on meanwhile, we do. */
+static void settle_polled(ipcx__shm *self)
+{
+    uint64_t head;
+    ipcx__ring_announce(&self->mine->waiting, IPCX__RING_SPACE);
+    head = atomic_load(&self->segment->words[self->role].head);
+    if (head != self->seen_head) {
+        self->seen_head = head;
+        ipcx__shm_ring_self(self);
+    }
+}
+
 void ipcx__shm_settle(ipcx__shm *self)
 {
     bool asked = atomic_load_explicit(&self->asked, memory_order_relaxed);
@@ -358,6 +371,9 @@ void ipcx__shm_settle(ipcx__shm *self)
     }
     if (!atomic_exchange(&self->unsettled, false)) {
         return;
+    }
+    if (asked && atomic_load(&self->polled)) {
+        settle_polled(self);
     }
     /* On one look: either the next commit rings, or we do for what is there. */
     if (nothing_new(self)) {
