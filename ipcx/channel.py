@@ -55,8 +55,9 @@ def connect(
 ) -> Channel:
     """Connect to the listener at `url`: an end of a new channel.
 
-    ``tcp://host:port``, ``unix:///path``, ``shm://name`` or ``inproc://name``; or ``pipe://R,W``
-    for two descriptors of this process (``pipe://-``: stdin and stdout): no listener is needed.
+    ``tcp://host:port``, ``udp://host:port``, ``unix:///path``, ``shm://name`` or
+    ``inproc://name``; or, without a listener, ``pipe://R,W`` for two descriptors of this process
+    (``pipe://-``: stdin and stdout).
     `ConnectRefused` when nobody listens there, `Timeout` after `timeout` seconds. Returns when the
     listener's system has the connection: accept() may come later, in the same thread even.
 
@@ -101,7 +102,7 @@ def pair(
     capacity: int = 1024,
     copy: bool = False,
 ) -> tuple[Channel, Channel]:
-    """Two connected ends: ``unix://``, ``shm://``, ``pipe://``, ``tcp://``; ``inproc://``.
+    """Two connected ends: ``unix://``, ``shm://``, ``pipe://``, ``tcp://``, ``udp://``; ``inproc://``.
 
     An end belongs to the process that uses it first, so either may go to a child: by fork, or as
     an argument of ``multiprocessing.Process``.
@@ -128,6 +129,17 @@ if TYPE_CHECKING:
         receive_waits: int
         timeouts: int
         owed: int
+
+        @property
+        def lost(self) -> int: ...
+        @property
+        def reordered(self) -> int: ...
+        @property
+        def duplicates(self) -> int: ...
+        @property
+        def dropped(self) -> int: ...
+        @property
+        def overflowed(self) -> int: ...
 
     class ListenerStats(NamedTuple):
         """What became of the peers of a listener."""
@@ -160,7 +172,7 @@ else:
             getattr(made, field).__doc__ = text
         return made
 
-    ChannelStats = _named(
+    _ChannelStats = _named(
         "ChannelStats",
         "What has passed through an end, as this end saw it.",
         sent="messages that the transport has taken",
@@ -172,6 +184,18 @@ else:
         timeouts="calls that ended with Timeout",
         owed="bytes of a begun message that are still to be sent",
     )
+
+    class ChannelStats(_ChannelStats):
+        """What has passed through an end, as this end saw it.
+
+        Beside the tuple's fields, of datagrams: `lost` messages did not come, as the numbers of
+        those that did tell; `reordered` ones came after a later one; `duplicates` came again, and
+        the program got one; `dropped` datagrams were no frame, or not of this peer; `overflowed`
+        ones found no room in the socket's buffer. They are 0 where nothing can be lost.
+        """
+
+        lost = reordered = duplicates = dropped = overflowed = 0
+
     ListenerStats = _named(
         "ListenerStats",
         "What became of the peers of a listener.",
@@ -216,6 +240,11 @@ TRANSPORTS: dict[str, Transport] = {
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
         objects=False, hand_over=True, death=True,
         note="any host; when the network is cut, only a time-out tells",
+    ),
+    "udp": Transport(
+        reliable=False, ordered=False, duplex=True, boundaries=True, largest=60_000, sync=True,
+        objects=False, hand_over=True, death=False,
+        note="any host, a datagram a message; losses are counted; groups: udp://239.1.2.3:5000",
     ),
     "pipe": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,

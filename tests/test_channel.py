@@ -1018,7 +1018,7 @@ def test_help_teaches(kind):
 
 
 def test_the_table_of_transports():
-    assert set(channel.TRANSPORTS) == {"inproc", "unix", "shm", "tcp", "pipe"}
+    assert set(channel.TRANSPORTS) == {"inproc", "unix", "shm", "tcp", "udp", "pipe"}
     for scheme, row in channel.TRANSPORTS.items():
         assert all(type(value) is bool for value in row[:4])
         assert row.note

@@ -64,6 +64,8 @@ typedef struct ipcx__transport {
      * chan.c does, with an atomic addition for each. */
     void (*count)(ipcx_chan *chan, ipcx_chan_stats *stats);
     uint64_t (*unreceived)(ipcx_chan *chan);
+    /* lossy: puts in what became of datagrams; NULL: nothing is ever lost. */
+    void (*lossy)(ipcx_chan *chan, ipcx_chan_stats *stats);
 } ipcx__transport;
 
 /* A flag for ipcx_chan_release: it was not taken after all, the next receive lends it again. Not

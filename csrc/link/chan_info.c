@@ -16,6 +16,9 @@ void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats)
     if (chan->transport->count != NULL) {
         chan->transport->count(chan, stats);
     }
+    if (chan->transport->lossy != NULL) {
+        chan->transport->lossy(chan, stats);
+    }
 }
 
 ipcx_status ipcx_chan_unreceived(ipcx_chan *chan, uint64_t *number, ipcx_error *err)

@@ -11,6 +11,7 @@
 #include "ipcx/crc32c.h"
 #include "ipcx/endian.h"
 #include "ipcx/fd.h"
+#include "link/chan_dgram.h"
 #include "link/chan_shm.h"
 #include "link/chan_stream_parts.h"
 #include "wire/frame.h"
@@ -119,6 +120,9 @@ ipcx_status ipcx__end_check(const void *from, size_t size, const int *fds, int c
     if (size == 32 && ipcx__chan_shm_is_note(from)) {
         return ipcx__chan_shm_check(from, fds, count, err);
     }
+    if (size == 32 && ipcx__chan_dgram_is_note(from)) {
+        return ipcx__chan_dgram_check(from, fds, count, err);
+    }
     return check(from, size, fds, count, &said, err);
 }
 
@@ -218,6 +222,9 @@ ipcx_status ipcx_chan_import(const ipcx_chan_end *end, ipcx_chan **chan, ipcx_er
     ipcx_status status;
     if (ipcx__chan_shm_is_note(end->note)) {
         return ipcx__chan_shm_import(end, chan, err);
+    }
+    if (ipcx__chan_dgram_is_note(end->note)) {
+        return ipcx__chan_dgram_import(end, chan, err);
     }
     status = check(end->note, sizeof end->note, end->fds, end->count, &said, err);
     if (status != IPCX_OK) {

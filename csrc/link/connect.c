@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "link/chan_dgram.h"
 #include "link/chan_mem.h"
 #include "link/chan_shm.h"
 #include "link/chan_stream.h"
@@ -326,6 +327,8 @@ static ipcx_status connect_any(const ipcx_url *url, const ipcx_chan_options *opt
     switch (url->scheme) {
     case IPCX_SCHEME_TCP:
         return connect_tcp(url, text, options, deadline, chan, err);
+    case IPCX_SCHEME_UDP:
+        return ipcx__chan_dgram_connect(url, text, options, chan, err);
     case IPCX_SCHEME_UNIX:
         return connect_unix(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_SHM:

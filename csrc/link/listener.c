@@ -18,6 +18,7 @@
 
 #include "ipcx/alloc.h"
 #include "link/chan_mem.h"
+#include "link/dgram_listen.h"
 #include "link/dial.h"
 #include "link/listener.h"
 #include "link/lobby.h"
@@ -37,9 +38,10 @@ struct ipcx_listener {
     uint32_t made_in; /* fork generation of the process it belongs to */
     int owner_pid;
     _Atomic bool closed;
-    ipcx__mem_listener *mem; /* inproc; else NULL */
-    ipcx__lobby lobby;       /* the others */
-    ipcx__path path;         /* unix */
+    ipcx__mem_listener *mem;     /* inproc; else NULL */
+    ipcx__dgram_listener *dgram; /* udp; else NULL */
+    ipcx__lobby lobby;           /* the others */
+    ipcx__path path;             /* unix */
     _Atomic uint64_t accepted;
 };
 
@@ -54,6 +56,9 @@ static ipcx_status failed(const char *url, ipcx_error *err)
 static void forked(ipcx__own *own)
 {
     ipcx_listener *self = (ipcx_listener *)(void *)own;
+    if (self->dgram != NULL) {
+        ipcx__dgram_shut(self->dgram);
+    }
     ipcx__lobby_forked(&self->lobby);
     ipcx__path_forget(&self->path);
 }
@@ -193,6 +198,8 @@ static ipcx_status listen_any(ipcx_listener *self, const ipcx_url *url, ipcx_err
     case IPCX_SCHEME_PIPE:
         return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", self->url,
                               "nobody can connect to a pipe: use connect or pair");
+    case IPCX_SCHEME_UDP:
+        return ipcx__dgram_listen(url, self->url, &self->options, &self->dgram, err);
     case IPCX_SCHEME_TCP:
         status = listen_tcp(self, url, err);
         break;
@@ -326,8 +333,13 @@ ipcx_status ipcx_listener_accept(ipcx_listener *listener, ipcx_chan **chan, ipcx
     if (status != IPCX_OK) {
         return status;
     }
-    status = listener->mem != NULL ? ipcx__mem_accept(listener->mem, chan, deadline, err)
-                                   : accept_peer(listener, chan, deadline, err);
+    if (listener->mem != NULL) {
+        status = ipcx__mem_accept(listener->mem, chan, deadline, err);
+    } else if (listener->dgram != NULL) {
+        status = ipcx__dgram_accept(listener->dgram, &listener->gate, chan, deadline, err);
+    } else {
+        status = accept_peer(listener, chan, deadline, err);
+    }
     if (status == IPCX_OK) {
         (void)atomic_fetch_add(&listener->accepted, 1);
     }
@@ -357,6 +369,8 @@ ipcx_status ipcx_listener_fileno(ipcx_listener *listener, int *fd, ipcx_error *e
     }
     if (listener->mem != NULL) {
         status = ipcx__mem_fileno(listener->mem, fd, err);
+    } else if (listener->dgram != NULL) {
+        *fd = ipcx__dgram_listener_fileno(listener->dgram);
     } else {
         *fd = listener->lobby.epoll;
     }
@@ -387,6 +401,9 @@ void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats
     if (listener->mem != NULL && listener->made_in == ipcx__fork_generation()) {
         ipcx__mem_waiting(listener->mem, stats);
     }
+    if (listener->dgram != NULL) {
+        ipcx__dgram_count(listener->dgram, stats);
+    }
     stats->accepted = atomic_load(&listener->accepted);
 }
 
@@ -404,7 +421,13 @@ ipcx_status ipcx_listener_close(ipcx_listener *listener, ipcx_error *err)
     }
     ipcx__gate_close(&listener->gate);
     ipcx__lobby_empty(&listener->lobby);
+    if (listener->dgram != NULL) {
+        ipcx__dgram_empty(listener->dgram);
+    }
     ipcx__own_lock();
+    if (listener->dgram != NULL) {
+        ipcx__dgram_shut(listener->dgram);
+    }
     ipcx__path_release(&listener->path);
     ipcx__lobby_shut(&listener->lobby);
     ipcx__own_remove(&listener->own);
@@ -422,6 +445,9 @@ void ipcx_listener_free(ipcx_listener *listener)
         ipcx__lobby_empty(&listener->lobby); /* the memory of the parent's peers */
     } else if (listener->mem != NULL) {
         ipcx__mem_free(listener->mem); /* in a child its locks may be held for ever */
+    }
+    if (listener->dgram != NULL) {
+        ipcx__dgram_free(listener->dgram);
     }
     ipcx__lobby_end(&listener->lobby);
     ipcx_free(listener);

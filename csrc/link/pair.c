@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "link/chan_dgram.h"
 #include "link/chan_mem.h"
 #include "link/chan_shm.h"
 #include "link/chan_stream.h"
@@ -154,6 +155,7 @@ static ipcx_status make(const ipcx_url *url, ends *made, ipcx_error *err)
     case IPCX_SCHEME_UNIX:
     case IPCX_SCHEME_INPROC:
     case IPCX_SCHEME_SHM:
+    case IPCX_SCHEME_UDP:
         break;
     }
     return make_unix(made, err);
@@ -209,6 +211,9 @@ ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options, ipcx_ch
     }
     if (parsed.scheme == IPCX_SCHEME_SHM) {
         return ipcx__chan_shm_pair(text, &filled, a, b, err);
+    }
+    if (parsed.scheme == IPCX_SCHEME_UDP) {
+        return ipcx__chan_dgram_pair(text, &filled, a, b, err);
     }
     return pair_streams(&parsed, text, &filled, a, b, err);
 }

@@ -14,7 +14,7 @@
 
 #include "link/url.h"
 
-#define SCHEMES "inproc, unix, tcp, pipe, shm"
+#define SCHEMES "inproc, unix, tcp, udp, pipe, shm"
 #define UNIX_PATH_MAX_BYTES 107 /* unix(7): sun_path without its NUL */
 #define SHM_NAME_MAX 64         /* leaves room for the directory in a socket's path */
 #define SCHEME_MAX 12           /* bytes of a scheme that is looked at for a likeness */
@@ -26,7 +26,7 @@ typedef struct scheme {
 
 static const scheme schemes[] = {
     {"inproc", IPCX_SCHEME_INPROC}, {"unix", IPCX_SCHEME_UNIX}, {"tcp", IPCX_SCHEME_TCP},
-    {"pipe", IPCX_SCHEME_PIPE},     {"shm", IPCX_SCHEME_SHM},
+    {"pipe", IPCX_SCHEME_PIPE},     {"shm", IPCX_SCHEME_SHM},   {"udp", IPCX_SCHEME_UDP},
 };
 #define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
 
@@ -264,6 +264,44 @@ static ipcx_status parse_tcp(ipcx_url *url, const char *text, const char *rest, 
     return status == IPCX_OK ? parse_port(url, text, colon + 1, err) : status;
 }
 
+/* "ttl=1&loop=0&if=eth0", behind the question mark. */
+static ipcx_status parse_group(ipcx_url *url, const char *text, const char *options,
+                               ipcx_error *err)
+{
+    for (const char *at = options; at != NULL; at = strchr(at, '&')) {
+        const char *value;
+        size_t len;
+        at += *at == '&';
+        value = at + strcspn(at, "=&");
+        value += *value == '=';
+        len = strcspn(value, "&");
+        if (strncmp(at, "ttl=", 4) == 0 && number(value, len, 255) >= 0) {
+            url->ttl = number(value, len, 255);
+        } else if (strncmp(at, "loop=", 5) == 0 && number(value, len, 1) >= 0) {
+            url->loop = number(value, len, 1);
+        } else if (strncmp(at, "if=", 3) == 0 && len > 0 && len < sizeof url->interface) {
+            memcpy(url->interface, value, len);
+            url->interface[len] = '\0';
+        } else {
+            return refuse(err, text, "a group's options are ttl=0…255, loop=0|1, if=NAME");
+        }
+    }
+    return IPCX_OK;
+}
+
+static ipcx_status parse_udp(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
+{
+    char address[IPCX_URL_MAX];
+    const char *question = strchr(rest, '?');
+    size_t len = question != NULL ? (size_t)(question - rest) : strlen(rest);
+    ipcx_status status;
+    memcpy(address, rest, len);
+    address[len] = '\0';
+    status = parse_tcp(url, text, address, err);
+    return status == IPCX_OK && question != NULL ? parse_group(url, text, question + 1, err)
+                                                 : status;
+}
+
 static ipcx_status parse_pipe(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
 {
     const char *comma = strchr(rest, ',');
@@ -305,6 +343,8 @@ static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest,
         return parse_unix(url, text, rest, err);
     case IPCX_SCHEME_TCP:
         return parse_tcp(url, text, rest, err);
+    case IPCX_SCHEME_UDP:
+        return parse_udp(url, text, rest, err);
     case IPCX_SCHEME_PIPE:
         return parse_pipe(url, text, rest, err);
     case IPCX_SCHEME_SHM:
@@ -317,7 +357,7 @@ static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest,
 
 ipcx_status ipcx_url_parse(ipcx_url *url, const char *text, ipcx_error *err)
 {
-    ipcx_url parsed = {.port = -1, .read_fd = -1, .write_fd = -1};
+    ipcx_url parsed = {.port = -1, .read_fd = -1, .write_fd = -1, .ttl = -1, .loop = -1};
     size_t len = strnlen(text, IPCX_URL_MAX);
     const char *slashes;
     ipcx_status status;
@@ -349,6 +389,36 @@ ipcx_status ipcx_url_parse(ipcx_url *url, const char *text, ipcx_error *err)
     return unknown_scheme(text, (size_t)(slashes - text), err);
 }
 
+/* What of a group's options was chosen. */
+static void format_group(const ipcx_url *url, char text[64])
+{
+    size_t at = 0;
+    text[0] = '\0';
+    if (url->ttl >= 0) {
+        at += (size_t)snprintf(text + at, 64 - at, "?ttl=%d", url->ttl);
+    }
+    if (url->loop >= 0) {
+        at += (size_t)snprintf(text + at, 64 - at, "%cloop=%d", at > 0 ? '&' : '?', url->loop);
+    }
+    if (url->interface[0] != '\0') {
+        (void)snprintf(text + at, 64 - at, "%cif=%s", at > 0 ? '&' : '?', url->interface);
+    }
+}
+
+static int format_host(const ipcx_url *url, const char *prefix, char *text, size_t cap)
+{
+    char group[64];
+    if (url->port < 0) {
+        return snprintf(text, cap, "%s://", prefix);
+    }
+    format_group(url, group);
+    if (strchr(url->name, ':') != NULL) {
+        return snprintf(text, cap, "%s://[%s]:%d%s", prefix, url->name, url->port, group);
+    }
+    return snprintf(text, cap, "%s://%s:%d%s", prefix, url->name[0] == '\0' ? "*" : url->name,
+                    url->port, group);
+}
+
 size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap)
 {
     int written = 0;
@@ -363,14 +433,10 @@ size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap)
         written = snprintf(text, cap, "shm://%s", url->name);
         break;
     case IPCX_SCHEME_TCP:
-        if (url->port < 0) {
-            written = snprintf(text, cap, "tcp://");
-        } else if (strchr(url->name, ':') != NULL) {
-            written = snprintf(text, cap, "tcp://[%s]:%d", url->name, url->port);
-        } else {
-            written = snprintf(text, cap, "tcp://%s:%d", url->name[0] == '\0' ? "*" : url->name,
-                               url->port);
-        }
+        written = format_host(url, "tcp", text, cap);
+        break;
+    case IPCX_SCHEME_UDP:
+        written = format_host(url, "udp", text, cap);
         break;
     case IPCX_SCHEME_PIPE:
         if (url->read_fd < 0) {

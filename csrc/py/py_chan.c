@@ -178,21 +178,53 @@ static PyObject *chan_send_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
     return a_descriptor(op, true);
 }
 
+/* What only datagrams know: attributes beside the tuple's fields, of the class, and there 0. */
+static bool add_losses(PyObject *made, const ipcx_chan_stats *stats)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+    } losses[] = {{"lost", stats->lost},
+                  {"reordered", stats->reordered},
+                  {"duplicates", stats->duplicates},
+                  {"dropped", stats->dropped},
+                  {"overflowed", stats->overflowed}};
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        PyObject *count;
+        int failed;
+        if (losses[i].count == 0) {
+            continue;
+        }
+        count = PyLong_FromUnsignedLongLong(losses[i].count);
+        failed = count == NULL || PyObject_SetAttrString(made, losses[i].name, count) < 0;
+        Py_XDECREF(count);
+        if (failed) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static PyObject *chan_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     ipcx_py_chan *self = chan_of(op);
     ipcx_chan_stats stats;
+    PyObject *made;
     if (self->state->chan_stats == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "import ipcx first");
         return NULL;
     }
     ipcx_chan_get_stats(self->core, &stats);
-    return PyObject_CallFunction(
+    made = PyObject_CallFunction(
         self->state->chan_stats, "KKKKKKKK", (unsigned long long)stats.sent,
         (unsigned long long)stats.sent_bytes, (unsigned long long)stats.received,
         (unsigned long long)stats.received_bytes, (unsigned long long)stats.send_waits,
         (unsigned long long)stats.receive_waits, (unsigned long long)stats.timeouts,
         (unsigned long long)stats.owed);
+    if (made != NULL && !add_losses(made, &stats)) {
+        Py_CLEAR(made);
+    }
+    return made;
 }
 
 static PyObject *chan_url(PyObject *op, void *Py_UNUSED(closure))

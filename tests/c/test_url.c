@@ -101,6 +101,15 @@ TEST(hosts_and_ports)
     url = parsed("tcp://:80");
     CHECK_STR(url.name, "");
     CHECK_INT(url.port, 80);
+    url = parsed("udp://239.1.2.3:5000?if=lo&ttl=7&loop=0");
+    CHECK_INT(url.scheme, IPCX_SCHEME_UDP);
+    CHECK_INT(url.ttl, 7);
+    CHECK_INT(url.loop, 0);
+    CHECK_STR(url.interface, "lo");
+    writes(&url, "udp://239.1.2.3:5000?ttl=7&loop=0&if=lo");
+    url = parsed("udp://[::1]:80");
+    CHECK_INT(url.ttl, -1);
+    writes(&url, "udp://[::1]:80");
     url = parsed("tcp://");
     CHECK_INT(url.port, -1);
     writes(&url, "tcp://");
@@ -174,12 +183,12 @@ TEST(descriptors)
 
 TEST(schemes_that_are_none)
 {
-    refused("tpc://localhost:5000", "did you mean tcp://?", "inproc, unix, tcp, pipe");
+    refused("tpc://localhost:5000", "did you mean tcp://?", "inproc, unix, tcp, udp, pipe");
     refused("unics:///run/x", "did you mean unix://?", NULL);
     refused("ipc:///run/x", "did you mean unix://?", NULL);
     refused("inprog://x", "did you mean inproc://?", NULL);
     refused("pipes://-", "did you mean pipe://?", NULL);
-    refused("websocket://x", "no such scheme; there are inproc, unix, tcp, pipe, shm", NULL);
+    refused("websocket://x", "no such scheme; there are inproc, unix, tcp, udp, pipe, shm", NULL);
     refused("a-very-long-scheme-indeed://x", "no such scheme; there are", NULL);
     refused("/run/app.sock", "did you mean unix:///run/app.sock?", NULL);
     refused("localhost:5000", "did you mean tcp://localhost:5000?", NULL);
@@ -190,7 +199,7 @@ TEST(schemes_that_are_none)
     refused("shm://..", "dots alone", NULL);
     refused("shm://0123456789012345678901234567890123456789012345678901234567890123x", "at most 64",
             NULL);
-    refused("hello", "no scheme; there are inproc, unix, tcp, pipe, shm", NULL);
+    refused("hello", "no scheme; there are inproc, unix, tcp, udp, pipe, shm", NULL);
     refused("://x", "no scheme", NULL);
     refused("", "the text is empty", NULL);
     refused(" tcp://localhost:1", "did you mean tcp://?", NULL);

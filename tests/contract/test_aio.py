@@ -26,18 +26,20 @@ ENDS = [one for one in TRANSPORTS if not one.listens]
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with a loop and a transport gets those pairs of them that are tried by day."""
+    needs = {topic for mark in metafunc.definition.iter_markers("needs") for topic in mark.args}
+    ends = [one for one in ENDS if all(map(one.can, needs))]
     if {"run", "transport"} <= set(metafunc.fixturenames):
         cases = [
             pytest.param(loop, one, id=f"{loop}-{one.name}")
             for loop in LOOPS
-            for one in ENDS
+            for one in ends
             if tried(loop, one.name, variants=False)
         ]
         metafunc.parametrize(("run", "transport"), cases, indirect=["run"])
     elif "run" in metafunc.fixturenames:
         metafunc.parametrize("run", LOOPS, indirect=True)
     elif "transport" in metafunc.fixturenames:
-        metafunc.parametrize("transport", ENDS, ids=[one.name for one in ENDS])
+        metafunc.parametrize("transport", ends, ids=[one.name for one in ends])
 
 
 @pytest.fixture
@@ -127,6 +129,7 @@ def test_a_receive_in_wait_for_loses_nothing(run, transport: Transport) -> None:
     run(main())
 
 
+@pytest.mark.needs("reliable")
 def test_a_cancelled_send_is_sent_whole_or_not_at_all(run, transport: Transport) -> None:
     """Of what had begun the channel keeps the rest; nothing comes twice or half."""
 
@@ -218,6 +221,7 @@ def test_ping_pong_in_two_tasks(run, transport: Transport) -> None:
     run(main())
 
 
+@pytest.mark.needs("reliable")
 @pytest.mark.hang_guard(30)
 def test_a_hundred_thousand(run, transport: Transport) -> None:
     """One call each way for each, the receiver in another task."""
@@ -257,6 +261,7 @@ def test_many_tasks_wait_on_one_channel(run, transport: Transport) -> None:
     run(main())
 
 
+@pytest.mark.needs("reliable")
 def test_send_and_receive_wait_at_once(run, transport: Transport) -> None:
     async def main() -> None:
         async with pair(transport, **transport.narrow) as (one, two):
@@ -274,6 +279,7 @@ def test_send_and_receive_wait_at_once(run, transport: Transport) -> None:
     run(main())
 
 
+@pytest.mark.needs("reliable")
 def test_close_ends_waiting_tasks(run, transport: Transport) -> None:
     async def main() -> None:
         async with pair(transport, **transport.narrow) as (one, _two):

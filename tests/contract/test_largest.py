@@ -18,6 +18,7 @@ def _available() -> int:
     return int(told["MemAvailable"].split()[0]) << 10
 
 
+@pytest.mark.needs("large")
 @pytest.mark.drivers("sync")
 def test_the_largest(kit: Kit) -> None:
     """The default limit itself; half of it, where memory is scarce."""

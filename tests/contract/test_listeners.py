@@ -193,7 +193,7 @@ def test_connect_takes_a_timeout(kit: Kit) -> None:
             kit.connect(listener.url, timeout=timeout)
 
 
-@pytest.mark.needs("copies")
+@pytest.mark.needs("copies", "limits")
 def test_limits_of_both_sides(kit: Kit) -> None:
     """A sender is refused what its peer does not take, once it knows."""
     listener = kit.listener(max_message=5000)

@@ -43,6 +43,7 @@ SIZES = [0, 1, 2, 11, 12, 13, 127, 128, 255, 256, 4083, 4084, 4095, 4096, 4097, 
 SIZES += [65524, 65535, 65536, 65537, 1 << 20, (1 << 20) + 1, 5_000_003]
 
 
+@pytest.mark.needs("large")
 def test_sizes(kit: Kit) -> None:
     one, two = kit.pair()
     source = os.urandom(max(SIZES))
@@ -67,7 +68,7 @@ def test_over_the_limit(kit: Kit) -> None:
     assert two.receive(timeout=GUARD) == b"fits"
 
 
-@pytest.mark.needs("copies")
+@pytest.mark.needs("copies", "limits")
 def test_a_limit_of_ones_own(kit: Kit) -> None:
     one, two = kit.pair(max_message=5000)
     one.send(bytes(5000))
@@ -82,6 +83,7 @@ def test_a_limit_of_ones_own(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("reliable")
 @pytest.mark.drivers("sync")
 @pytest.mark.hang_guard(60)
 def test_a_hundred_thousand(kit: Kit) -> None:
@@ -105,6 +107,7 @@ def test_a_hundred_thousand(kit: Kit) -> None:
     assert (sent, received) == (count, count)
 
 
+@pytest.mark.needs("reliable")
 def test_full_duplex_of_large_messages(kit: Kit) -> None:
     """Each end sends more than the transport holds, while it receives as much."""
     one, two = kit.narrow()
@@ -275,6 +278,7 @@ def test_send_many_takes_any_iterable(kit: Kit) -> None:
     assert got == ["0", "1", "2", "3", "4", b"last"]
 
 
+@pytest.mark.needs("reliable")
 def test_send_many_of_many_sizes(kit: Kit) -> None:
     one, two = kit.pair()
     messages = [bytes([n % 256]) * size for n, size in enumerate(SIZES[:-3] * 3)]

@@ -179,8 +179,8 @@ STEPS = settings(
 
 @pytest.mark.parametrize(
     "transport",
-    [one for one in TRANSPORTS if not one.listens],
-    ids=[one.name for one in TRANSPORTS if not one.listens],
+    [one for one in TRANSPORTS if not one.listens and one.can("reliable")],
+    ids=lambda one: one.name,
 )
 @pytest.mark.hang_guard(600)
 def test_any_verbs_in_any_order(transport: Transport) -> None:

@@ -134,7 +134,7 @@ def test_both_ends_to_two_children(kit: Kit) -> None:
     assert second.told() == ["returned", ["hello"]]
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "death")
 def test_the_parent_learns_of_the_childs_death(kit: Kit) -> None:
     one, two = kit.pair()
 
@@ -150,7 +150,7 @@ def test_the_parent_learns_of_the_childs_death(kit: Kit) -> None:
         one.receive(timeout=GUARD)
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "death")
 def test_a_death_is_seen_although_an_earlier_child_lives(kit: Kit) -> None:
     """The other child inherited descriptors of both ends, and does not keep the stream open."""
     one, two = kit.pair()
@@ -170,7 +170,7 @@ def test_a_death_is_seen_although_an_earlier_child_lives(kit: Kit) -> None:
     bystander.kill()
 
 
-@pytest.mark.needs("process", "listen")
+@pytest.mark.needs("process", "listen", "death")
 def test_the_child_learns_of_the_parents_death(kit: Kit) -> None:
     """The killed process had forked: its child must not keep the end open (multiprocessing!)."""
     listener = kit.listener()
@@ -196,6 +196,7 @@ def test_the_child_learns_of_the_parents_death(kit: Kit) -> None:
         os.close(pidfd)
 
 
+@pytest.mark.needs("reliable")
 def test_a_fork_while_threads_wait_in_it(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
@@ -290,7 +291,7 @@ def test_an_end_as_an_argument(kit: Kit, process: Callable, method: str) -> None
     child = process(method, peers.speaks_and_echoes, two)
     two.close()
     assert one.receive(timeout=20) == str(child.pid)
-    for message in (b"1", "zwei", bytes(100_000)):
+    for message in (b"1", "zwei", bytes(50_000)):
         one.send(message)
         assert one.receive(timeout=GUARD) == message
     one.close()
@@ -298,7 +299,7 @@ def test_an_end_as_an_argument(kit: Kit, process: Callable, method: str) -> None
     assert child.exitcode == 0
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "death")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.hang_guard(30)
 def test_the_death_of_who_got_an_end(kit: Kit, process: Callable, method: str) -> None:

@@ -13,12 +13,18 @@ from contract.transports import TOPICS, TRANSPORTS, Transport
 from socket_help import GUARD
 
 pytestmark = pytest.mark.variants
-CANNOT = (ipcx.Unsupported, ipcx.InvalidURL, ipcx.ForkedError, TypeError)
+CANNOT = (
+    ipcx.Unsupported,
+    ipcx.InvalidURL,
+    ipcx.ForkedError,
+    ipcx.MessageTooLarge,
+    TypeError,
+)
 
 
 def listen(kit: Kit) -> bool:
-    url = "tcp://127.0.0.1:0" if kit.transport.url == "tcp://" else kit.transport.url
-    with ipcx.listen(kit.address() if url == "inproc://" else url):
+    alone = kit.transport.url in ("unix://", "shm://", "pipe://")
+    with ipcx.listen(kit.transport.url if alone else kit.address()):
         return True
 
 
@@ -84,6 +90,52 @@ def unreceived(kit: Kit) -> bool:
     return caught.value.unreceived == 1
 
 
+def reliable(kit: Kit) -> bool:
+    one, _two = kit.narrow()
+    try:
+        for _ in range(2000):
+            one.send(bytes(50_000), timeout=0)
+    except ipcx.WouldBlock:
+        return True
+    return False
+
+
+def large(kit: Kit) -> bool:
+    one, two = kit.pair()
+    sending = kit.background(one.send, bytes(1 << 20))
+    if two.poll(timeout=0.2) and len(two.receive(timeout=GUARD)) == 1 << 20:
+        sending.finish()
+        return True
+    sending.finish()
+    return False
+
+
+def limits(kit: Kit) -> bool:
+    one, two = kit.pair(max_message=5000)
+    two.send("known by now")
+    one.receive(timeout=GUARD)
+    try:
+        one.send(bytes(5001))
+    except ipcx.MessageTooLarge:
+        return True
+    return False
+
+
+def death(kit: Kit) -> bool:
+    if not kit.transport.can("process"):
+        return False
+    channel, peer = kit.peer("idles", "ready")
+    assert channel.receive(timeout=GUARD) == "ready"
+    peer.kill()
+    try:
+        channel.receive(timeout=0.3)
+    except ipcx.PeerDied:
+        return True
+    except ipcx.Timeout:
+        return False
+    raise AssertionError
+
+
 def hangs_up(kit: Kit) -> bool:
     channel, raw = kit.raw()
     raw.send(b"no message")
@@ -109,6 +161,10 @@ TRIED: dict[str, Callable[[Kit], bool]] = {
     "rest": rest,
     "unreceived": unreceived,
     "bytes": bytes_,
+    "reliable": reliable,
+    "large": large,
+    "limits": limits,
+    "death": death,
     "hangs up": hangs_up,
 }
 
@@ -135,15 +191,15 @@ def test_a_transport_keeps_what_the_table_says_and_no_more(kit: Kit, topic: str)
 @pytest.mark.parametrize("transport", TRANSPORTS, ids=[one.name for one in TRANSPORTS])
 def test_the_programs_own_table_says_the_same(transport: Transport) -> None:
     told = ipcx.channel.TRANSPORTS[transport.url.removesuffix("://")]
-    assert told.reliable
-    assert told.ordered
+    assert bool(told.reliable) == transport.can("reliable")
+    assert bool(told.ordered) == transport.can("reliable")
     assert told.duplex
     assert told.boundaries
     assert told.sync
     if not transport.options.get("copy"):
         assert bool(told.objects) == transport.can("objects")
     assert bool(told.hand_over) == transport.can("process")
-    assert bool(told.death) == transport.can("process")
+    assert bool(told.death) == transport.can("death")
 
 
 def test_every_transport_of_the_program_is_tested() -> None:

@@ -31,6 +31,7 @@ def test_many_senders_and_many_receivers(kit: Kit) -> None:
     assert got == {b"%d %d" % (name, number): 1 for name in range(4) for number in range(count)}
 
 
+@pytest.mark.needs("reliable")
 def test_many_senders_keep_their_own_order(kit: Kit) -> None:
     """Messages of different sizes, larger than what the transport holds among them."""
     one, two = kit.pair()
@@ -66,6 +67,7 @@ def test_one_message_wakes_one_receiver(kit: Kit) -> None:
     assert {thread.finish() for thread in receivers} == {b"0", b"1", b"2"}
 
 
+@pytest.mark.needs("reliable")
 def test_a_receiver_and_a_sender_at_once(kit: Kit) -> None:
     """A full send() and a receive() wait on the same end; each is served on its own."""
     one, two = kit.narrow()
@@ -99,6 +101,7 @@ FULL = {
 }
 
 
+@pytest.mark.needs("reliable")
 @pytest.mark.parametrize("name", [*WAITING, *FULL])
 def test_close_ends_every_wait(kit: Kit, name: str) -> None:
     one, _two = kit.narrow()
@@ -111,6 +114,7 @@ def test_close_ends_every_wait(kit: Kit, name: str) -> None:
     assert one.closed
 
 
+@pytest.mark.needs("reliable")
 def test_close_ends_all_waits_at_once(kit: Kit) -> None:
     one, _two = kit.narrow()
     kit.fill(one)
@@ -132,6 +136,7 @@ def test_the_peers_goodbye_ends_every_wait(kit: Kit, name: str) -> None:
     assert type(caught.value) is ipcx.PeerClosed
 
 
+@pytest.mark.needs("reliable")
 @pytest.mark.parametrize("name", FULL)
 def test_the_peers_close_ends_a_full_send(kit: Kit, name: str) -> None:
     """Over TCP it may let go of one or two of them, while the closing peer takes in what comes."""
@@ -215,6 +220,7 @@ def test_with_closes(kit: Kit) -> None:
         two.receive(timeout=GUARD)
 
 
+@pytest.mark.needs("reliable")
 @pytest.mark.hang_guard(60)
 @pytest.mark.drivers("sync")
 def test_closing_in_the_middle_of_everything(kit: Kit) -> None:

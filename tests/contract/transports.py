@@ -18,6 +18,10 @@ TOPICS = {
     "rest": "a send that timed out may have begun; then the channel keeps the rest and sends it",
     "unreceived": "a send that finds the peer gone knows how many messages were not received",
     "bytes": "is a stream of bytes that anybody may write",
+    "reliable": "what was sent arrives, all of it, for a sender waits while its receiver is behind",
+    "large": "a message has as many bytes as the limit says, up to the default of 64 MiB",
+    "limits": "a sender learns how much its peer takes, and is refused what is longer",
+    "death": "a peer that was killed is told from one that has closed, also by who only waits",
     "hangs up": "a peer that sends what is no message sees the end at once, not at our close()",
 }
 
@@ -29,6 +33,9 @@ NO_DESCRIPTOR = "an end is descriptors, and only Unix sockets carry those"
 IN_THE_KERNEL = "what the kernel holds for the peer is not told apart from what was read"
 NO_SHUTDOWN = "a pipe is closed by closing its descriptors, which other threads may be in"
 BY_REFERENCE = "the object itself is passed, which is its point"
+NO_PROMISE = "a datagram may be lost: nobody keeps it until there is room"
+ONE_DATAGRAM = "a message is one datagram, of 60 000 bytes at most"
+NO_CONNECTION = "there is no connection that could break; the goodbye may be lost, too"
 INHERITED = "its descriptors are inherited; there is no address"
 
 
@@ -51,7 +58,13 @@ class Transport:
         return topic not in self.cannot
 
 
-_INPROC = {"process": ONE_PROCESS, "rest": WHOLE, "bytes": NO_STREAM, "hangs up": NO_STREAM}
+_INPROC = {
+    "process": ONE_PROCESS,
+    "death": ONE_PROCESS,
+    "rest": WHOLE,
+    "bytes": NO_STREAM,
+    "hangs up": NO_STREAM,
+}
 _COPIED = {**_INPROC, "objects": COPIED, "ends": COPIED}
 _UNIX = {"objects": COPIED, "unreceived": IN_THE_KERNEL}
 _TCP = {**_UNIX, "ends": NO_DESCRIPTOR}
@@ -64,8 +77,26 @@ _SHM = {
     "hangs up": NO_STREAM,
 }
 
+_UDP = {
+    "objects": COPIED,
+    "ends": NO_DESCRIPTOR,
+    "rest": "a datagram is sent whole or not at all",
+    "unreceived": IN_THE_KERNEL,
+    "bytes": "there are no bytes but those of one datagram",
+    "reliable": NO_PROMISE,
+    "large": ONE_DATAGRAM,
+    "limits": "there is no handshake; who takes less drops what is longer, and counts it",
+    "death": NO_CONNECTION,
+    "hangs up": NO_CONNECTION,
+}
+
 TRANSPORTS = [
-    Transport("inproc", "inproc://", {**_INPROC, "copies": BY_REFERENCE}, narrow={"capacity": 4}),
+    Transport(
+        "inproc",
+        "inproc://",
+        {**_INPROC, "copies": BY_REFERENCE, "limits": BY_REFERENCE},
+        narrow={"capacity": 4},
+    ),
     Transport(
         "inproc-copied", "inproc://", _COPIED, options={"copy": True}, narrow={"capacity": 4}
     ),
@@ -83,5 +114,7 @@ TRANSPORTS = [
     Transport("shm-listen", "shm://", _SHM, listens=True),
     Transport("tcp", "tcp://", _TCP, listens=True),
     Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
+    Transport("udp", "udp://", _UDP, listens=True),
+    Transport("udp-pair", "udp://", _UDP, options={"checksum": True}),
     Transport("pipe", "pipe://", {**_TCP, "listen": INHERITED, "hangs up": NO_SHUTDOWN}),
 ]

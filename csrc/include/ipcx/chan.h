@@ -103,13 +103,13 @@ IPCX_API ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, si
 /* ipcx_chan_free: closes it with IPCX_NOW if need be; nobody may still use it. NULL is allowed. */
 IPCX_API void ipcx_chan_free(ipcx_chan *chan);
 
-/* What passed through this end, as this end saw it. */
+/* What passed through this end, as it saw it. Of datagrams alone: messages that did not come, or
+ * after a later one; datagrams that came again, were not this peer's, found no room in a buffer. */
 typedef struct ipcx_chan_stats {
-    uint64_t sent, sent_bytes;          /* messages and payload bytes the transport has taken */
-    uint64_t received, received_bytes;  /* messages and payload bytes handed to the program */
-    uint64_t send_waits, receive_waits; /* how often a call had to sleep */
-    uint64_t timeouts;                  /* calls that ended with TIMEOUT */
-    uint64_t owed;                      /* bytes begun that are still to be sent, now */
+    uint64_t sent, sent_bytes, received, received_bytes; /* messages taken, handed out; payload */
+    uint64_t send_waits, receive_waits;                  /* how often a call had to sleep */
+    uint64_t timeouts, owed; /* calls that ended with TIMEOUT; bytes begun and not sent, now */
+    uint64_t lost, reordered, duplicates, dropped, overflowed;
 } ipcx_chan_stats;
 /* ipcx_chan_get_stats: how it stands. Any time. */
 IPCX_API void ipcx_chan_get_stats(ipcx_chan *chan, ipcx_chan_stats *stats);

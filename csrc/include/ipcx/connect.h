@@ -50,8 +50,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_connect(const char *url, const ipcx_cha
                                                  ipcx_deadline deadline, ipcx_chan **chan,
                                                  ipcx_error *err);
 
-/* ipcx_pair: two connected ends: "inproc://", "shm://", "unix://", "pipe://", or "tcp://" (over the
- * loopback). EXHAUSTED: no memory for it is left (shm).
+/* ipcx_pair: two connected ends: "inproc://", "shm://", "unix://", "pipe://", or "tcp://", "udp://"
+ * (over the loopback). EXHAUSTED: no memory for it is left (shm).
  * An end belongs to the process that uses it first, so either may be inherited by fork(2). */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options,
                                               ipcx_chan **a, ipcx_chan **b, ipcx_error *err);
