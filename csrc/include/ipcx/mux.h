@@ -51,7 +51,7 @@ typedef struct ipcx_mux_options {
 } ipcx_mux_options;
 
 /* ipcx_mux_open, ipcx_mux_url: listens at `count` URLs (tcp, unix) and belongs to this process;
- * answers as ipcx_listen. url: the real one of the `index`th, NULL behind the last. */
+ * answers as ipcx_listen. url: the real one at `index`, NULL behind the last. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_open(const char *const *urls, size_t count,
                                                   const ipcx_mux_options *options, ipcx_mux **mux,
                                                   ipcx_error *err);
