@@ -388,7 +388,7 @@ def test_a_thousand_silent_peers(kit: Kit) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     try:
-        listener = kit.listener(handshake_timeout=2.0)
+        listener = kit.listener(handshake_timeout=2.0, backlog=1100)
         silent = [kit.raw_to(listener.url) for _ in range(1000)]
         kit.still_works(*kit.connected(listener))
         with pytest.raises(ipcx.Timeout):
