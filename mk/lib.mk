@@ -148,11 +148,11 @@ build/fuzz/replay/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c build/c/plain/
 	@mkdir -p $(@D)
 	@$(CC) $(filter-out -MMD -MP,$(C_FLAGS)) -O1 -g $^ -o $@
 
-fuzz: $(C_FUZZ:%=build/fuzz/%) ## fuzz each parser (FUZZ_SECONDS=20); needs clang
-	@for name in $(C_FUZZ:fuzz_%=%); do \
-	  echo "fuzz_$$name, $(FUZZ_SECONDS) s"; mkdir -p build/fuzz/found/$$name; \
-	  build/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
-	    -artifact_prefix=build/fuzz/$$name- build/fuzz/found/$$name tests/fuzz/corpus/$$name \
-	    > build/fuzz/$$name.log 2>&1 || { tail -40 build/fuzz/$$name.log; exit 1; }; \
-	  grep -E 'number_of_executed_units|DONE' build/fuzz/$$name.log; \
-	done
+fuzz: $(C_FUZZ:fuzz_%=build/fuzz/ran/%) ## fuzz each parser (FUZZ_SECONDS=20); needs clang
+.PHONY: $(C_FUZZ:fuzz_%=build/fuzz/ran/%)
+$(C_FUZZ:fuzz_%=build/fuzz/ran/%): build/fuzz/ran/%: build/fuzz/fuzz_%
+	@mkdir -p build/fuzz/found/$*
+	@build/fuzz/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	  -artifact_prefix=build/fuzz/$*- build/fuzz/found/$* tests/fuzz/corpus/$* \
+	  > build/fuzz/$*.log 2>&1 || { tail -40 build/fuzz/$*.log; exit 1; }
+	@echo "fuzz_$*, $(FUZZ_SECONDS) s:" $$(grep -E 'number_of_executed_units' build/fuzz/$*.log)

@@ -28,13 +28,15 @@ static void again(const ipcx_url *url)
     must(second.scheme == url->scheme && second.port == url->port);
     must(second.read_fd == url->read_fd && second.write_fd == url->write_fd);
     must(strcmp(second.name, url->name) == 0);
+    must(second.ttl == url->ttl && second.loop == url->loop);
+    must(strcmp(second.interface, url->interface) == 0);
 }
 
 static void check(const ipcx_url *url)
 {
     size_t len = strnlen(url->name, sizeof url->name);
     must(len < sizeof url->name);
-    must(url->scheme == IPCX_SCHEME_TCP || url->port == -1);
+    must(url->scheme == IPCX_SCHEME_TCP || url->scheme == IPCX_SCHEME_UDP || url->port == -1);
     must(url->port >= -1 && url->port <= 65535);
     must((url->read_fd < 0) == (url->write_fd < 0));
     must(url->scheme == IPCX_SCHEME_PIPE || url->read_fd == -1);
