@@ -297,6 +297,9 @@ static ipcx_status parse_udp(ipcx_url *url, const char *text, const char *rest, 
     ipcx_status status;
     memcpy(address, rest, len);
     address[len] = '\0';
+    if (question != NULL && len == 0) {
+        return refuse(err, text, "options follow a group: udp://239.1.2.3:5000?ttl=1");
+    }
     status = parse_tcp(url, text, address, err);
     return status == IPCX_OK && question != NULL ? parse_group(url, text, question + 1, err)
                                                  : status;

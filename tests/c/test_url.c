@@ -183,6 +183,7 @@ TEST(descriptors)
 
 TEST(schemes_that_are_none)
 {
+    refused("udp://?if=lo", "options follow a group", "udp://239.1.2.3:5000?ttl=1");
     refused("tpc://localhost:5000", "did you mean tcp://?", "inproc, unix, tcp, udp, pipe");
     refused("unics:///run/x", "did you mean unix://?", NULL);
     refused("ipc:///run/x", "did you mean unix://?", NULL);
