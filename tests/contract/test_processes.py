@@ -15,7 +15,7 @@ import pytest
 
 import ipcx
 from contract import peers
-from contract.kit import LAST, NIGHT, Kit, Peer
+from contract.kit import LAST, NIGHT, Kit
 from socket_help import GUARD
 
 pytestmark = pytest.mark.drivers("sync")  # a loop does not survive a fork either
@@ -440,13 +440,14 @@ def test_rebinding_after_a_kill(kit: Kit) -> None:
     """What a killed listener has left behind is in nobody's way."""
     url = kit.address()
     for _ in range(1000 if NIGHT else 3):
-        peer: Peer = kit.run("listens", url)
-        url = peer.told()
-        with pytest.raises(ipcx.AddressInUse):
-            ipcx.listen(url)
-        peer.kill()
+        with kit.run("listens", url) as peer:
+            url = peer.told()
+            with pytest.raises(ipcx.AddressInUse):
+                ipcx.listen(url)
+            peer.kill()
         listener = kit.listener(url)
-        kit.still_works(*kit.connected(listener))
+        with kit.driver.connect(listener.url) as one, listener.accept(timeout=GUARD) as two:
+            kit.still_works(one, two)
         listener.close()
 
 
