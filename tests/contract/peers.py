@@ -66,6 +66,13 @@ def idles(link, channel, *messages) -> None:
     link.told()
 
 
+def answers(link, channel, *messages) -> None:
+    """After a question, so that nothing is unread when it is killed: TCP would take that for a
+    reason to drop what is still on its way."""
+    channel.receive()
+    idles(link, channel, *messages)
+
+
 def echoes(link, channel) -> None:
     with contextlib.suppress(ipcx.PeerClosed):
         for message in channel:

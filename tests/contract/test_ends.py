@@ -174,7 +174,8 @@ def test_a_peer_killed_while_idle(kit: Kit) -> None:
 
 @pytest.mark.needs("process", "death")
 def test_what_a_killed_peer_had_sent_arrives(kit: Kit) -> None:
-    channel, peer = kit.peer("idles", *(f"word {n}" for n in range(20)))
+    channel, peer = kit.peer("answers", *(f"word {n}" for n in range(20)))
+    channel.send("speak")
     peer.told()
     peer.kill()
     words = iter(channel)
