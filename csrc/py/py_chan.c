@@ -37,16 +37,10 @@ PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core)
 static void chan_finalize(PyObject *op)
 {
     ipcx_py_chan *self = chan_of(op);
-    PyObject *type, *value, *traceback;
     if (self->core == NULL || atomic_load(&self->core->closed) || !ipcx_py_chan_ours(self)) {
         return;
     }
-    PyErr_Fetch(&type, &value, &traceback);
-    if (PyErr_ResourceWarning(op, 1, "unclosed %R", op) < 0 &&
-        PyErr_ExceptionMatches(PyExc_Warning)) {
-        PyErr_WriteUnraisable(op);
-    }
-    PyErr_Restore(type, value, traceback);
+    ipcx_py_warn_unclosed(op);
 }
 
 typedef struct visitor {

@@ -82,6 +82,10 @@ void ipcx_py_chan_offset(const ipcx_py_chan *self, ipcx_status status);
  */
 void ipcx_py_exit_check(const ipcx_py_state *state);
 
+/* ipcx_py_warn_unclosed: the ResourceWarning of a finalizer: "unclosed <…>". Keeps the exception
+ * that is set. */
+void ipcx_py_warn_unclosed(PyObject *op);
+
 /* ipcx_py_attribute: sets an attribute of the exception that is set; `value` is stolen. */
 void ipcx_py_attribute(const char *name, PyObject *value);
 

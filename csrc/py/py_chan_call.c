@@ -33,6 +33,17 @@ bool ipcx_py_patience(PyObject *value, int64_t otherwise, int64_t *ns)
     return true;
 }
 
+void ipcx_py_warn_unclosed(PyObject *op)
+{
+    PyObject *type, *raised, *traceback;
+    PyErr_Fetch(&type, &raised, &traceback);
+    if (PyErr_ResourceWarning(op, 1, "unclosed %R", op) < 0 &&
+        PyErr_ExceptionMatches(PyExc_Warning)) {
+        PyErr_WriteUnraisable(op);
+    }
+    PyErr_Restore(type, raised, traceback);
+}
+
 void ipcx_py_attribute(const char *name, PyObject *value)
 {
     PyObject *type, *raised, *traceback;

@@ -29,16 +29,10 @@ PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core)
 
 static void listener_finalize(PyObject *op)
 {
-    PyObject *type, *value, *traceback;
     if (listener_of(op)->core == NULL || listener_of(op)->closed) {
         return;
     }
-    PyErr_Fetch(&type, &value, &traceback);
-    if (PyErr_ResourceWarning(op, 1, "unclosed %R", op) < 0 &&
-        PyErr_ExceptionMatches(PyExc_Warning)) {
-        PyErr_WriteUnraisable(op);
-    }
-    PyErr_Restore(type, value, traceback);
+    ipcx_py_warn_unclosed(op);
 }
 
 static int listener_traverse(PyObject *op, visitproc visit, void *arg)

@@ -120,16 +120,10 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNU
 
 static void server_finalize(PyObject *op)
 {
-    PyObject *type, *value, *traceback;
     if (server_of(op)->core == NULL || server_of(op)->closed) {
         return;
     }
-    PyErr_Fetch(&type, &value, &traceback);
-    if (PyErr_ResourceWarning(op, 1, "unclosed %R", op) < 0 &&
-        PyErr_ExceptionMatches(PyExc_Warning)) {
-        PyErr_WriteUnraisable(op);
-    }
-    PyErr_Restore(type, value, traceback);
+    ipcx_py_warn_unclosed(op);
 }
 
 static int server_traverse(PyObject *op, visitproc visit, void *arg)
