@@ -9,8 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from ipcx._core import Closed, WouldBlock
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
 
 __all__: list[str] = []
+
+T = TypeVar("T")
 
 
 class Readable:
@@ -44,3 +54,65 @@ class Readable:
 def _done(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+class Source(Generic[T]):
+    """What gives one thing after the other: ``for``, ``await``, ``async for`` and ``with``.
+
+    In front of a class of the core, which has ``receive``, ``fileno`` and ``close``.
+    """
+
+    _ends: ClassVar[tuple[type[Exception], ...]] = (Closed,)  # what ends a loop over it
+
+    def __init__(self, *arguments: Any) -> None:
+        self._awaiting = Readable()
+        super().__init__(*arguments)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        """The next one; the loop ends when another thread closes it."""
+        this: Any = self
+        try:
+            return this.receive()  # type: ignore[no-any-return]
+        except self._ends:
+            raise StopIteration from None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """``await`` it: the next one. A wait that is cancelled loses none."""
+        return self._take().__await__()
+
+    async def _take(self) -> T:
+        this: Any = self
+        fd = this.fileno()
+        while True:
+            try:
+                return this.receive(0)  # type: ignore[no-any-return]
+            except WouldBlock:
+                await self._awaiting.wait(fd)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await self._take()
+        except self._ends:
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Stop. Who waits, in another thread or coroutine, gets `Closed`."""
+        super().close()  # type: ignore[misc]  # the core's
+        self._awaiting.wake()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -32,12 +32,12 @@ import enum
 import os
 import warnings
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 from ipcx import _core
-from ipcx._awaiting import Readable
+from ipcx._awaiting import Source
 from ipcx._core import Closed, PeerClosed, WouldBlock
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ class MessageLog(_core.LogWriter):
         return f"<MessageLog {os.fspath(self.path)!r}, {promise}{state}>"
 
 
-class Follower(_core.LogReader):
+class Follower(Source[bytes | str], _core.LogReader):
     """Reads a log of messages from a position on, and waits for what is appended.
 
     `position` is "start" (the oldest message there is), "end" (what is appended from now on), or
@@ -331,6 +331,8 @@ class Follower(_core.LogReader):
     `lost` counts the bytes.
     """
 
+    _ends = (Closed, PeerClosed)
+
     def __init__(
         self,
         path: StrPath,
@@ -341,57 +343,10 @@ class Follower(_core.LogReader):
         if isinstance(position, str) and position not in ("start", "end"):
             raise ValueError(f'position is "start", "end" or a number, not {position!r}')
         self.path = path
-        self._awaiting = Readable()
         number = position if isinstance(position, int) else 0 if position == "start" else _END
         if not 0 <= number <= _END:
             raise ValueError(f"no position of a log: {number}")
         super().__init__(path, number, max_message)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> bytes | str:
-        try:
-            return self.receive()
-        except (Closed, PeerClosed):
-            raise StopIteration from None
-
-    def __await__(self) -> Generator[Any, None, bytes | str]:
-        """``message = await follower``. A wait that is cancelled loses none."""
-        return self._take().__await__()
-
-    async def _take(self) -> bytes | str:
-        fd = self.fileno()
-        while True:
-            try:
-                return self.receive(0)
-            except WouldBlock:
-                await self._awaiting.wait(fd)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes | str:
-        try:
-            return await self._take()
-        except (Closed, PeerClosed):
-            raise StopAsyncIteration from None
-
-    def close(self) -> None:
-        """Stop following. Who waits, in another thread or coroutine, gets `Closed`."""
-        super().close()
-        self._awaiting.wake()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
@@ -439,7 +394,7 @@ class Change(NamedTuple):
     """Ties MOVED_FROM and MOVED_TO of one renaming together; else 0."""
 
 
-class Watch(_core.Watch):
+class Watch(Source[Change], _core.Watch):
     """Tells what happens to a file, or in a directory: ``for change in watch(path): ...``.
 
     A file is watched by its name: also one that is not there yet, and one that editors and
@@ -449,10 +404,11 @@ class Watch(_core.Watch):
     `ForkedError`.
     """
 
+    _ends = (Closed, PeerClosed)
+
     def __init__(self, path: StrPath) -> None:
         self.path = Path(path)
         self._folder = self.path if self.path.is_dir() else self.path.parent
-        self._awaiting = Readable()
         super().__init__(path)
 
     def receive(self, timeout: float | None = None) -> Change:
@@ -466,51 +422,6 @@ class Watch(_core.Watch):
         kind, name, cookie, directory = found
         path = self._folder / name if name else self.path
         return Change(_KINDS[kind - 1], path, directory, cookie)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Change:
-        try:
-            return self.receive()
-        except (Closed, PeerClosed):
-            raise StopIteration from None
-
-    def __await__(self) -> Generator[Any, None, Change]:
-        """``change = await watch``. A wait that is cancelled loses none."""
-        return self._take().__await__()
-
-    async def _take(self) -> Change:
-        while True:
-            try:
-                return self.receive(0)
-            except WouldBlock:
-                await self._awaiting.wait(self.fileno())
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Change:
-        try:
-            return await self._take()
-        except (Closed, PeerClosed):
-            raise StopAsyncIteration from None
-
-    def close(self) -> None:
-        """Stop watching. Who waits, in another thread or coroutine, gets `Closed`."""
-        super().close()
-        self._awaiting.wake()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Watch of {os.fspath(self.path)!r}{', closed' if self.closed else ''}>"

@@ -33,12 +33,12 @@ import signal as _stdlib
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from ipcx import _core
-from ipcx._awaiting import Readable
-from ipcx._core import Closed, Unsupported, WouldBlock
+from ipcx._awaiting import Source
+from ipcx._core import Unsupported, WouldBlock
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -261,7 +261,7 @@ class unblocked:
 # ---- receiving
 
 
-class SignalReceiver(_core.SignalReceiver):
+class SignalReceiver(Source[SignalInfo], _core.SignalReceiver):
     """Signals as messages: ``receive()``, ``for info in receiver``, ``await``, ``async for``.
 
     From the moment it is made until `close`, `signals` end nothing and call no handler;
@@ -279,7 +279,6 @@ class SignalReceiver(_core.SignalReceiver):
 
     def __init__(self, signals: Signals) -> None:
         self.signals = frozenset(_numbers(signals))
-        self._awaiting = Readable()
         super().__init__(tuple(self.signals))
         _receivers.add(self)
 
@@ -287,52 +286,10 @@ class SignalReceiver(_core.SignalReceiver):
         """The next signal. None waits for ever; `Timeout` after so many seconds; 0 polls."""
         return _info(self._receive(timeout))
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> SignalInfo:
-        """The next signal; the loop ends when another thread closes the receiver."""
-        try:
-            return self.receive()
-        except Closed:
-            raise StopIteration from None
-
-    def __await__(self) -> Generator[Any, None, SignalInfo]:
-        """``info = await receiver``: the next signal. A wait that is cancelled loses none."""
-        return self._take().__await__()
-
-    async def _take(self) -> SignalInfo:
-        while True:
-            try:
-                return _info(self._receive(0))
-            except WouldBlock:
-                await self._awaiting.wait(self.fileno())
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SignalInfo:
-        try:
-            return await self._take()
-        except Closed:
-            raise StopAsyncIteration from None
-
     def close(self) -> None:
         """Let the signals do again what they did. Who waits in another thread gets `Closed`."""
         _receivers.discard(self)
         super().close()
-        self._awaiting.wake()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         names = ", ".join(map(name, sorted(self.signals)))
