@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ipcx import server as sync
+from ipcx._aio_descriptor import Descriptor, check_timeout
 from ipcx._core import Closed
 
 if TYPE_CHECKING:
@@ -26,15 +27,12 @@ class Server:
     """
 
     def __init__(self, *urls: str, **options: Any) -> None:
-        from ipcx import aio  # which imports this module
-
-        self._check = aio._check_timeout
         self._sync = sync.Server(*urls, **options)
-        self._line = aio._Descriptor("add_reader", "remove_reader")
+        self._line = Descriptor("add_reader", "remove_reader")
 
     async def receive(self, timeout: float | None = None) -> tuple[Peer, str | bytes]:
         """The next message and its peer; `Timeout` after `timeout` seconds."""
-        self._check(timeout)
+        check_timeout(timeout)
         if not self._line.queue:
             got = self._sync._receive_now()
             if got is not NotImplemented:

@@ -32,6 +32,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipcx import channel as sync
+from ipcx._aio_descriptor import Descriptor, check_timeout
 from ipcx._aio_server import Server
 from ipcx._core import Closed, PeerClosed, PeerDied, Timeout, WouldBlock
 
@@ -45,142 +46,13 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Listener", "Opening", "Server", "connect", "listen", "pair"]
 
 _T = TypeVar("_T")
-LOOK_AGAIN = 0.01  # seconds until the next look at a descriptor that shows what nobody asks for
-_Attempt = Callable[[], Any]  # NotImplemented: nothing to do yet
-_Entry = tuple["asyncio.Future[Any]", _Attempt]
-
-
-class _Descriptor:
-    """Coroutines that wait until a descriptor is ready and an attempt succeeds.
-
-    The attempt is made in the loop's own callback, so an event is used up before the loop looks
-    again. The loop stays armed from one wait to the next, so that a dialogue costs no system calls
-    but its own; an event that finds nobody waiting disarms it.
-    """
-
-    def __init__(self, add: str, remove: str) -> None:
-        self._add, self._remove = add, remove
-        self.queue: deque[_Entry] = deque()  # in turn: who comes first is served first
-        self.aside: list[_Entry] = []  # each waits for an answer of its own
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._fd = -1
-
-    def __bool__(self) -> bool:
-        return bool(self.queue or self.aside)
-
-    async def wait(
-        self,
-        fd: int,
-        attempt: _Attempt,
-        timeout: float | None,
-        what: str,
-        undo: Callable[[Any], None] | None = None,
-        aside: bool = False,
-    ) -> Any:
-        """The answer of `attempt`. `undo` takes it back from a coroutine cancelled in between."""
-        loop = asyncio.get_running_loop()
-        self._arm(loop, fd)
-        future: asyncio.Future[Any] = loop.create_future()
-        entry = (future, attempt)
-        line = self.aside if aside else self.queue
-        line.append(entry)
-        timer = None if timeout is None else loop.call_later(timeout, _expire, future, what)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if undo is not None and _succeeded(future):
-                undo(future.result())
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if entry in line:
-                line.remove(entry)
-
-    def serve(self) -> None:
-        """Lets the waiting ones try, the first first, until one has to wait on."""
-        for entry in tuple(self.aside):
-            if entry[0].done() or _try(*entry):
-                self.aside.remove(entry)
-        queue = self.queue
-        while queue:
-            future, attempt = queue[0]
-            if not future.done() and not _try(future, attempt):
-                return
-            queue.popleft()
-
-    def end(self, error: BaseException) -> None:
-        """Ends every wait with `error`; the descriptor is about to go."""
-        self._disarm()
-        for future, _ in (*self.queue, *self.aside):
-            if not future.done():
-                future.set_exception(error)
-
-    def _ready(self) -> None:
-        aside, in_vain = len(self.aside), not self.queue
-        self.serve()
-        if in_vain and len(self.aside) == aside:
-            # Nobody waits, or what is there is for somebody who does not ask for it now.
-            loop, fd = self._loop, self._fd
-            self._disarm()
-            if aside and loop is not None:
-                loop.call_later(LOOK_AGAIN, self._look_again, loop, fd)
-
-    def _look_again(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
-        if self.aside and self._loop is None:
-            self.serve()
-            if self.aside:
-                self._arm(loop, fd)
-
-    def _arm(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
-        if self._loop is loop and self._fd == fd:
-            return
-        if self and self._loop is not None and self._loop is not loop:
-            raise RuntimeError("another event loop waits for this channel; use it in one loop")
-        self._disarm()
-        getattr(loop, self._add)(fd, self._ready)
-        self._loop, self._fd = loop, fd
-
-    def _disarm(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            getattr(self._loop, self._remove)(self._fd)
-        self._loop, self._fd = None, -1
-
-
-def _try(future: asyncio.Future[Any], attempt: _Attempt) -> bool:
-    """Whether `future` has its answer now."""
-    try:
-        answer = attempt()
-    except Exception as error:
-        if isinstance(error, StopIteration):  # which a future refuses
-            error = RuntimeError("the attempt raised StopIteration")
-        future.set_exception(error)
-        return True
-    if answer is NotImplemented:
-        return False
-    future.set_result(answer)
-    return True
-
-
-def _succeeded(future: asyncio.Future[Any]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _expire(future: asyncio.Future[Any], what: str) -> None:
-    if not future.done():
-        future.set_exception(Timeout(f"{what}: the deadline passed"))
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout >= 0:  # NaN too
-        raise ValueError(f"timeout is seconds >= 0 or None, not {timeout!r}")
 
 
 class _Deadline:
     """What is left of a time-out, for calls that wait several times."""
 
     def __init__(self, timeout: float | None) -> None:
-        _check_timeout(timeout)
+        check_timeout(timeout)
         self._end = None if timeout is None else asyncio.get_running_loop().time() + timeout
 
     def left(self) -> float | None:
@@ -264,8 +136,8 @@ class Channel:
 
     def __init__(self, core: sync.Channel) -> None:
         self.core = core
-        self._read = _Descriptor("add_reader", "remove_reader")
-        self._write = _Descriptor("add_writer", "remove_writer")
+        self._read = Descriptor("add_reader", "remove_reader")
+        self._write = Descriptor("add_writer", "remove_writer")
         self._returned: deque[Any] = deque()  # received, and then the receiver was cancelled
         # What a call that need not wait looks at.
         self._senders, self._receivers = self._write.queue, self._read.queue
@@ -281,7 +153,7 @@ class Channel:
         way nevertheless. A cancelled send is whole or not at all at the receiver.
         """
         if timeout is not None:
-            _check_timeout(timeout)
+            check_timeout(timeout)
         sending = None
         if not self._senders:
             sending = self._send_now(message, sync, None)
@@ -329,7 +201,7 @@ class Channel:
         A call that times out or is cancelled loses none.
         """
         if timeout is not None:
-            _check_timeout(timeout)
+            check_timeout(timeout)
         if self._returned:
             return self._returned.popleft()
         if not self._receivers:
@@ -357,7 +229,7 @@ class Channel:
 
     async def poll(self, timeout: float | None = 0) -> bool:
         """Whether `receive` would not wait, at the latest after `timeout` seconds."""
-        _check_timeout(timeout)
+        check_timeout(timeout)
         if self._returned or self.core.poll(0):
             return True
         if timeout == 0:
@@ -412,7 +284,7 @@ class Channel:
 
     async def receive_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:
         """The next message into `buffer`; returns its bytes. `MessageTooLarge`: it stays."""
-        _check_timeout(timeout)
+        check_timeout(timeout)
 
         def attempt() -> Any:
             try:
@@ -437,7 +309,7 @@ class Channel:
                 return NotImplemented
             return True
 
-        _check_timeout(timeout)
+        check_timeout(timeout)
         if attempt() is NotImplemented:
             self._not_now(timeout, "flush: no room yet")
             await self._write.wait(self.core._send_fileno(), attempt, timeout, "flush")
@@ -447,7 +319,7 @@ class Channel:
 
         As `ipcx.Channel.close`: `Timeout` with ``exc.unsent`` if something could not be sent.
         """
-        _check_timeout(timeout)
+        check_timeout(timeout)
         gone = Closed("the channel was closed meanwhile")
         self._read.end(gone)
         self._write.end(gone)
@@ -510,7 +382,7 @@ class Listener:
 
     def __init__(self, core: sync.Listener) -> None:
         self.core = core
-        self._read = _Descriptor("add_reader", "remove_reader")
+        self._read = Descriptor("add_reader", "remove_reader")
 
     def __repr__(self) -> str:
         return f"<ipcx.aio.Listener of {self.core!r}>"
@@ -524,7 +396,7 @@ class Listener:
             except WouldBlock:
                 return NotImplemented
 
-        _check_timeout(timeout)
+        check_timeout(timeout)
         if not self._read:
             at_once = attempt()
             if isinstance(at_once, Channel):

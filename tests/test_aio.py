@@ -40,7 +40,7 @@ async def pair(url, **options):
 @over_all
 def test_a_dialogue_arms_the_loop_once(url, monkeypatch):
     armed = []
-    original = aio._Descriptor._arm
+    original = aio.Descriptor._arm
 
     def counted(self, loop, fd):
         before = self._fd
@@ -48,7 +48,7 @@ def test_a_dialogue_arms_the_loop_once(url, monkeypatch):
         if self._fd != before:
             armed.append(fd)
 
-    monkeypatch.setattr(aio._Descriptor, "_arm", counted)
+    monkeypatch.setattr(aio.Descriptor, "_arm", counted)
 
     async def scenario():
         async with pair(url) as (a, b):
