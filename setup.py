@@ -94,7 +94,7 @@ setup(
                 glob("csrc/base/*.c")
                 + glob("csrc/os/*.c")
                 + glob("csrc/wire/*.c")
-                + glob("csrc/link/*.c")
+                + glob("csrc/link/**/*.c", recursive=True)
                 + glob("csrc/py/*.c")
             ),
             depends=sorted(glob("csrc/**/*.h", recursive=True)),

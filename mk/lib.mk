@@ -12,7 +12,7 @@ LIB_SOVERSION := 0
 WERROR ?= $(if $(filter 1,$(IPCX_WERROR)),-Werror)
 
 C_LAYERS := base os wire link pattern
-C_CORE := $(sort $(wildcard $(C_LAYERS:%=csrc/%/*.c)))
+C_CORE := $(sort $(wildcard $(C_LAYERS:%=csrc/%/*.c) $(C_LAYERS:%=csrc/%/*/*.c)))
 C_TESTS := $(patsubst tests/c/%.c,%,$(sort $(wildcard tests/c/test_*.c)))
 C_FUZZ := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 C_FLAGS = -std=c11 -D_GNU_SOURCE -Icsrc/include -Icsrc -fvisibility=hidden -pthread -MMD -MP \
@@ -139,7 +139,7 @@ valgrind: $(C_TESTS:%=build/c/plain/%) ## run the C tests under valgrind
 
 FUZZ_SECONDS ?= 20
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(C_CORE) $(wildcard csrc/*/*.h csrc/include/ipcx/*.h) mk/lib.mk
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(C_CORE) $(wildcard csrc/*/*.h csrc/*/*/*.h csrc/include/ipcx/*.h) mk/lib.mk
 	@mkdir -p $(@D)
 	@$(CLANG) $(filter-out -MMD -MP,$(C_FLAGS)) -O1 -g -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all $< $(C_CORE) -o $@

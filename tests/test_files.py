@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
+from beside import Background, in_thread, interrupt
 
 import ipcx
 from ipcx import files
@@ -29,57 +30,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 NIGHT = os.environ.get("IPCX_NIGHT") == "1"
-FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine, "")
-
-
-def in_thread(target, *arguments):
-    thread = threading.Thread(target=target, args=arguments)
-    thread.start()
-    return thread
-
-
-def until_asleep(tid):
-    """Until that thread of ours sleeps in the kernel, and not for the GIL."""
-    task = Path(f"/proc/self/task/{tid}")
-    while True:
-        asleep = (task / "stat").read_text().rpartition(")")[2].split()[0] == "S"
-        if asleep and (task / "syscall").read_text().split()[0] not in ("running", FUTEX):
-            return
-
-
-class Background:
-    """A thread that runs `call`."""
-
-    def __init__(self, call):
-        self.call, self.result = call, None
-        self.thread = in_thread(self.run)
-
-    def asleep(self):
-        until_asleep(self.thread.native_id)
-        return self
-
-    def run(self):
-        try:
-            self.result = self.call()
-        except BaseException as exc:
-            self.result = exc
-
-    def finish(self):
-        self.thread.join()
-        return self.result
-
-
-def interrupt(call):
-    """Ctrl-C while `call` waits in the main thread."""
-
-    def press():
-        until_asleep(os.getpid())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    presser = in_thread(press)
-    with pytest.raises(KeyboardInterrupt):
-        call()
-    presser.join()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
+from beside import Background, in_thread, interrupt, until_asleep
 
 import ipcx
 from ipcx import _core, signals
@@ -46,46 +47,6 @@ def as_before():
     after = [_core.signal_action(number) for number in sorted(numbers)]
     # The one signal by which close() wakes sleeping threads gets its handler at the first use.
     assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
-
-
-def in_thread(target, *arguments):
-    thread = threading.Thread(target=target, args=arguments)
-    thread.start()
-    return thread
-
-
-FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine, "")
-
-
-def until_asleep(tid=ME):
-    """Until that thread of ours sleeps in the kernel, and not for the GIL."""
-    task = Path(f"/proc/self/task/{tid}")
-    while True:
-        asleep = (task / "stat").read_text().rpartition(")")[2].split()[0] == "S"
-        if asleep and (task / "syscall").read_text().split()[0] not in ("running", FUTEX):
-            return
-
-
-class Background:
-    """A thread that runs `call`."""
-
-    def __init__(self, call):
-        self.call, self.result = call, None
-        self.thread = in_thread(self.run)
-
-    def asleep(self):
-        until_asleep(self.thread.native_id)
-        return self
-
-    def run(self):
-        try:
-            self.result = self.call()
-        except BaseException as exc:
-            self.result = exc
-
-    def finish(self):
-        self.thread.join()
-        return self.result
 
 
 def test_the_documentation_is_right():
@@ -326,19 +287,6 @@ def test_another_handler_runs_while_one_waits():
         threading.Timer(0.04, send, (ME, USR1)).start()
         assert wait(USR1, 5).signal == USR1
     assert seen == [1]
-
-
-def interrupt(call):
-    """Ctrl-C while `call` waits in the main thread."""
-
-    def press():
-        until_asleep()
-        os.kill(ME, signal.SIGINT)
-
-    presser = in_thread(press)
-    with pytest.raises(KeyboardInterrupt):
-        call()
-    presser.join()
 
 
 def test_ctrl_c_ends_each_wait():

@@ -10,13 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "link/chan_dgram.h"
-#include "link/chan_mem.h"
-#include "link/chan_shm.h"
-#include "link/chan_stream.h"
-#include "link/dial.h"
-#include "link/path.h"
-#include "link/url.h"
+#include "link/datagram/chan_dgram.h"
+#include "link/memory/chan_mem.h"
+#include "link/shared/chan_shm.h"
+#include "link/stream/chan_stream.h"
+#include "link/address/dial.h"
+#include "link/address/path.h"
+#include "link/address/url.h"
 #include "os/gate.h"
 #include "os/sock_io.h"
 

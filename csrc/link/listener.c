@@ -17,13 +17,13 @@
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
-#include "link/chan_mem.h"
-#include "link/dgram_listen.h"
-#include "link/dial.h"
+#include "link/memory/chan_mem.h"
+#include "link/datagram/dgram_listen.h"
+#include "link/address/dial.h"
 #include "link/listener.h"
-#include "link/lobby.h"
-#include "link/path.h"
-#include "link/url.h"
+#include "link/stream/lobby.h"
+#include "link/address/path.h"
+#include "link/address/url.h"
 #include "os/gate.h"
 
 /* So many rounds without an honest peer, and accept gives the program's signal handlers a chance:

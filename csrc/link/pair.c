@@ -12,12 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "link/chan_dgram.h"
-#include "link/chan_mem.h"
-#include "link/chan_shm.h"
-#include "link/chan_stream.h"
-#include "link/dial.h"
-#include "link/url.h"
+#include "link/datagram/chan_dgram.h"
+#include "link/memory/chan_mem.h"
+#include "link/shared/chan_shm.h"
+#include "link/stream/chan_stream.h"
+#include "link/address/dial.h"
+#include "link/address/url.h"
 #include "os/gate.h"
 
 #define OP "pair"

@@ -7,7 +7,7 @@
 #include <structmember.h>
 
 #include "link/chan.h"
-#include "link/chan_mem.h"
+#include "link/memory/chan_mem.h"
 #include "py/py_chan_doc.h"
 
 static ipcx_py_chan *chan_of(PyObject *op)

@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-#include "link/ring.h"
+#include "link/shared/ring.h"
 #include "os/map.h"
 
 #define PAGE ((size_t)4096)

@@ -14,7 +14,7 @@
 #include "ipcx/chan.h"
 #include "ipcx/endian.h"
 #include "ipcx/frame.h"
-#include "link/chan_stream.h"
+#include "link/stream/chan_stream.h"
 #include "wire/hello.h"
 
 #define MS INT64_C(1000000)

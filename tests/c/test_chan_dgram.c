@@ -3,10 +3,10 @@
  * that share one, what memory and fork do to it. */
 #include "check.h"
 
-#include "link/chan_dgram.h"
-#include "link/dgram_table.h"
-#include "link/track.h"
-#include "link/udp.h"
+#include "link/datagram/chan_dgram.h"
+#include "link/datagram/dgram_table.h"
+#include "link/datagram/track.h"
+#include "link/datagram/udp.h"
 #include "streams.h"
 #include "wire/datagram.h"
 

@@ -12,7 +12,7 @@
 
 #include "ipcx/alloc.h"
 #include "ipcx/chan.h"
-#include "link/chan_mem.h"
+#include "link/memory/chan_mem.h"
 
 #define MS INT64_C(1000000)
 #define URL "inproc://"

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#include "link/chan_shm.h"
-#include "link/chan_shm_parts.h"
+#include "link/shared/chan_shm.h"
+#include "link/shared/chan_shm_parts.h"
 #include "os/map.h"
 #include "streams.h"
 

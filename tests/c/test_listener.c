@@ -10,7 +10,7 @@
 #include <sys/time.h>
 
 #include "dialing.h"
-#include "link/chan_stream.h"
+#include "link/stream/chan_stream.h"
 
 static ipcx_listener_stats stats_of(ipcx_listener *listener)
 {

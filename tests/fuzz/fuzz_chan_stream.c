@@ -11,7 +11,7 @@
 
 #include "ipcx/chan.h"
 #include "ipcx/crc32c.h"
-#include "link/chan_stream.h"
+#include "link/stream/chan_stream.h"
 
 enum { MET = 1, WATCHED = 2, CHECKSUM = 4, DESCRIPTOR = 8, TWO = 16, SHAKEN = 32 };
 enum { SENT_MOST = 100000 }; /* fits the kernel's buffer: the peer never waits */

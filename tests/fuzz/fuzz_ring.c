@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "link/ring.h"
+#include "link/shared/ring.h"
 #include "os/map.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

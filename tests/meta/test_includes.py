@@ -26,7 +26,7 @@ def layer(path: Path) -> str:
     if path.parent != PUBLIC:
         return path.relative_to(CSRC).parts[0]
     layers = list(MAY_SEE)
-    homes = [known for known in layers if (CSRC / known / f"{path.stem}.c").exists()]
+    homes = [known for known in layers if any((CSRC / known).rglob(f"{path.stem}.c"))]
     if homes:
         return homes[0]
     needed = [PUBLIC.parent / written for _, written in INCLUDE.findall(path.read_text())]

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The ring with its cursors and wait word (csrc/link/ring.h) and the way the two sides sleep and
- * wake (csrc/link/chan_shm*.c), small enough that SPIN visits every interleaving of it:
+ * The ring with its cursors and wait word (csrc/link/shared/ring.h) and the way the two sides sleep and
+ * wake (csrc/link/shared/chan_shm*.c), small enough that SPIN visits every interleaving of it:
  * one producer, CONSUMERS threads on the other side, N places, M messages.
  *
  * Checked: each message arrives once, in order; nobody sleeps for ever (SPIN's "invalid end

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The clocks of a mux: who waits for what, and one timer that rings for the first of them.
+ * Invariant: a queue is ordered by `until`; nobody is dropped from whom something has come that was
+ * merely not read yet, for then it was us who were late. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "link/mux/mux_parts.h"
+
+/* So much more of a message must have come by the end of its time. */
+#define PROGRESS_LEAST 4096
+
+void ipcx__wait_out(ipcx__wait *wait)
+{
+    ipcx__waits *queue = wait->queue;
+    if (queue == NULL) {
+        return;
+    }
+    *(wait->older != NULL ? &wait->older->newer : &queue->oldest) = wait->newer;
+    *(wait->newer != NULL ? &wait->newer->older : &queue->newest) = wait->older;
+    wait->queue = NULL;
+}
+
+void ipcx__mux_arm(ipcx_mux *self, ipcx_deadline when)
+{
+    struct itimerspec at = {
+        .it_value = {.tv_sec = (time_t)(when / 1000000000), .tv_nsec = (long)(when % 1000000000)}};
+    if (when < self->armed && timerfd_settime(self->timer, TFD_TIMER_ABSTIME, &at, NULL) == 0) {
+        self->armed = when;
+    }
+}
+
+void ipcx__wait_in(ipcx_mux *self, ipcx__waits *queue, ipcx__wait *wait)
+{
+    ipcx__wait_out(wait);
+    if (queue->span == 0) {
+        return;
+    }
+    wait->until = ipcx_deadline_after(queue->span);
+    wait->queue = queue;
+    wait->newer = NULL;
+    wait->older = queue->newest;
+    *(queue->newest != NULL ? &queue->newest->newer : &queue->oldest) = wait;
+    queue->newest = wait;
+    ipcx__mux_arm(self, wait->until);
+}
+
+static bool has_sent(const ipcx_mux_peer *peer)
+{
+    struct pollfd polled = {.fd = peer->fd, .events = POLLIN};
+    return (peer->interest & EPOLLIN) == 0 || poll(&polled, 1, 0) > 0;
+}
+
+/* Its time is up. */
+static void end_of(ipcx_mux *self, ipcx__wait *wait)
+{
+    ipcx_mux_peer *peer = wait->peer;
+    ipcx__waits *queue = wait->queue;
+    if (queue == &self->leaving) {
+        ipcx__mux_leave(peer, peer->why, peer->reason);
+    } else if (queue == &self->midway && peer->progress >= PROGRESS_LEAST) {
+        peer->progress = 0;
+        ipcx__wait_in(self, queue, wait);
+    } else if (has_sent(peer)) {
+        ipcx__wait_in(self, queue, wait);
+    } else {
+        ipcx__mux_leave(peer, IPCX_TIMEOUT,
+                        queue == &self->greeting ? "no HELLO in time"
+                        : queue == &self->midway ? "a message that comes too slowly"
+                                                 : "silent for too long");
+    }
+}
+
+void ipcx__mux_rang(ipcx_mux *self)
+{
+    ipcx__waits *const queues[] = {&self->greeting, &self->idle, &self->midway, &self->leaving};
+    ipcx_deadline now = ipcx_clock_now(), next = self->muted_until;
+    uint64_t times;
+    (void)!read(self->timer, &times, sizeof times);
+    self->armed = IPCX_FOREVER;
+    if (self->muted_until <= now) {
+        ipcx__mux_unmute(self);
+        next = IPCX_FOREVER;
+    }
+    for (int i = 0; i < 4; i++) {
+        while (queues[i]->oldest != NULL && queues[i]->oldest->until <= now) {
+            end_of(self, queues[i]->oldest);
+        }
+        if (queues[i]->oldest != NULL && queues[i]->oldest->until < next) {
+            next = queues[i]->oldest->until;
+        }
+    }
+    if (next != IPCX_FOREVER) {
+        ipcx__mux_arm(self, next);
+    }
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of the shared-memory channel share: the segment, an end, and who does what.
+ *
+ *     chan_shm.c          making, exporting, closing an end; the table
+ *     chan_shm_meet.c     the segment: made, passed, checked, mapped
+ *     chan_shm_send.c, chan_shm_receive.c     what they say
+ *     chan_shm_wait.c     sleeping, waking, spinning; whether the peer is there
+ * Locks: tx and rx are turns (os/turn.h), one for each direction, which a thread may hold while it
+ * sleeps (tx) or while a message is lent (rx); `control`, held for a moment, guards descriptors
+ * that are made late and the reading of the socket. Order: tx or rx, then `control`.
+ * Invariant: nothing in the segment is believed: see ring.h, and `side` below. */
+#ifndef IPCX_LINK_CHAN_SHM_PARTS_H
+#define IPCX_LINK_CHAN_SHM_PARTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "link/chan.h"
+#include "link/shared/ring.h"
+#include "os/turn.h"
+
+#define IPCX__SHM_RING ((size_t)4 << 20) /* address space of a ring */
+#define IPCX__SHM_RING_MAX ((size_t)1 << 30)
+#define IPCX__SHM_HEAD ((size_t)64 << 10)    /* before the first: a multiple of any page */
+#define IPCX__SHM_MESSAGE ((size_t)64 << 20) /* a peer's limit until it says another */
+
+/* Bits of a wait word beside IPCX__RING_DATA and …_SPACE: the socket was filled up, so that
+ * send_fileno is not writable; whoever makes room empties it. */
+#define IPCX__SHM_FILLED 4u
+
+/* What an end says of itself. Both sides write to `waiting`. */
+typedef struct ipcx__shm_side {
+    _Alignas(128) _Atomic uint32_t waiting;
+    _Alignas(128) _Atomic uint32_t user; /* pid of the process that used it first; 0: nobody yet */
+    _Atomic uint32_t bye;                /* 1: nothing more will come, and nothing is taken */
+    _Atomic uint32_t cpu;                /* where it ran last, plus 1; a hint */
+    _Atomic uint64_t max_message;        /* what it takes; 0: not known yet */
+} ipcx__shm_side;
+
+/* The first page of the memory; the rings follow at IPCX__SHM_HEAD: ring i is written by end i. */
+typedef struct ipcx__shm_segment {
+    char magic[8];
+    uint32_t version, order; /* byte order: 0x01020304 as its maker writes it */
+    uint64_t ring;           /* bytes of each */
+    ipcx__shm_side sides[2];
+    ipcx__ring_words words[2];
+} ipcx__shm_segment;
+
+/* What the last waits were like: whether it pays to wait awake. */
+typedef struct ipcx__shm_spin {
+    _Atomic unsigned longs;   /* waits in a row that took long */
+    _Atomic unsigned skipped; /* waits that were not tried awake */
+} ipcx__shm_spin;
+
+typedef struct ipcx__shm {
+    ipcx_chan head;
+    unsigned role; /* which end it is: 0 made the segment, or is the pair's first */
+    ipcx__shm_segment *segment;
+    void *rings[2];
+    size_t ring;
+    ipcx__shm_side *mine, *theirs;
+    int memory, socket, bell, their_bell; /* descriptors; -1: not there yet, or closed */
+    _Atomic uint32_t begun; /* 0 unused, 1 somebody is at it, 2 this process uses it */
+    _Atomic bool gone;      /* the peer's process or socket is no more */
+    _Atomic bool closing;   /* goodbye was said */
+    _Atomic int64_t looked; /* the coarse time when it was last seen whether the peer is there */
+
+    ipcx__turn tx_turn; /* guards the next six */
+    ipcx__ring_tx tx;
+    ipcx__shm_spin tx_spin;
+    uint64_t tickets, parts_ticket, parts_done; /* of a message that went in part */
+    _Atomic uint64_t sent, sent_bytes;
+    ipcx__turn space_turn;           /* who sleeps for space, for all who want it */
+    _Atomic bool send_asked, polled; /* send_fileno() was; a rendezvous was, with IPCX_NOW */
+
+    ipcx__turn rx_turn; /* guards the rest of this part, and lasts as long as a message is lent */
+    ipcx__ring_rx rx;
+    ipcx__shm_spin rx_spin;
+    ipcx__ring_message held; /* found by poll */
+    bool holds;
+    _Atomic uint64_t received, received_bytes;
+    ipcx_buf text;           /* the copy of a text that was checked */
+    ipcx_status failed;      /* what the peer sent was wrong; for good */
+    _Atomic bool asked;      /* somebody outside looks at fileno() */
+    _Atomic bool unsettled;  /* see ipcx__shm_settle */
+    uint64_t seen_head;      /* of the other ring, at the last settling */
+    _Atomic uint32_t asleep; /* threads that sleep for data, or are about to */
+
+    ipcx__turn control; /* guards: */
+    int data_epoll, space_epoll;
+    _Atomic int peer;        /* pidfd of the peer's process */
+    _Atomic bool peer_known; /* it has told, be it that there is none */
+} ipcx__shm;
+
+/* Adds under a turn: one writer at a time, and readers that see some value of it. */
+static inline void ipcx__shm_add(_Atomic uint64_t *to, uint64_t n)
+{
+    n += atomic_load_explicit(to, memory_order_relaxed);
+    atomic_store_explicit(to, n, memory_order_relaxed);
+}
+
+/* ---- chan_shm_meet.c */
+ipcx_status ipcx__shm_create(ipcx__shm *self, ipcx_error *err); /* memory and both bells */
+ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err); /* check, map, rings at 0 */
+ipcx_status ipcx__shm_hello(ipcx__shm *self, ipcx_error *err);
+ipcx_status ipcx__shm_shake(ipcx__shm *self, ipcx_error *err);
+/* What a peer or an exporter passed is such memory with rings of `ring` bytes, and two bells. */
+ipcx_status ipcx__shm_check(const int fds[3], uint64_t ring, ipcx_error *err);
+/* The end is ours from now on; tells the peer whom to watch. FORKED: another process has it. */
+ipcx_status ipcx__shm_begin(ipcx__shm *self, ipcx_error *err);
+void ipcx__shm_read_socket(ipcx__shm *self); /* with `control` */
+
+/* ---- chan_shm_wait.c */
+/* What a thread may wait for beside data: room for a message, or that the consumer is past `at`. */
+typedef struct ipcx__shm_wish {
+    bool room; /* in a thread that has the tx turn */
+    uint64_t size, at;
+} ipcx__shm_wish;
+ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
+                                 ipcx_deadline deadline, ipcx_error *err);
+/* With the rx turn: data or the peer's end may be there (OK: look again, turn kept), or it slept
+ * and has left the turn (MORE: take it and look again); TIMEOUT, INTR, CLOSED: turn left. */
+ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err);
+void ipcx__shm_settle(ipcx__shm *self);
+ipcx_status ipcx__shm_data_epoll(ipcx__shm *self, ipcx_error *err);
+/* The peer may look: data were published; places were freed. */
+void ipcx__shm_tell_data(ipcx__shm *self);
+void ipcx__shm_tell_space(ipcx__shm *self);
+void ipcx__shm_tell_end(ipcx__shm *self);
+void ipcx__shm_ring_self(ipcx__shm *self);
+void ipcx__shm_fill(ipcx__shm *self);
+void ipcx__shm_say_cpu(ipcx__shm *self);
+/* Whether the peer has gone (asks the kernel now and then, or `now`); whether it takes messages. */
+bool ipcx__shm_peer_gone(ipcx__shm *self, bool now);
+ipcx_status ipcx__shm_peer_takes(ipcx__shm *self, ipcx_error *err);
+
+/* ---- chan_shm_send.c, chan_shm_receive.c: as in ipcx__transport */
+ipcx_status ipcx__shm_send(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
+                           ipcx_sending *sending, ipcx_error *err);
+ipcx_status ipcx__shm_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t count,
+                                ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err);
+void ipcx__shm_max_message(ipcx_chan *chan, size_t *receive, size_t *send);
+ipcx_status ipcx__shm_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
+                              ipcx_error *err);
+void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message);
+ipcx_status ipcx__shm_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err);
+ipcx_status ipcx__shm_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Receiving: a message is lent in place, in the ring; a text, which is checked, from a copy that
+ * the peer cannot change afterwards.
+ * Invariant: the rx turn is held from the look at the ring to the release of what was found; the
+ * peer's end is looked at before the ring, so that what it had committed comes first. */
+#include "link/shared/chan_shm_parts.h"
+
+#include <string.h>
+
+#include "wire/frame.h"
+
+static ipcx_status take_turn(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
+{
+    if (IPCX_LIKELY(ipcx__turn_take(&self->rx_turn))) {
+        return IPCX_OK;
+    }
+    if (deadline == IPCX_NOW) {
+        return IPCX_AGAIN;
+    }
+    return ipcx__turn_take_by(&self->rx_turn, &self->head.gate, deadline, err);
+}
+
+static void leave(ipcx__shm *self)
+{
+    ipcx__shm_tell_space(self);
+    ipcx__shm_settle(self);
+    ipcx__turn_leave(&self->rx_turn);
+}
+
+static ipcx_status broken(ipcx__shm *self, ipcx_status status, const char *why, ipcx_error *err)
+{
+    self->failed = status;
+    self->rx.failed = status;
+    self->rx.why = why;
+    return ipcx_error_set(err, status, 0, "receive", "%s: %s", self->head.url, why);
+}
+
+/* The text's own copy, checked. */
+static ipcx_status check_text(ipcx__shm *self, ipcx_error *err)
+{
+    ipcx__ring_message *text = &self->held;
+    if (text->shared && text->size > 0) {
+        ipcx_buf_consume(&self->text, ipcx_buf_len(&self->text));
+        if (ipcx_buf_append(&self->text, text->data, text->size, NULL) != IPCX_OK) {
+            return ipcx_error_set(err, IPCX_NOMEM, 0, "receive", "no memory for %zu bytes of text",
+                                  text->size);
+        }
+        text->data = ipcx_buf_data(&self->text);
+        text->shared = false;
+    }
+    if (ipcx__utf8_valid(text->data, text->size) != text->size) {
+        return broken(self, IPCX_PROTOCOL, "a text that is not UTF-8", err);
+    }
+    return IPCX_OK;
+}
+
+/* With the turn: the next message into self->held. */
+static ipcx_status look(ipcx__shm *self, bool now, ipcx_error *err)
+{
+    bool bye = atomic_load(&self->theirs->bye) != 0;
+    bool gone = atomic_load_explicit(&self->gone, memory_order_acquire);
+    ipcx_status status;
+    if (self->holds) {
+        return IPCX_OK;
+    }
+    status = self->failed != IPCX_OK ? self->failed : ipcx__ring_next(&self->rx, &self->held);
+    if (status == IPCX_OK) {
+        self->holds = true;
+        if (!self->held.text) {
+            return status;
+        }
+        status = check_text(self, err);
+        if (status == IPCX_NOMEM) {
+            self->rx.lent = 0; /* it stays, to be found again */
+        }
+        self->holds = status == IPCX_OK;
+        return status;
+    }
+    if (status < 0) {
+        return status == IPCX_NOMEM
+                   ? ipcx_error_set(err, status, 0, "receive", "no memory for a message")
+                   : broken(self, status, self->rx.why, err);
+    }
+    if (now && !bye && !gone) {
+        /* Nobody else will tell whoever only polls. */
+        gone = ipcx__shm_peer_gone(self, atomic_load_explicit(&self->asked, memory_order_relaxed));
+        return gone ? IPCX_MORE : IPCX_AGAIN; /* MORE: look at the ring once more */
+    }
+    if ((bye || gone) && ipcx__ring_empty(&self->rx)) {
+        return bye ? IPCX_EOF
+                   : ipcx_error_set(err, IPCX_PEER_DIED, 0, "receive",
+                                    "%s: the peer died; all it had sent was received",
+                                    self->head.url);
+    }
+    return IPCX_AGAIN;
+}
+
+/* OK: a message is in self->held, and the turn is ours. All else: we have left it. */
+static ipcx_status find(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
+{
+    ipcx_status status = ipcx__shm_begin(self, err);
+    if (status == IPCX_OK) {
+        status = take_turn(self, deadline, err);
+    }
+    while (status == IPCX_OK) {
+        status = look(self, deadline == IPCX_NOW, err);
+        if (status == IPCX_OK) {
+            return status;
+        }
+        if (status == IPCX_MORE) {
+            status = IPCX_OK;
+            continue;
+        }
+        if (status != IPCX_AGAIN || deadline == IPCX_NOW) {
+            leave(self);
+            return status;
+        }
+        ipcx__shm_tell_space(self);
+        status = ipcx__shm_wait_data(self, deadline, err);
+        if (status == IPCX_MORE) {
+            status = take_turn(self, deadline, err);
+        }
+    }
+    return status;
+}
+
+ipcx_status ipcx__shm_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
+                              ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx_status status = find(self, deadline, err);
+    if (status == IPCX_OK) {
+        *message = (ipcx_message){.data = self->held.data,
+                                  .size = self->held.size,
+                                  .flags = self->held.text ? IPCX_MESSAGE_TEXT : 0};
+    }
+    return status;
+}
+
+void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    self->holds = (message->flags & IPCX__MESSAGE_KEEP) != 0;
+    if (IPCX_LIKELY(!self->holds)) {
+        ipcx__shm_add(&self->received, 1);
+        ipcx__shm_add(&self->received_bytes, self->held.size);
+        ipcx__ring_release(&self->rx);
+    }
+    leave(self);
+}
+
+ipcx_status ipcx__shm_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx_error ignored;
+    ipcx_status status = find(self, deadline, &ignored);
+    if (status == IPCX_OK) {
+        leave(self); /* it stays in the ring, and in `held` */
+        return status;
+    }
+    if (status == IPCX_EOF || status == IPCX_PEER_DIED || self->failed == status) {
+        return IPCX_OK; /* receive would say so at once */
+    }
+    if (status < 0 && err != NULL) {
+        *err = ignored;
+    }
+    return status;
+}
+
+ipcx_status ipcx__shm_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx_status status = ipcx__shm_begin(self, err);
+    if (status == IPCX_OK) {
+        status = ipcx__shm_data_epoll(self, err);
+    }
+    if (status != IPCX_OK) {
+        return status;
+    }
+    if (!atomic_exchange(&self->asked, true)) {
+        if (ipcx__turn_take(&self->rx_turn)) {
+            atomic_store(&self->unsettled, true);
+            leave(self);
+        } else {
+            ipcx__shm_ring_self(self); /* whoever has the turn settles it */
+            atomic_store(&self->unsettled, true);
+        }
+    }
+    *fd = self->data_epoll;
+    return IPCX_OK;
+}

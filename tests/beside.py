@@ -1,0 +1,60 @@
+"""A thread beside the test, and knowing, without a sleep of one's own, that a thread waits."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine, "")
+
+
+def in_thread(target, *arguments):
+    thread = threading.Thread(target=target, args=arguments)
+    thread.start()
+    return thread
+
+
+def until_asleep(tid=None):
+    """Until that thread of ours (the main one) sleeps in the kernel, and not for the GIL."""
+    task = Path(f"/proc/self/task/{tid or os.getpid()}")
+    while True:
+        asleep = (task / "stat").read_text().rpartition(")")[2].split()[0] == "S"
+        if asleep and (task / "syscall").read_text().split()[0] not in ("running", FUTEX):
+            return
+
+
+class Background:
+    """A thread that runs `call`."""
+
+    def __init__(self, call):
+        self.call, self.result = call, None
+        self.thread = in_thread(self.run)
+
+    def asleep(self):
+        until_asleep(self.thread.native_id)
+        return self
+
+    def run(self):
+        try:
+            self.result = self.call()
+        except BaseException as exc:
+            self.result = exc
+
+    def finish(self):
+        self.thread.join()
+        return self.result
+
+
+def interrupt(call):
+    """Ctrl-C while `call` waits in the main thread."""
+
+    def press():
+        until_asleep()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = in_thread(press)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    presser.join()
