@@ -212,6 +212,9 @@ static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
         ipcx__decoder_trim(&self->decoder, KEPT);
         return IPCX_AGAIN;
     }
+    if (number == EINTR) {
+        return IPCX_INTR;
+    }
     if (number == EBADMSG) {
         (void)wrong(self, ipcx_decoder_pending(&self->decoder),
                     "more descriptors than an end of a channel has");
@@ -226,16 +229,8 @@ static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
     return ipcx__stream_over(self, err);
 }
 
-ipcx_status ipcx__stream_fill(ipcx__stream *self, size_t most, ipcx_error *err)
+static ipcx_status was_read(ipcx__stream *self, ssize_t n, ipcx_error *err)
 {
-    uint8_t *room;
-    size_t size;
-    ssize_t n;
-    ipcx_status status = ipcx_decoder_reserve(&self->decoder, &room, &size, err);
-    if (status != IPCX_OK) {
-        return status;
-    }
-    n = ipcx__stream_read(self, room, most < size ? most : size);
     if (n > 0) {
         ipcx_decoder_commit(&self->decoder, (size_t)n);
         return IPCX_OK;
@@ -245,4 +240,29 @@ ipcx_status ipcx__stream_fill(ipcx__stream *self, size_t most, ipcx_error *err)
         return ipcx__stream_over(self, err);
     }
     return read_failed(self, errno, err);
+}
+
+ipcx_status ipcx__stream_fill(ipcx__stream *self, size_t most, ipcx_error *err)
+{
+    uint8_t *room;
+    size_t size;
+    ssize_t n;
+    ipcx_status status = ipcx_decoder_reserve(&self->decoder, &room, &size, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    return was_read(self, ipcx__stream_read(self, room, most < size ? most : size), err);
+}
+
+ipcx_status ipcx__stream_fill_asleep(ipcx__stream *self, ipcx_error *err)
+{
+    uint8_t *room;
+    size_t size;
+    ipcx_status status;
+    ipcx__decoder_trim(&self->decoder, KEPT);
+    status = ipcx_decoder_reserve(&self->decoder, &room, &size, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    return was_read(self, ipcx__stream_read_asleep(self, room, size), err);
 }

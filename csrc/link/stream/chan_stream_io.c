@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The system calls of a stream channel, over sockets, pipes and whatever was inherited.
- * Invariant: none of them waits, none raises SIGPIPE, and each descriptor that recvmsg(2) hands us
- * is kept in `fds` or closed. */
+ * Invariant: none waits but read_asleep, none raises SIGPIPE, and each descriptor that recvmsg(2)
+ * hands us is kept in `fds` or closed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -158,14 +158,14 @@ static bool take_fds(ipcx__stream *self, struct msghdr *msg)
 
 /* The kernel ends what it hands out behind the bytes that descriptors came with; so while some are
  * unclaimed, no others can come: unix(7). */
-static ssize_t read_unix(ipcx__stream *self, void *room, size_t size)
+static ssize_t read_unix(ipcx__stream *self, void *room, size_t size, int flags)
 {
     control with;
     struct iovec iov = {.iov_base = room, .iov_len = size};
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &with, .msg_controllen = sizeof with};
     bool some = self->fd_count > 0;
-    ssize_t n = recvmsg(self->read_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t n = recvmsg(self->read_fd, &msg, flags | MSG_CMSG_CLOEXEC);
     if (n >= 0 && (msg.msg_controllen > 0 || (msg.msg_flags & MSG_CTRUNC))) {
         if (!take_fds(self, &msg) || some) {
             ipcx__fds_close(self->fds, &self->fd_count);
@@ -181,7 +181,7 @@ ssize_t ipcx__stream_read(ipcx__stream *self, void *room, size_t size)
     ssize_t n;
     do {
         if (self->is_unix) {
-            n = read_unix(self, room, size);
+            n = read_unix(self, room, size, MSG_DONTWAIT);
         } else if (self->read_way == IPCX__WAY_SOCKET) {
             n = recv(self->read_fd, room, size, MSG_DONTWAIT);
         } else if (self->read_way == IPCX__WAY_SHARED && !ready(self->read_fd, POLLIN)) {
@@ -192,6 +192,11 @@ ssize_t ipcx__stream_read(ipcx__stream *self, void *room, size_t size)
         }
     } while (n < 0 && errno == EINTR);
     return n;
+}
+
+ssize_t ipcx__stream_read_asleep(ipcx__stream *self, void *room, size_t size)
+{
+    return read_unix(self, room, size, 0);
 }
 
 /* ---- what kind of descriptor it is */

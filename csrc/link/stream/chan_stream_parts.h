@@ -11,6 +11,8 @@
 /* ipcx__stream_read: 0 at the end. Descriptors that come go to `fds`; EBADMSG: more or others than
  * there can be (all are closed). */
 ssize_t ipcx__stream_read(ipcx__stream *self, void *room, size_t size);
+/* ipcx__stream_read_asleep: the same where `blocks`: waits; EINTR comes back. */
+ssize_t ipcx__stream_read_asleep(ipcx__stream *self, void *room, size_t size);
 /* ipcx__stream_write: the beginning of `unit`; ipcx__unit_skip takes off what was written. */
 ssize_t ipcx__stream_write(ipcx__stream *self, const ipcx__unit *unit);
 void ipcx__unit_skip(ipcx__unit *unit, size_t sent);
@@ -71,6 +73,9 @@ size_t ipcx__run_cut(const ipcx__unit *unit, size_t *frames);
 ipcx_status ipcx__stream_front(ipcx__stream *self, ipcx_error *err);
 /* ipcx__stream_fill: at most so many bytes into the decoder. OK: some. AGAIN. EOF, < 0: over. */
 ipcx_status ipcx__stream_fill(ipcx__stream *self, size_t most, ipcx_error *err);
+/* ipcx__stream_fill_asleep: the same in one system call that waits, where nobody exists who could
+ * have to wake us, and nothing but bytes can end the wait. INTR. */
+ipcx_status ipcx__stream_fill_asleep(ipcx__stream *self, ipcx_error *err);
 /* ipcx__stream_end: nothing more is received: how it ended. Says it again from now on. */
 ipcx_status ipcx__stream_end(ipcx__stream *self, ipcx_status status, uint64_t offset);
 ipcx_status ipcx__stream_over(ipcx__stream *self, ipcx_error *err);

@@ -23,6 +23,14 @@ static ipcx_status throttle(ipcx__stream *self, ipcx_deadline deadline, ipcx_err
     return IPCX_OK;
 }
 
+/* Nobody can close the channel meanwhile or look at its fileno(), nothing is to be sent, no
+ * deadline: the wait is the kernel's own, without a poll(2) before it. */
+static bool only_bytes_matter(ipcx__stream *self, ipcx_deadline deadline)
+{
+    return self->blocks && deadline == IPCX_FOREVER && ipcx__single_threaded() &&
+           !atomic_load(&self->watched) && atomic_load(&self->chan.owed) == 0;
+}
+
 /* With pump: reads until there is a front message. */
 static ipcx_status lead(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
@@ -47,11 +55,13 @@ static ipcx_status lead(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *
             }
         }
         (void)atomic_fetch_add_explicit(&self->chan.receive_waits, 1, memory_order_relaxed);
-        status = ipcx__stream_sleep(self, deadline, err);
-        if (status != IPCX_OK) {
+        waited = true;
+        try_first = !only_bytes_matter(self, deadline);
+        status = try_first ? ipcx__stream_sleep(self, deadline, err)
+                           : ipcx__stream_fill_asleep(self, err);
+        if (status != IPCX_OK && status != IPCX_AGAIN) { /* AGAIN: somebody's SO_RCVTIMEO */
             return status;
         }
-        try_first = waited = true;
     }
 }
 

@@ -61,6 +61,7 @@ typedef struct ipcx__stream {
     int read_fd, write_fd;
     ipcx__way read_way, write_way;
     bool is_unix;
+    bool blocks;           /* a socket of our own without O_NONBLOCK: reading may sleep there */
     bool raises_sigpipe;   /* a pipe, in a process that does not ignore SIGPIPE */
     _Atomic bool closing;  /* goodbye is being said */
     _Atomic bool said_bye; /* … and its frame has begun to leave */
