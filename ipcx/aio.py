@@ -27,6 +27,7 @@ A channel belongs to the loop in which it first waits. In a notebook, where a lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -267,7 +268,8 @@ class Channel:
         return sent
 
     async def receive_many(self, max: int = 256, timeout: float | None = None) -> list[Any]:
-        """Waits for the first message and takes what else is there, at most `max`."""
+        """Waits for the first message and takes what else is there, at most `max`; of long ones
+        fewer: about 256 KiB are taken at a time."""
         if max < 1:
             raise ValueError(f"max is at least 1, not {max}")
         messages = [await self.receive(timeout)]
@@ -275,11 +277,9 @@ class Channel:
             if self._returned:
                 messages.append(self._returned.popleft())
                 continue
-            try:
-                more = self.core.receive_many(max - len(messages), timeout=0)
-            except (WouldBlock, PeerClosed):
-                break
-            messages += more
+            with contextlib.suppress(WouldBlock, PeerClosed):
+                messages += self.core.receive_many(max - len(messages), timeout=0)
+            break
         return messages
 
     async def receive_into(self, buffer: WriteableBuffer, timeout: float | None = None) -> int:

@@ -50,7 +50,8 @@
 
 #define DOC_RECEIVE_MANY                                                                           \
     "receive_many($self, max=256, timeout=None)\n--\n\n"                                           \
-    "Wait for one message, then take what else is there already, at most max: a list.\n\n"         \
+    "Wait for one message, then take what else is there already: a list of at most max;\n"         \
+    "fewer of long ones: none is added once they make 256 KiB together.\n\n"                       \
     "An end or an error behind the messages is told by the next call."
 
 #define DOC_RECEIVE_INTO                                                                           \

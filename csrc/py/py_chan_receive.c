@@ -240,12 +240,22 @@ static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns)
     return made != NULL && PyList_SetItem(list, 0, made) == 0;
 }
 
+/* Beyond so much a longer list saves nothing: its first messages leave the processor's cache before
+ * anybody looks at them, and a fast sender of long ones would fill our memory. */
+#define MANY_BYTES ((Py_ssize_t)256 * 1024)
+
+static Py_ssize_t size_of_last(PyObject *list)
+{
+    PyObject *last = PyList_GET_ITEM(list, PyList_GET_SIZE(list) - 1);
+    return PyBytes_Check(last) ? PyBytes_GET_SIZE(last) : 0;
+}
+
 PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
 {
     static const char *const names[] = {"max", "timeout", NULL};
     ipcx_py_chan *self = (ipcx_py_chan *)op;
     PyObject *values[2], *list;
-    Py_ssize_t most = 256;
+    Py_ssize_t most = 256, bytes = 0;
     int64_t ns;
     if (!ipcx_py_named(values, names, 0, "receive_many", args, nargs, kwnames) ||
         !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns)) {
@@ -266,7 +276,9 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
         Py_XDECREF(list);
         return NULL;
     }
-    while (PyList_GET_SIZE(list) < most && take_into(self, list)) {
+    bytes = size_of_last(list);
+    while (PyList_GET_SIZE(list) < most && bytes < MANY_BYTES && take_into(self, list)) {
+        bytes += size_of_last(list);
     }
     PyErr_Clear(); /* what is wrong with the next one, the next call says */
     if (ipcx_py_chan_traced(self->state)) {

@@ -12,9 +12,10 @@
 #include "wire/frame.h"
 
 /* What a read asks for: little at first, for a process may hold ten thousand idle connections; more
- * while reads come back full, so that small messages come many at a time. */
+ * while reads come back full, so that small messages come many at a time, and one of 64 KiB with
+ * its header in one. */
 #define AHEAD_LEAST ((size_t)4096)
-#define AHEAD_MOST ((size_t)65536)
+#define AHEAD_MOST ((size_t)131072)
 
 /* One look at the bytes held: what is there, and how much a whole message takes. */
 typedef struct look {
