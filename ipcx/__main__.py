@@ -34,6 +34,7 @@ COMMANDS = {
     "send": Command("ipcx._carry:main_send", "standard input over a channel: ipcx send URL"),
     "receive": Command("ipcx._carry:main_receive", "a channel to standard output"),
     "explain": Command("ipcx.explain:main", "what an error means, its usual causes, the cure"),
+    "top": Command("ipcx._top:main", "what passes at a running server, second by second"),
     "ls": Command("ipcx._segments:main_ls", "the segments of shared memory: whose, since when"),
     "gc": Command("ipcx._segments:main_gc", "remove the segments that killed processes have left"),
     "rm": Command("ipcx._segments:main_rm", "remove segments by name that nobody uses"),

@@ -102,6 +102,10 @@ class Server:
         """What has come to it so far."""
         return self._sync.stats()
 
+    def stats_line(self) -> str:
+        """As `ipcx.server.Server.stats_line`."""
+        return self._sync.stats_line()
+
     def fileno(self) -> int:
         """The descriptor that shows when `receive` is worth a try."""
         return self._sync.fileno()

@@ -335,6 +335,8 @@ class Server:
         handshake_timeout: float | None,
         idle_timeout: float | None,
         progress_timeout: float | None,
+        max_memory: int,
+        private_stats: bool,
         /,
     ) -> Self: ...
     @property

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from ipcx import _core
 from ipcx._core import Closed, Peer
+from ipcx._numbers import short
 from ipcx.channel import MAX_MESSAGE
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Peer", "PeerStats", "Server", "ServerStats"]
 
 _ON_FULL = ("disconnect", "block", "error", "drop_newest", "drop_oldest")  # as ipcx/mux.h has them
+
+
+def _max_memory(value: int | None) -> int:
+    if value is not None and value < 1:
+        raise ValueError(f"max_memory is at least 1, not {value}")
+    return value or 0  # the core's own idea of a sane one
 
 
 class Server(_core.Server):
@@ -60,11 +67,17 @@ class Server(_core.Server):
     `progress_timeout` seconds, or at least 4 KiB more of it have come. None waits as long as it
     takes. With `reuse_port` several processes may serve one TCP port.
 
+    All peers together hold at most `max_memory` bytes of messages that have half come and of what
+    waits to be sent (None: 1 GiB, or a quarter of the machine's memory where that is less); beyond
+    it the one that holds most is dropped. `ipcx top URL` shows a server's `stats` to its own user
+    and host, unless it has `private_stats`.
+
     Any number of threads may send, and receive: each message goes to one of them. A server belongs
     to the process that made it; a child gets `ForkedError`.
     """
 
-    __slots__ = ()
+    _line: tuple[float, ServerStats]
+    __slots__ = ("_line",)  # of stats_line: when it was written, with what numbers
 
     def __new__(
         cls,
@@ -82,15 +95,39 @@ class Server(_core.Server):
         insecure: bool = False,
         backlog: int = 512,
         reuse_port: bool = False,
+        max_memory: int | None = None,
+        private_stats: bool = False,
     ) -> Self:
         if on_full not in _ON_FULL:
             raise ValueError(f"on_full is one of {', '.join(_ON_FULL)}, not {on_full!r}")
         self = super().__new__(
             cls, urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog,
             _ON_FULL.index(on_full), backlog, handshake_timeout, idle_timeout, progress_timeout,
+            _max_memory(max_memory), private_stats,
         )  # fmt: skip
+        self._line = (time.monotonic(), self.stats())
         _open.add(self)
         return self
+
+    def stats_line(self) -> str:
+        """One line for a log: how many peers, and how much a second since the line before.
+
+        ``12 peers, in 1200/s 75.0KiB/s, out 1200/s 75.0KiB/s; dropped 0, slow 0, refused 0``
+        """
+        now = (time.monotonic(), self.stats())
+        before, self._line = self._line, now
+        seconds = max(now[0] - before[0], 1e-9)
+
+        def rate(field: str, of_bytes: bool = False) -> str:
+            more: int = getattr(now[1], field) - getattr(before[1], field)
+            return short(more / seconds, of_bytes)
+
+        return (
+            f"{now[1].peers} peers, "
+            f"in {rate('received')}/s {rate('received_bytes', True)}B/s, "
+            f"out {rate('sent')}/s {rate('sent_bytes', True)}B/s; dropped {now[1].dropped}, "
+            f"slow {now[1].slow}, refused {now[1].refused}"
+        )
 
     def events(self) -> Iterator[Event]:
         """What happens, in order: peers that join, their messages, and that they leave.
@@ -126,11 +163,13 @@ if TYPE_CHECKING:
         late: int
         slow: int
         wrong: int
+        greedy: int
         received: int
         received_bytes: int
         sent: int
         sent_bytes: int
         dropped: int
+        memory: int
 
     class PeerStats(NamedTuple):
         """What has passed between a server and a peer."""
@@ -170,11 +209,13 @@ else:
         late="peers dropped because they were silent, or too slow in sending",
         slow="peers dropped because they did not read",
         wrong="peers dropped because they broke the protocol",
+        greedy="peers dropped because max_memory was used up, and they had most of it",
         received="messages",
         received_bytes="their bytes",
         sent="messages sent or queued",
         sent_bytes="their bytes",
         dropped="messages dropped, as on_full says",
+        memory="bytes, now: of messages that have half come, and of what waits to be sent",
     )
     PeerStats = _named(
         "PeerStats",

@@ -10,7 +10,7 @@
 
 #include "py/py_chan.h"
 
-#include "ipcx/mux.h"
+#include "ipcx/mux_info.h"
 
 /* What has happened and was not handed out yet. */
 typedef struct ipcx_py_happened {

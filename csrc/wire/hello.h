@@ -11,10 +11,13 @@
 /* No payload may be longer until the peer's HELLO has come. */
 #define IPCX__BEFORE_HELLO 4096
 
+/* A capability: this side asks questions (REQUEST) and takes no messages: it is nobody's peer. */
+#define IPCX__HELLO_ASKS 1u
+
 typedef struct ipcx__hello {
     uint8_t max_version;
     uint32_t max_message;
-    uint32_t capabilities; /* none is defined in version 1 */
+    uint32_t capabilities; /* IPCX__HELLO_…; those not known are ignored */
 } ipcx__hello;
 
 /* ipcx__hello_encode: the payload. */

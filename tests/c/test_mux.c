@@ -6,7 +6,7 @@
 #include <sys/time.h>
 
 #include "dialing.h"
-#include "ipcx/mux.h"
+#include "ipcx/mux_info.h"
 #include "streams.h"
 
 #define KIB ((size_t)1024)

@@ -33,6 +33,7 @@
 #include "ipcx/chan.h"
 #include "ipcx/connect.h"
 #include "ipcx/mux.h"
+#include "ipcx/mux_info.h"
 #include "ipcx/log.h"
 
 #endif

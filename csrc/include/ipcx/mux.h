@@ -48,6 +48,10 @@ typedef struct ipcx_mux_options {
     int64_t progress_timeout; /* a message that has begun is whole by then, or at least 4 KiB more
                                  of it have come: 30 s */
     int64_t close_timeout;    /* what ipcx_mux_peer_close leaves a peer to hear it: 5 s */
+    size_t max_memory; /* of all peers together, for what has half come and what waits to be sent;
+                          beyond it whoever takes most is dropped: 1 GiB, or a quarter of what the
+                          machine has where that is less */
+    int private_stats; /* `ipcx top` is told nothing (docs/protocol.md, Questions) */
 } ipcx_mux_options;
 
 /* ipcx_mux_open, ipcx_mux_url: listens at `count` URLs (tcp, unix) and belongs to this process;
@@ -108,31 +112,6 @@ IPCX_API void ipcx_mux_peer_drop(ipcx_mux_peer *peer);
 IPCX_API void ipcx_mux_peer_set_user(ipcx_mux_peer *peer, void *user);
 IPCX_API void *ipcx_mux_peer_user(const ipcx_mux_peer *peer);
 
-/* What is known of a peer. ipcx_mux_peer_get: any time. */
-typedef struct ipcx_mux_peer_info {
-    uint64_t id; /* 1, 2 … in the order of their coming */
-    int open;    /* joined, and neither side has closed */
-    ipcx_status why;
-    const char *reason; /* in words, when it was dropped; else NULL */
-    uint64_t received, received_bytes, sent, sent_bytes, dropped;
-    uint64_t owed; /* bytes that wait to be sent, with what keeping them costs */
-    int pid;       /* unix: of the process that connected; else 0 */
-    unsigned uid;
-    char url[IPCX_URL_MAX]; /* tcp: its own address; unix: the listener's */
-} ipcx_mux_peer_info;
-IPCX_API void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info);
-
-/* What came to a server. ipcx_mux_get_stats: any time. */
-typedef struct ipcx_mux_stats {
-    uint64_t peers, waiting;    /* now: joined; in their handshake */
-    uint64_t joined, left;      /* so far */
-    uint64_t refused;           /* dropped before they had joined */
-    uint64_t crowded;           /* times that nobody was accepted for want of a descriptor */
-    uint64_t late, slow, wrong; /* dropped later: silent · did not read · broke the protocol */
-    uint64_t received, received_bytes, sent, sent_bytes;
-    uint64_t dropped; /* messages, by on_full */
-} ipcx_mux_stats;
-IPCX_API void ipcx_mux_get_stats(ipcx_mux *mux, ipcx_mux_stats *stats);
 /* ipcx_mux_fileno: readable when next is worth a try; the mux's own. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_fileno(ipcx_mux *mux, int *fd, ipcx_error *err);
 

@@ -55,6 +55,7 @@ static ipcx_status fill(const ipcx_mux_options *given, ipcx_mux_options *filled,
         return ipcx_error_set(err, IPCX_INVALID, 0, "options",
                               "a time is negative, or on_full is no rule there is");
     }
+    all.max_memory = all.max_memory != 0 ? all.max_memory : ipcx__mux_memory_sane();
     all.max_peers = all.max_peers != 0 ? all.max_peers : 10000;
     all.progress_timeout = all.progress_timeout != 0 ? all.progress_timeout : 30 * SECOND;
     all.close_timeout = all.close_timeout != 0 ? all.close_timeout : 5 * SECOND;
@@ -219,6 +220,7 @@ static ipcx_status look_at(ipcx_mux *self, const struct epoll_event *event, ipcx
         ipcx__mux_leave(peer, peer->why, peer->reason);
     } else if (event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         status = ipcx__mux_receive(peer);
+        ipcx__mux_spare(self);
     }
     return status;
 }
@@ -241,7 +243,7 @@ static void clear(ipcx_mux *self)
     while (self->spent != NULL) {
         ipcx__held *held = self->spent;
         self->spent = held->next;
-        ipcx_free(held);
+        ipcx__held_free(self, held);
     }
     self->event_count = 0;
     self->scratch_used = 0;
@@ -376,6 +378,7 @@ void ipcx_mux_get_stats(ipcx_mux *mux, ipcx_mux_stats *stats)
         (void)pthread_mutex_lock(&mux->lock);
     }
     *stats = mux->stats;
+    stats->memory = atomic_load(&mux->memory);
     if (ours) {
         (void)pthread_mutex_unlock(&mux->lock);
     }

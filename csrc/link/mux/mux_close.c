@@ -148,7 +148,7 @@ static void let_go(ipcx_mux *self)
     while (self->spent != NULL) {
         ipcx__held *held = self->spent;
         self->spent = held->next;
-        ipcx_free(held);
+        ipcx__held_free(self, held);
     }
     ipcx_free(self->doors);
     ipcx_free(self->ready);

@@ -44,6 +44,16 @@ size_t ipcx__mux_forget(ipcx_mux_peer *peer);
 /* ipcx__mux_bye: joined, and no longer: what is queued, then goodbye. */
 void ipcx__mux_bye(ipcx_mux_peer *peer);
 
+/* mux_memory.c: a held one with room for `cap` bytes, or NULL and nothing has changed; without
+ * `lock`, too. ipcx__mux_spare: drops whoever has most, while there is too much. */
+size_t ipcx__mux_memory_sane(void);
+ipcx__held *ipcx__held_grow(ipcx_mux *self, ipcx__held *held, size_t cap);
+void ipcx__held_free(ipcx_mux *self, ipcx__held *held);
+void ipcx__mux_spare(ipcx_mux *self);
+
+/* mux_ask.c: answers a REQUEST. PROTOCOL: it is none. EOF: the peer goes. */
+ipcx_status ipcx__mux_answer(ipcx_mux_peer *peer, const ipcx_frame *request);
+
 /* mux.c: CLOSED, FORKED, or OK inside the gate. Without `lock`. */
 ipcx_status ipcx__mux_enter_gate(ipcx_mux *self, const char *op, ipcx_error *err);
 

@@ -73,6 +73,9 @@ static void close_fd(ipcx_mux_peer *peer)
 static void count_out(ipcx_mux_peer *peer)
 {
     ipcx_mux_stats *stats = &peer->mux->stats;
+    if (peer->asks) {
+        return;
+    }
     if (!peer->joined) {
         stats->waiting--;
         stats->refused++;
@@ -81,7 +84,8 @@ static void count_out(ipcx_mux_peer *peer)
     stats->peers--;
     stats->left++;
     stats->late += peer->why == IPCX_TIMEOUT;
-    stats->slow += peer->why == IPCX_EXHAUSTED;
+    stats->greedy += peer->greedy;
+    stats->slow += peer->why == IPCX_EXHAUSTED && !peer->greedy;
     stats->wrong += peer->why < 0 && peer->why != IPCX_EXHAUSTED && peer->why != IPCX_PEER_DIED;
 }
 
@@ -109,7 +113,7 @@ void ipcx__mux_leave(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     ipcx__wait_out(&peer->life);
     ipcx__wait_out(&peer->frame);
     (void)ipcx__mux_forget(peer);
-    ipcx_free(peer->held);
+    ipcx__held_free(self, peer->held);
     peer->held = NULL;
     count_out(peer);
     cut_off(peer);

@@ -57,6 +57,11 @@ static void event(ipcx_mux_peer *peer, ipcx_mux_kind kind, const ipcx_message *m
 
 /* ---- frames */
 
+static bool in_talk(const ipcx_mux_peer *peer)
+{
+    return peer->stage == IPCX__JOINED || peer->stage == IPCX__ASKING;
+}
+
 static ipcx_status wrong(ipcx_mux_peer *peer, ipcx_status status, const char *reason)
 {
     ipcx__mux_leave(peer, status, reason);
@@ -73,13 +78,18 @@ static ipcx_status on_hello(ipcx_mux_peer *peer, const ipcx_frame *frame)
         return wrong(peer, status, "a HELLO that is none");
     }
     peer->limit = hello.max_message;
-    peer->stage = IPCX__JOINED;
-    peer->joined = true;
-    self->stats.waiting--;
-    self->stats.peers++;
-    self->stats.joined++;
     ipcx__wait_out(&peer->life);
     ipcx__wait_in(self, &self->idle, &peer->life);
+    self->stats.waiting--;
+    peer->asks = (hello.capabilities & IPCX__HELLO_ASKS) != 0;
+    if (peer->asks) {
+        peer->stage = IPCX__ASKING;
+        return IPCX_OK;
+    }
+    peer->stage = IPCX__JOINED;
+    peer->joined = true;
+    self->stats.peers++;
+    self->stats.joined++;
     ipcx__decoder_limit(&self->decoder, self->options.channel.max_message);
     event(peer, IPCX_MUX_JOINED, &(ipcx_message){0});
     return IPCX_OK;
@@ -108,7 +118,13 @@ static ipcx_status on_ping(ipcx_mux_peer *peer, const ipcx_frame *frame)
     ipcx_frame pong = {
         .type = IPCX_FRAME_PONG, .payload = frame->payload, .payload_size = frame->payload_size};
     ipcx__mux_control(peer, &pong);
-    return peer->stage == IPCX__JOINED ? IPCX_OK : IPCX_EOF;
+    return in_talk(peer) ? IPCX_OK : IPCX_EOF;
+}
+
+static ipcx_status on_request(ipcx_mux_peer *peer, const ipcx_frame *frame)
+{
+    ipcx_status status = ipcx__mux_answer(peer, frame);
+    return status == IPCX_PROTOCOL ? wrong(peer, status, "a request without correlation") : status;
 }
 
 /* OK: go on with the next. Else the peer has gone. */
@@ -125,7 +141,10 @@ static ipcx_status judge(ipcx_mux_peer *peer, const ipcx_frame *frame)
     }
     switch (frame->type) {
     case IPCX_FRAME_DATA:
-        return on_data(peer, frame);
+        return peer->asks ? wrong(peer, IPCX_PROTOCOL, "a message of who only asks")
+                          : on_data(peer, frame);
+    case IPCX_FRAME_REQUEST:
+        return on_request(peer, frame);
     case IPCX_FRAME_PING:
         return on_ping(peer, frame);
     case IPCX_FRAME_PONG:
@@ -151,8 +170,8 @@ static ipcx_status take_apart(ipcx_mux_peer *peer, uint8_t *bytes, size_t size, 
     decoder->lent = decoder->missing = 0;
     decoder->offset = peer->offset;
     decoder->error.status = IPCX_OK;
-    ipcx__decoder_limit(decoder, peer->stage == IPCX__GREETING ? IPCX__BEFORE_HELLO
-                                                               : self->options.channel.max_message);
+    ipcx__decoder_limit(decoder, peer->stage == IPCX__JOINED ? self->options.channel.max_message
+                                                             : IPCX__BEFORE_HELLO);
     do {
         status = ipcx_decoder_next(decoder, &frame, NULL);
         if (status < 0) {
@@ -169,15 +188,6 @@ static ipcx_status take_apart(ipcx_mux_peer *peer, uint8_t *bytes, size_t size, 
 
 /* ---- what is left */
 
-static ipcx__held *held_grown(ipcx__held *held, size_t cap)
-{
-    ipcx__held *grown = ipcx_realloc(held, sizeof *held + cap);
-    if (grown != NULL) {
-        grown->cap = cap;
-    }
-    return grown;
-}
-
 /* The peer keeps the last `size` bytes; none: it keeps nothing. */
 static void keep(ipcx_mux_peer *peer, const uint8_t *bytes, size_t size)
 {
@@ -185,13 +195,13 @@ static void keep(ipcx_mux_peer *peer, const uint8_t *bytes, size_t size)
     size_t cap = peer->missing > LONG && size < GROWTH ? GROWTH : size;
     ipcx__held *held = peer->held;
     if (size == 0) {
-        ipcx_free(held);
+        ipcx__held_free(self, held);
         peer->held = NULL;
         ipcx__wait_out(&peer->frame);
         return;
     }
     if (held == NULL || held->cap < cap) {
-        held = held_grown(held, cap);
+        held = ipcx__held_grow(self, held, cap);
         if (held == NULL) {
             ipcx__mux_leave(peer, IPCX_NOMEM, "no memory for its message");
             return;
@@ -200,7 +210,7 @@ static void keep(ipcx_mux_peer *peer, const uint8_t *bytes, size_t size)
     }
     memcpy(held->bytes, bytes, size);
     held->size = size;
-    if (peer->frame.queue == NULL && peer->stage == IPCX__JOINED) {
+    if (peer->frame.queue == NULL && in_talk(peer)) {
         peer->progress = 0;
         ipcx__wait_in(self, &self->midway, &peer->frame);
     }
@@ -214,7 +224,7 @@ static ssize_t read_some(ipcx_mux_peer *peer, uint8_t *room, size_t size)
     ssize_t n = recv(peer->fd, room, size, MSG_DONTWAIT);
     if (n > 0) {
         peer->progress += (size_t)n;
-        if (peer->mux->idle.span != 0 && peer->stage == IPCX__JOINED) {
+        if (peer->mux->idle.span != 0 && in_talk(peer)) {
             ipcx__wait_in(peer->mux, &peer->mux->idle, &peer->life);
         }
         return n;
@@ -240,7 +250,7 @@ static void read_long(ipcx_mux_peer *peer)
     ssize_t n;
     if (room == 0) {
         size_t more = held->size < peer->missing ? held->size : peer->missing;
-        held = held_grown(held, held->cap + (more > GROWTH ? more : GROWTH));
+        held = ipcx__held_grow(self, held, held->cap + (more > GROWTH ? more : GROWTH));
         if (held == NULL) {
             ipcx__mux_leave(peer, IPCX_NOMEM, "no memory for its message");
             return;

@@ -40,6 +40,7 @@ static void unlink_after(ipcx_mux_peer *peer, ipcx__owed *before, ipcx__owed *ow
         peer->last = before;
     }
     peer->owed -= cost_of(owed->size);
+    (void)atomic_fetch_sub(&peer->mux->memory, cost_of(owed->size));
     if (!owed->message) {
         peer->control -= cost_of(owed->size);
     }
@@ -75,6 +76,7 @@ static bool enqueue(ipcx_mux_peer *peer, const going *what, size_t sent)
     *(peer->last != NULL ? &peer->last->next : &peer->first) = owed;
     peer->last = owed;
     peer->owed += cost_of(what->total);
+    (void)atomic_fetch_add(&peer->mux->memory, cost_of(what->total));
     peer->control += what->message ? 0 : cost_of(what->total);
     return true;
 }
@@ -209,11 +211,11 @@ void ipcx__mux_control(ipcx_mux_peer *peer, const ipcx_frame *frame)
 void ipcx__mux_bye(ipcx_mux_peer *peer)
 {
     const ipcx_frame bye = {.type = IPCX_FRAME_BYE};
-    if (peer->stage != IPCX__JOINED) {
+    if (peer->stage != IPCX__JOINED && peer->stage != IPCX__ASKING) {
         return;
     }
     ipcx__mux_control(peer, &bye);
-    if (peer->stage == IPCX__JOINED) {
+    if (peer->stage != IPCX__DOOMED) {
         peer->stage = IPCX__LEAVING;
         ipcx__wait_out(&peer->frame);
         ipcx__wait_in(peer->mux, &peer->mux->leaving, &peer->life);
@@ -291,6 +293,8 @@ static ipcx_status deliver(ipcx_mux_peer *peer, const going *what, bool alone)
     }
     if (status == IPCX_OK) {
         status = put(peer, what);
+        ipcx__mux_spare(self);
+        status = peer->stage == IPCX__DOOMED ? IPCX_PEER_CLOSED : status;
     }
     if (status == IPCX_OK) {
         peer->sent++;

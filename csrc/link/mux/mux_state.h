@@ -22,7 +22,7 @@
 
 #include "base/process.h"
 #include "ipcx/frame.h"
-#include "ipcx/mux.h"
+#include "ipcx/mux_info.h"
 #include "ipcx/url.h"
 #include "os/turn.h"
 
@@ -57,6 +57,7 @@ typedef struct ipcx__owed {
 typedef enum ipcx__stage {
     IPCX__GREETING, /* its HELLO has not come */
     IPCX__JOINED,
+    IPCX__ASKING,  /* it only asks (mux_ask.c): no peer of the program's */
     IPCX__LEAVING, /* closed here: the queue, BYE, its end, then ours */
     IPCX__DOOMED,  /* shut down; to be closed by who has the turn */
     IPCX__GONE     /* its descriptor is closed */
@@ -66,7 +67,8 @@ struct ipcx_mux_peer {
     ipcx_mux *mux;
     int fd;
     uint8_t stage; /* ipcx__stage */
-    bool is_unix, joined;
+    bool is_unix, joined, asks;
+    bool greedy;       /* dropped by ipcx__mux_spare */
     bool announced;    /* of a gone one: its LEFT is out, or nobody knew it */
     uint32_t interest; /* what epoll looks for */
     uint32_t pins;     /* sends that wait for room: the descriptor must stay */
@@ -123,6 +125,7 @@ struct ipcx_mux {
     ipcx_deadline armed; /* when the timer rings; IPCX_FOREVER: not at all */
     ipcx_deadline muted_until;
     uint64_t ids;
+    _Atomic size_t memory; /* of held and owed, all peers' together, and of `spent` */
     ipcx_mux_stats stats;
     uint8_t hello[64];
     size_t hello_size;
