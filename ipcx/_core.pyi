@@ -280,7 +280,15 @@ class Listener:
     ) -> None: ...
     def __reduce_ex__(self, protocol: object, /) -> NoReturn: ...
 
-def _connect(url: str, timeout: float | None, max_message: int, checksum: bool, /) -> Channel: ...
+def _connect(
+    url: str,
+    timeout: float | None,
+    max_message: int,
+    checksum: bool,
+    authkey: bytes | None,
+    allow_uids: bytes | None,
+    /,
+) -> Channel: ...
 def _listen(
     url: str,
     max_message: int,
@@ -290,6 +298,8 @@ def _listen(
     insecure: bool,
     capacity: int,
     copy: bool,
+    authkey: bytes | None,
+    allow_uids: bytes | None,
     /,
 ) -> Listener: ...
 def _pair(
@@ -337,6 +347,8 @@ class Server:
         progress_timeout: float | None,
         max_memory: int,
         private_stats: bool,
+        authkey: bytes | None,
+        allow_uids: bytes | None,
         /,
     ) -> Self: ...
     @property

@@ -24,11 +24,14 @@ import atexit
 from collections import namedtuple
 from typing import TYPE_CHECKING
 
-from ipcx import _core, _reduction
+from ipcx import _core, _keys, _reduction
 from ipcx._core import Channel, Listener
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import NamedTuple
+
+    from _typeshed import ReadableBuffer
 
 __all__ = [
     "MAX_MESSAGE",
@@ -52,6 +55,8 @@ def connect(
     *,
     max_message: int = MAX_MESSAGE,
     checksum: bool = False,
+    authkey: str | ReadableBuffer | None = None,
+    allow_uids: Iterable[int] | None = None,
 ) -> Channel:
     """Connect to the listener at `url`: an end of a new channel.
 
@@ -63,8 +68,16 @@ def connect(
 
     `max_message` is the longest message this end receives, in bytes; the peer is told, and its
     send() of a longer one raises `MessageTooLarge`. With `checksum` every frame carries a CRC-32C.
+
+    With `authkey`, bytes or a text, both sides prove to each other that they have it before a
+    message passes (``tcp://``, ``unix://``): `AuthError` if the other's is another or none. It does
+    not encrypt. The proof is finished by the first call that needs it, the first send for example,
+    and the listener waits `handshake_timeout` for it. `allow_uids` are users, beside this one and
+    root, that may listen there (``unix://``).
     """
-    return _core._connect(url, timeout, max_message, checksum)
+    return _core._connect(
+        url, timeout, max_message, checksum, _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids)
+    )
 
 
 def listen(
@@ -77,6 +90,8 @@ def listen(
     insecure: bool = False,
     capacity: int = 1024,
     copy: bool = False,
+    authkey: str | ReadableBuffer | None = None,
+    allow_uids: Iterable[int] | None = None,
 ) -> Listener:
     """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``shm://name``, …
 
@@ -87,11 +102,17 @@ def listen(
     meant. A peer that is silent for `handshake_timeout` seconds, or speaks something else, is
     dropped. `backlog` is how many may wait for accept().
 
+    With `authkey` peers must prove that they have the same one, and so does this side; who cannot
+    is dropped and counted (``stats().strangers``). That allows an address open to the network, but
+    encrypts nothing. `allow_uids` are the users that may connect to ``unix://`` beside this one and
+    root; the socket's file is open to all then, and the system says who they are.
+
     `max_message` and `checksum` are as in `connect`, `capacity` and `copy` as in `pair`.
     """
     return _core._listen(
-        url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy
-    )
+        url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,
+        _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
+    )  # fmt: skip
 
 
 def pair(
@@ -147,6 +168,7 @@ if TYPE_CHECKING:
         accepted: int
         dropped: int
         waiting: int
+        strangers: int
 
     class Transport(NamedTuple):
         """What a transport promises."""
@@ -202,6 +224,7 @@ else:
         accepted="channels handed out",
         dropped="peers that broke the protocol, hung up or were silent for too long",
         waiting="peers in their handshake, now",
+        strangers="of the dropped, those without the key, or of another user",
     )
     Transport = _named(
         "Transport",

@@ -31,14 +31,16 @@ from collections import namedtuple
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ipcx import _core
+from ipcx import _core, _keys
 from ipcx._core import Closed, Peer
 from ipcx._numbers import short
 from ipcx.channel import MAX_MESSAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Literal, NamedTuple, Self
+
+    from _typeshed import ReadableBuffer
 
 __all__ = ["Event", "Peer", "PeerStats", "Server", "ServerStats"]
 
@@ -65,7 +67,8 @@ class Server(_core.Server):
     "drop_oldest", both counted. Who sends nothing for `idle_timeout` seconds is dropped (None:
     nobody is), and so is who begins a message and does not get on with it: it must be whole within
     `progress_timeout` seconds, or at least 4 KiB more of it have come. None waits as long as it
-    takes. With `reuse_port` several processes may serve one TCP port.
+    takes. With `reuse_port` several processes may serve one TCP port. With `authkey` and
+    `allow_uids`, as in `ipcx.listen`, nobody joins who may not.
 
     All peers together hold at most `max_memory` bytes of messages that have half come and of what
     waits to be sent (None: 1 GiB, or a quarter of the machine's memory where that is less); beyond
@@ -97,6 +100,8 @@ class Server(_core.Server):
         reuse_port: bool = False,
         max_memory: int | None = None,
         private_stats: bool = False,
+        authkey: str | ReadableBuffer | None = None,
+        allow_uids: Iterable[int] | None = None,
     ) -> Self:
         if on_full not in _ON_FULL:
             raise ValueError(f"on_full is one of {', '.join(_ON_FULL)}, not {on_full!r}")
@@ -104,6 +109,7 @@ class Server(_core.Server):
             cls, urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog,
             _ON_FULL.index(on_full), backlog, handshake_timeout, idle_timeout, progress_timeout,
             _max_memory(max_memory), private_stats,
+            _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
         )  # fmt: skip
         self._line = (time.monotonic(), self.stats())
         _open.add(self)
@@ -170,6 +176,7 @@ if TYPE_CHECKING:
         sent_bytes: int
         dropped: int
         memory: int
+        strangers: int
 
     class PeerStats(NamedTuple):
         """What has passed between a server and a peer."""
@@ -216,6 +223,7 @@ else:
         sent_bytes="their bytes",
         dropped="messages dropped, as on_full says",
         memory="bytes, now: of messages that have half come, and of what waits to be sent",
+        strangers="of the refused, those without the key, or of another user",
     )
     PeerStats = _named(
         "PeerStats",

@@ -31,6 +31,9 @@ ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_op
         return ipcx_error_set(err, IPCX_INVALID, 0, "options",
                               "handshake_timeout and backlog cannot be negative");
     }
+    if (all.authkey != NULL && all.authkey_size == 0) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "options", "an empty authkey proves nothing");
+    }
     if (all.max_backlog == 0) {
         all.max_backlog = 8 * MIB;
     }
@@ -65,6 +68,8 @@ ipcx_status ipcx__chan_begin(ipcx_chan *chan, const ipcx__transport *transport, 
     if (status != IPCX_OK) {
         return status;
     }
+    chan->options.authkey = chan->options.allow_uids =
+        NULL; /* borrowed: not for longer than this */
     chan->url = ipcx_alloc(size);
     if (chan->url == NULL) {
         return ipcx_error_set(err, IPCX_NOMEM, 0, "channel", "no memory for a channel");

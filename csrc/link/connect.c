@@ -15,24 +15,13 @@
 #include "link/shared/chan_shm.h"
 #include "link/stream/chan_stream.h"
 #include "link/address/dial.h"
+#include "link/admit.h"
 #include "link/address/path.h"
 #include "link/address/url.h"
 #include "os/gate.h"
 #include "os/sock_io.h"
 
 #define OP "connect"
-
-bool ipcx__unix_peer_ok(int fd, unsigned *uid)
-{
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t size = sizeof peer;
-    uid_t mine = geteuid();
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
-        peer.uid = (uid_t)-1;
-    }
-    *uid = (unsigned)peer.uid;
-    return peer.uid == mine || peer.uid == 0 || mine == 0;
-}
 
 ipcx_status ipcx__dial(int fd, const ipcx_addr *addr, ipcx_deadline deadline, ipcx_error *err)
 {
@@ -154,8 +143,8 @@ static ipcx_status unix_failed(const char *path, const char *text, ipcx_status s
     return ipcx_error_set(err, status, error, OP, "%s", text);
 }
 
-static ipcx_status dial_unix(const char *path, const char *text, ipcx_deadline deadline, int *made,
-                             ipcx_error *err)
+static ipcx_status dial_unix(const char *path, const char *text, const ipcx_chan_options *options,
+                             ipcx_deadline deadline, int *made, ipcx_error *err)
 {
     ipcx_error why = {0};
     ipcx_addr addr;
@@ -171,7 +160,7 @@ static ipcx_status dial_unix(const char *path, const char *text, ipcx_deadline d
         return ipcx_error_set(err, status < 0 ? status : IPCX_SYSTEM, errno, OP, "%s", text);
     }
     status = ipcx__dial(fd, &addr, deadline, &why);
-    if (status == IPCX_OK && !ipcx__unix_peer_ok(fd, &uid)) {
+    if (status == IPCX_OK && !ipcx__admit_user(fd, options, &uid)) {
         status = ipcx__url_fail(err, IPCX_AUTH, EPERM, OP, text, "user %u listens there", uid);
     } else if (status < 0) {
         status = unix_failed(path, text, status, why.sys_errno, err);
@@ -194,7 +183,7 @@ static ipcx_status connect_unix(const ipcx_url *url, const char *text,
         return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", text,
                               "the path is missing: unix:///run/app.sock");
     }
-    status = dial_unix(url->name, text, deadline, &fd, err);
+    status = dial_unix(url->name, text, options, deadline, &fd, err);
     return status == IPCX_OK ? begin(IPCX_SCHEME_UNIX, fd, text, options, chan, err) : status;
 }
 
@@ -213,7 +202,7 @@ static ipcx_status connect_shm(const ipcx_url *url, const char *text,
     }
     status = ipcx__runtime_named(url->name, false, path, sizeof path, err);
     if (status == IPCX_OK) {
-        status = dial_unix(path, text, deadline, &fd, err);
+        status = dial_unix(path, text, options, deadline, &fd, err);
     }
     if (status != IPCX_OK) {
         return status;
@@ -350,6 +339,9 @@ ipcx_status ipcx_connect(const char *url, const ipcx_chan_options *options, ipcx
     ipcx_status status = ipcx_url_parse(&parsed, url, err);
     if (status == IPCX_OK) {
         status = ipcx__chan_options_fill(options, &filled, err);
+    }
+    if (status == IPCX_OK) {
+        status = ipcx__admit_scheme(parsed.scheme, &filled, OP, url, err);
     }
     if (status == IPCX_OK) {
         status = connect_any(&parsed, &filled, deadline, chan, err);

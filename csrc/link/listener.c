@@ -20,6 +20,7 @@
 #include "link/memory/chan_mem.h"
 #include "link/datagram/dgram_listen.h"
 #include "link/address/dial.h"
+#include "link/admit.h"
 #include "link/listener.h"
 #include "link/stream/lobby.h"
 #include "link/address/path.h"
@@ -91,7 +92,8 @@ static ipcx_status listen_at_path(ipcx_listener *self, const char *path, ipcx_er
     if (self->lobby.listening < 0) {
         return failed(self->url, err);
     }
-    status = ipcx__path_bind(&self->path, self->lobby.listening, err);
+    status = ipcx__path_bind(&self->path, self->lobby.listening,
+                             self->options.allow_uids != NULL ? 0666 : 0600, err);
     if (status == IPCX_OK && listen(self->lobby.listening, self->options.backlog) < 0) {
         status = failed(self->url, err);
     }
@@ -149,9 +151,11 @@ static ipcx_status listen_tcp(ipcx_listener *self, const ipcx_url *url, ipcx_err
         return status;
     }
     for (int i = 0; i < found.count; i++) {
-        if (!ipcx__tcp_is_loopback(&found.at[i]) && !self->options.insecure) {
+        if (!ipcx__tcp_is_loopback(&found.at[i]) && !self->options.insecure &&
+            self->options.authkey == NULL) {
             return ipcx__url_fail(err, IPCX_INSECURE, EACCES, "listen", self->url,
-                                  "others can reach it; use 127.0.0.1, or say insecure=True");
+                                  "others can reach it; use 127.0.0.1, give an authkey, or say "
+                                  "insecure=True");
         }
         status = listen_at(self, &found.at[i], &why);
         if (status == IPCX_OK && url->name[0] != '\0') {
@@ -228,9 +232,13 @@ static ipcx_status begin(ipcx_listener **listener, ipcx_scheme scheme,
                             .owner_pid = (int)getpid()};
     status = ipcx__chan_options_fill(options, &self->options, err);
     if (status == IPCX_OK) {
+        status = ipcx__admit_keep(&self->options, err);
+    }
+    if (status == IPCX_OK) {
         status = ipcx__lobby_begin(&self->lobby, scheme, &self->options, err);
     }
     if (status != IPCX_OK) {
+        ipcx__admit_forget(&self->options);
         ipcx_free(self);
         return status;
     }
@@ -247,6 +255,9 @@ ipcx_status ipcx_listen(const char *url, const ipcx_chan_options *options, ipcx_
     ipcx_status status = ipcx_url_parse(&parsed, url, err);
     if (status == IPCX_OK) {
         status = begin(&self, parsed.scheme, options, err);
+    }
+    if (status == IPCX_OK) {
+        status = ipcx__admit_scheme(parsed.scheme, &self->options, "listen", url, err);
     }
     if (status == IPCX_OK) {
         /* First: what it opens from now on, a child lets go of. */
@@ -392,11 +403,17 @@ ipcx_status ipcx__listener_lend(ipcx_listener *listener, ipcx_scheme *scheme, in
     return IPCX_OK;
 }
 
+const ipcx_chan_options *ipcx__listener_options(const ipcx_listener *listener)
+{
+    return &listener->options;
+}
+
 void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats)
 {
     *stats = (ipcx_listener_stats){
         .dropped = atomic_load(&listener->lobby.dropped),
         .waiting = atomic_load(&listener->lobby.waiting),
+        .strangers = atomic_load(&listener->lobby.strangers),
     };
     if (listener->mem != NULL && listener->made_in == ipcx__fork_generation()) {
         ipcx__mem_waiting(listener->mem, stats);
@@ -450,5 +467,6 @@ void ipcx_listener_free(ipcx_listener *listener)
         ipcx__dgram_free(listener->dgram);
     }
     ipcx__lobby_end(&listener->lobby);
+    ipcx__admit_forget(&listener->options);
     ipcx_free(listener);
 }

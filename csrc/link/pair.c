@@ -198,6 +198,10 @@ ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options, ipcx_ch
     if (status == IPCX_OK) {
         status = ipcx__chan_options_fill(options, &filled, err);
     }
+    if (status == IPCX_OK && filled.authkey != NULL) {
+        return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, OP, url,
+                              "the two ends of a pair are connected to nobody else: no key");
+    }
     if (status != IPCX_OK) {
         return status;
     }

@@ -129,10 +129,11 @@
 
 #define DOC_LISTENER_URL "Where it listens, port or path filled in: what connect() takes."
 
-#define DOC_CONNECT "(url, timeout, max_message, checksum): the core of ipcx.connect()."
+#define DOC_CONNECT                                                                                \
+    "(url, timeout, max_message, checksum, authkey, allow_uids): the core of ipcx.connect()."
 #define DOC_LISTEN                                                                                 \
-    "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy): the\n"    \
-    "core of ipcx.listen()."
+    "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,\n"         \
+    "authkey, allow_uids): the core of ipcx.listen()."
 #define DOC_PAIR "(url, max_message, checksum, capacity, copy): the core of ipcx.pair()."
 #define DOC_IMPORT                                                                                 \
     "(descriptors, note): the end that Channel._export() described; takes the descriptors."

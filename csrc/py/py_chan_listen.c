@@ -151,8 +151,9 @@ static PyObject *listener_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     ipcx_listener_get_stats(self->core, &stats);
     return PyObject_CallFunction(
-        self->state->listener_stats, "KKK", (unsigned long long)stats.accepted,
-        (unsigned long long)stats.dropped, (unsigned long long)stats.waiting);
+        self->state->listener_stats, "KKKK", (unsigned long long)stats.accepted,
+        (unsigned long long)stats.dropped, (unsigned long long)stats.waiting,
+        (unsigned long long)stats.strangers);
 }
 
 static PyObject *listener_repr(PyObject *op)

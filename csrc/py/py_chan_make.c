@@ -85,6 +85,22 @@ static bool limits_parse(PyObject *max_message, PyObject *checksum, ipcx_chan_op
            flag_parse(checksum, &options->checksum);
 }
 
+/* None, or bytes of which the options borrow: what ipcx/_keys.py made of what was given. */
+bool ipcx_py_trust(PyObject *authkey, PyObject *allow_uids, ipcx_chan_options *options)
+{
+    if (authkey != Py_None) {
+        options->authkey = PyBytes_AsString(authkey);
+        options->authkey_size = options->authkey != NULL ? (size_t)PyBytes_GET_SIZE(authkey) : 0;
+    }
+    if (allow_uids != Py_None && !PyErr_Occurred()) {
+        options->allow_uids = (const unsigned *)(const void *)PyBytes_AsString(allow_uids);
+        options->allow_uids_count = options->allow_uids != NULL
+                                        ? (size_t)PyBytes_GET_SIZE(allow_uids) / sizeof(unsigned)
+                                        : 0;
+    }
+    return !PyErr_Occurred();
+}
+
 static bool count_check(const char *name, Py_ssize_t nargs, Py_ssize_t wanted)
 {
     if (nargs != wanted) {
@@ -102,7 +118,7 @@ static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, P
     return made;
 }
 
-/* (url, timeout, max_message, checksum) */
+/* (url, timeout, max_message, checksum, authkey, allow_uids) */
 static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -114,9 +130,9 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
     ipcx_status status;
     PyObject *made = NULL;
     int64_t ns;
-    if (!count_check("connect", nargs, 4) || !address_parse(state, args[0], "connect", &url) ||
+    if (!count_check("connect", nargs, 6) || !address_parse(state, args[0], "connect", &url) ||
         !ipcx_py_patience(args[1], IPCX_PY_EVER, &ns) ||
-        !limits_parse(args[2], args[3], &options)) {
+        !limits_parse(args[2], args[3], &options) || !ipcx_py_trust(args[4], args[5], &options)) {
         return NULL;
     }
     deadline = ipcx_py_deadline(ns);
@@ -129,7 +145,8 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
     return made_of(state, "connect", made, args[0]);
 }
 
-/* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy) */
+/* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy, authkey,
+ * allow_uids) */
 static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -140,11 +157,11 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
     ipcx_status status;
     PyObject *made = NULL;
     size_t backlog;
-    if (!count_check("listen", nargs, 8) || !address_parse(state, args[0], "listen", &url) ||
+    if (!count_check("listen", nargs, 10) || !address_parse(state, args[0], "listen", &url) ||
         !limits_parse(args[1], args[2], &options) ||
         !ipcx_py_patience(args[3], 0, &options.handshake_timeout) ||
         !number_parse(args[4], "backlog", 1, &backlog) || !flag_parse(args[5], &options.insecure) ||
-        !capacity_parse(args[6], args[7], &options)) {
+        !capacity_parse(args[6], args[7], &options) || !ipcx_py_trust(args[8], args[9], &options)) {
         return NULL;
     }
     options.backlog = backlog < INT_MAX ? (int)backlog : INT_MAX;

@@ -58,16 +58,17 @@ static bool time_parse(PyObject *value, int64_t forever, int64_t *ns)
 }
 
 /* (urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog, on_full, backlog,
- * handshake_timeout, idle_timeout, progress_timeout, max_memory, private_stats) */
+ * handshake_timeout, idle_timeout, progress_timeout, max_memory, private_stats,
+ * authkey, allow_uids) */
 static bool options_parse(PyObject *args, PyObject **urls, ipcx_mux_options *out)
 {
     Py_ssize_t max_message, max_peers, max_backlog, max_memory;
     int full;
-    PyObject *handshake, *idle, *progress;
-    if (!PyArg_ParseTuple(args, "O!npppnniiOOOnp", &PyTuple_Type, urls, &max_message,
+    PyObject *handshake, *idle, *progress, *authkey, *allow_uids;
+    if (!PyArg_ParseTuple(args, "O!npppnniiOOOnpOO", &PyTuple_Type, urls, &max_message,
                           &out->channel.checksum, &out->channel.insecure, &out->channel.reuse_port,
                           &max_peers, &max_backlog, &full, &out->channel.backlog, &handshake, &idle,
-                          &progress, &max_memory, &out->private_stats)) {
+                          &progress, &max_memory, &out->private_stats, &authkey, &allow_uids)) {
         return false;
     }
     if (max_message < 1 || max_peers < 1 || max_backlog < 1 || max_memory < 0 ||
@@ -81,7 +82,8 @@ static bool options_parse(PyObject *args, PyObject **urls, ipcx_mux_options *out
     out->max_peers = (size_t)max_peers;
     out->max_memory = (size_t)max_memory;
     out->on_full = (ipcx_mux_full)full;
-    return time_parse(handshake, INT64_MAX, &out->channel.handshake_timeout) &&
+    return ipcx_py_trust(authkey, allow_uids, &out->channel) &&
+           time_parse(handshake, INT64_MAX, &out->channel.handshake_timeout) &&
            time_parse(idle, 0, &out->idle_timeout) &&
            time_parse(progress, INT64_MAX, &out->progress_timeout);
 }
@@ -262,14 +264,15 @@ static PyObject *server_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     ipcx_mux_get_stats(self->core, &all);
     return PyObject_CallFunction(
-        self->state->server_stats, "KKKKKKKKKKKKKKKK", (unsigned long long)all.peers,
+        self->state->server_stats, "KKKKKKKKKKKKKKKKK", (unsigned long long)all.peers,
         (unsigned long long)all.waiting, (unsigned long long)all.joined,
         (unsigned long long)all.left, (unsigned long long)all.refused,
         (unsigned long long)all.crowded, (unsigned long long)all.late, (unsigned long long)all.slow,
         (unsigned long long)all.wrong, (unsigned long long)all.greedy,
         (unsigned long long)all.received, (unsigned long long)all.received_bytes,
         (unsigned long long)all.sent, (unsigned long long)all.sent_bytes,
-        (unsigned long long)all.dropped, (unsigned long long)all.memory);
+        (unsigned long long)all.dropped, (unsigned long long)all.memory,
+        (unsigned long long)all.strangers);
 }
 
 static PyObject *server_repr(PyObject *op)

@@ -124,7 +124,7 @@ TEST(refused_before_anything_is_opened)
 {
     ipcx_chan_options bad = {.max_message = 1};
     ipcx_listener *listener = NULL;
-    listen_fails("tcp://*:0", IPCX_INSECURE, EACCES, "127.0.0.1, or say insecure=True");
+    listen_fails("tcp://*:0", IPCX_INSECURE, EACCES, "127.0.0.1, give an authkey, or say insecure");
     listen_fails("tcp://0.0.0.0:0", IPCX_INSECURE, EACCES, "tcp://0.0.0.0:0: others can reach it");
     listen_fails("tcp://[::]:0", IPCX_INSECURE, EACCES, "insecure=True");
     listen_fails("tcp://192.0.2.1:0", IPCX_INSECURE, EACCES, "insecure=True");

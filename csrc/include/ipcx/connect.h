@@ -26,12 +26,20 @@ extern "C" {
 
 /* What may be chosen for a channel; NULL or a zero is the default. */
 typedef struct ipcx_chan_options {
-    size_t max_message;         /* longest message to receive, bytes: 64 MiB, at least 4096 */
-    size_t max_backlog;         /* bytes received while a SYNC send waits: 8 MiB */
-    size_t capacity;            /* inproc: messages in a direction; see `rendezvous`: 1024 */
-    int rendezvous;             /* inproc: capacity 0, every send is SYNC */
-    int checksum;               /* stream transports: a CRC-32C in every frame sent */
-    int insecure;               /* listen: an address that others can reach, without TLS or key */
+    size_t max_message;  /* longest message to receive, bytes: 64 MiB, at least 4096 */
+    size_t max_backlog;  /* bytes received while a SYNC send waits: 8 MiB */
+    size_t capacity;     /* inproc: messages in a direction; see `rendezvous`: 1024 */
+    int rendezvous;      /* inproc: capacity 0, every send is SYNC */
+    int checksum;        /* stream transports: a CRC-32C in every frame sent */
+    int insecure;        /* listen: an address that others can reach, without TLS or key */
+    const void *authkey; /* tcp, unix: each side proves to the other that it has this key,
+                            `authkey_size` bytes, 1 or more; borrowed: it is copied, and
+                            the copy is wiped */
+    size_t authkey_size;
+    const unsigned *allow_uids; /* unix, shm: the users that may be at the other side, beside this
+                                   one and root, `allow_uids_count` of them; borrowed. Without the
+                                   list root talks to everybody. listen: the path is for all */
+    size_t allow_uids_count;
     int reuse_port;             /* listen, tcp: other processes of this user may listen there too,
                                    if they say so as well; each gets its share of the peers */
     int copy;                   /* inproc: messages are copied, as over any other transport */
@@ -82,9 +90,10 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_listener_fileno(ipcx_listener *listener
 
 /* What came to a listener. ipcx_listener_get_stats: any time. */
 typedef struct ipcx_listener_stats {
-    uint64_t accepted; /* channels handed out */
-    uint64_t dropped;  /* peers that broke the protocol, hung up or were silent for too long */
-    uint64_t waiting;  /* peers in their handshake, now */
+    uint64_t accepted;  /* channels handed out */
+    uint64_t dropped;   /* peers that broke the protocol, hung up or were silent for too long */
+    uint64_t waiting;   /* peers in their handshake, now */
+    uint64_t strangers; /* of the dropped, those without the key, or of another user */
 } ipcx_listener_stats;
 IPCX_API void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats);
 

@@ -29,6 +29,7 @@ typedef struct ipcx_mux_stats {
     uint64_t peers, waiting;    /* now: joined; in their handshake */
     uint64_t joined, left;      /* so far */
     uint64_t refused;           /* dropped before they had joined */
+    uint64_t strangers;         /* of them, those without the key, or of another user */
     uint64_t crowded;           /* times that nobody was accepted for want of a descriptor */
     uint64_t late, slow, wrong; /* dropped later: silent · did not read · broke the protocol */
     uint64_t greedy;            /* dropped because max_memory was used up, and they had most */

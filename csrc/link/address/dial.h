@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What connecting, listening and pairing share: sockets of the two kinds, and who is at the other
- * end. */
+ * What connecting, listening and pairing share: addresses and sockets. */
 #ifndef IPCX_LINK_DIAL_H
 #define IPCX_LINK_DIAL_H
 
@@ -41,9 +40,5 @@ void ipcx__tcp_url(const ipcx_addr *addr, char *text);
 /* ipcx__dial: connects `fd`, a non-blocking socket, by the deadline (IPCX_NOW: if it can be done at
  * once). OK · AGAIN · TIMEOUT · INTR, or a failure with its errno. */
 ipcx_status ipcx__dial(int fd, const ipcx_addr *addr, ipcx_deadline deadline, ipcx_error *err);
-
-/* ipcx__unix_peer_ok: whether the other end of a connected Unix socket is this user's, or root's.
- * Root itself talks to everybody. *uid is whose it is. */
-bool ipcx__unix_peer_ok(int fd, unsigned *uid);
 
 #endif

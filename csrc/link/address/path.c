@@ -209,7 +209,7 @@ ipcx_status ipcx__path_claim(ipcx__path *self, const char *path, ipcx_error *err
     return status;
 }
 
-ipcx_status ipcx__path_bind(ipcx__path *self, int fd, ipcx_error *err)
+ipcx_status ipcx__path_bind(ipcx__path *self, int fd, mode_t mode, ipcx_error *err)
 {
     ipcx_addr addr;
     struct stat made;
@@ -218,7 +218,7 @@ ipcx_status ipcx__path_bind(ipcx__path *self, int fd, ipcx_error *err)
         return status;
     }
     /* The file takes the socket's own mode, less the umask: it is never open wider. */
-    if (fchmod(fd, 0600) < 0 || bind(fd, &addr.u.sa, addr.len) < 0) {
+    if (fchmod(fd, mode) < 0 || bind(fd, &addr.u.sa, addr.len) < 0) {
         return errno == EADDRINUSE
                    ? ipcx_error_set(err, IPCX_ADDRESS_IN_USE, errno, OP, "%s", self->path)
                    : failed(self, "", err);
@@ -232,7 +232,7 @@ ipcx_status ipcx__path_bind(ipcx__path *self, int fd, ipcx_error *err)
     self->device = made.st_dev;
     self->inode = made.st_ino;
     self->bound = true;
-    if ((made.st_mode & 0777) != 0600 && fchmodat(self->dir, base_of(self), 0600, 0) < 0) {
+    if ((made.st_mode & 0777) != mode && fchmodat(self->dir, base_of(self), mode, 0) < 0) {
         return failed(self, "", err);
     }
     return IPCX_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The path a Unix listener lives at: claimed by a lock, bound, and removed again.
  *
- *     app.sock        the socket, mode 0600, made by bind(2)
+ *     app.sock        the socket, made by bind(2)
  *     app.sock.lock   held by flock(2) as long as the listener lives; the holder's pid is in it
  *
  * The kernel releases the lock when its holder dies, whatever killed it; so a socket whose lock is
@@ -31,8 +31,9 @@ typedef struct ipcx__path {
  * user's, no socket), else what the file system says. */
 ipcx_status ipcx__path_claim(ipcx__path *self, const char *path, ipcx_error *err);
 
-/* ipcx__path_bind: binds `fd` to the claimed path; nobody else may connect, whatever the umask. */
-ipcx_status ipcx__path_bind(ipcx__path *self, int fd, ipcx_error *err);
+/* ipcx__path_bind: binds `fd` to the claimed path, whose mode is `mode` whatever the umask: 0600
+ * and nobody else may connect. */
+ipcx_status ipcx__path_bind(ipcx__path *self, int fd, mode_t mode, ipcx_error *err);
 
 /* ipcx__path_release: removes what was made, gives the lock back. Idempotent. */
 void ipcx__path_release(ipcx__path *self);

@@ -8,7 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "link/address/dial.h"
+#include "link/admit.h"
+#include "link/listener.h"
 #include "link/mux/mux_parts.h"
 
 /* So many in a row before the others get their turn. */
@@ -106,7 +107,8 @@ static bool is_welcome(ipcx_mux_peer *peer)
     if (!peer->is_unix) {
         return true;
     }
-    if (!ipcx__unix_peer_ok(peer->fd, &peer->uid)) {
+    if (!ipcx__admit_user(peer->fd, ipcx__listener_options(peer->mux->doors[peer->door].listener),
+                          &peer->uid)) {
         return false;
     }
     if (getsockopt(peer->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {

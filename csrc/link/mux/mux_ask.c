@@ -41,6 +41,7 @@ static int print(ipcx_mux *self, char *text, size_t room)
                    {"joined", all->joined},
                    {"left", all->left},
                    {"refused", all->refused},
+                   {"strangers", all->strangers},
                    {"crowded", all->crowded},
                    {"late", all->late},
                    {"slow", all->slow},
@@ -66,7 +67,7 @@ ipcx_status ipcx__mux_answer(ipcx_mux_peer *peer, const ipcx_frame *request)
     ipcx_frame answer = {.type = IPCX_FRAME_ERROR,
                          .flags = IPCX_FRAME_CORRELATION | IPCX_FRAME_TEXT,
                          .correlation = request->correlation};
-    char text[1024]; /* 17 numbers of 20 digits, and their names */
+    char text[1024]; /* 18 numbers of 20 digits, and their names */
     if (!(request->flags & IPCX_FRAME_CORRELATION)) {
         return IPCX_PROTOCOL;
     }

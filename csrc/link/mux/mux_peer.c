@@ -79,6 +79,7 @@ static void count_out(ipcx_mux_peer *peer)
     if (!peer->joined) {
         stats->waiting--;
         stats->refused++;
+        stats->strangers += peer->why == IPCX_AUTH;
         return;
     }
     stats->peers--;

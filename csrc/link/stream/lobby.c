@@ -16,6 +16,7 @@
 #include "link/shared/chan_shm.h"
 #include "link/stream/chan_stream.h"
 #include "link/address/dial.h"
+#include "link/admit.h"
 
 #define OP "accept"
 #define SIZE_MAX_PEERS 1024
@@ -313,7 +314,9 @@ static ipcx_status welcome(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *err)
             }
             continue;
         }
-        if (self->scheme != IPCX_SCHEME_TCP && !ipcx__unix_peer_ok(atomic_load(&peer->fd), &uid)) {
+        if (self->scheme != IPCX_SCHEME_TCP &&
+            !ipcx__admit_user(atomic_load(&peer->fd), self->options, &uid)) {
+            (void)atomic_fetch_add(&self->strangers, 1);
             turn_away(self, peer);
             continue;
         }

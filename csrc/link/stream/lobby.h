@@ -38,7 +38,7 @@ typedef struct ipcx__lobby {
     ipcx__peer *slots, *spare, *oldest, *newest;
     int size;
     _Atomic int used; /* slots ever used */
-    _Atomic uint64_t waiting, dropped;
+    _Atomic uint64_t waiting, dropped, strangers;
 } ipcx__lobby;
 
 /* ipcx__lobby_begin: an empty one without a descriptor. NOMEM. ipcx__lobby_end: frees it. */
