@@ -33,6 +33,8 @@ COMMANDS = {
     "run": Command("ipcx.run:main", "run an unmodified program over ipcx's sockets"),
     "send": Command("ipcx._carry:main_send", "standard input over a channel: ipcx send URL"),
     "receive": Command("ipcx._carry:main_receive", "a channel to standard output"),
+    "race": Command("ipcx._race:main", "ten seconds: ipcx beside sockets, multiprocessing, pyzmq"),
+    "duel": Command("ipcx._duel:main", "two pools of workers under kill -9: one of them freezes"),
     "explain": Command("ipcx.explain:main", "what an error means, its usual causes, the cure"),
     "top": Command("ipcx._top:main", "what passes at a running server, second by second"),
     "ls": Command("ipcx._segments:main_ls", "the segments of shared memory: whose, since when"),

@@ -535,8 +535,8 @@ def test_on_a_terminal_there_is_colour_and_a_progress_line_that_goes_away(monkey
     said = sys.stdout.getvalue()
     assert "\033[32;1m✓\033[0m" in said
     progress = re.findall(r"  [█░]{20} hello_8080: [^\r\n]*", said)
-    assert len(progress) == said.count("\r\033[K") == 4
-    assert "█" not in re.sub(r"  [█░]{20} [^\r]*\r\033\[K", "", said)
+    assert len(progress) == said.count("\r\033[J") == 4
+    assert "█" not in re.sub(r"  [█░]{20} [^\r]*\r\033\[J", "", said)
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, TextIO
 
+from ipcx._terminal import Terminal
 from ipcx.tour import languages
 from ipcx.tour.model import IPCX, STDLIB, Actor, Pairing, Result, Run, Spoken, Station
 
@@ -40,7 +41,6 @@ PLAIN = {
     "dots": "...",
 }
 
-CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 VOICES = ("36", "35", "34", "33")  # a colour for each actor, in their order
 
 
@@ -99,44 +99,13 @@ def _plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-class Screen:
-    """Where people read. Colour, signs and the progress line are there when `out` can take them."""
+class Screen(Terminal):
+    """Where people read the tour."""
 
     def __init__(self, out: TextIO, examples: Path) -> None:
-        self.out = out
+        super().__init__(out)
         self.examples = examples
-        self.encoding = getattr(out, "encoding", None) or "ascii"
-        self.terminal = out.isatty() and os.environ.get("TERM") != "dumb"
-        self.colours = self.terminal and not os.environ.get("NO_COLOR")
-        self.width = min(shutil.get_terminal_size((80, 24)).columns, 100)
-        self.signs = FANCY if self._can("".join(FANCY.values())) else PLAIN
-        self.progressing = False
-
-    def _can(self, text: str) -> bool:
-        try:
-            text.encode(self.encoding)
-        except (UnicodeEncodeError, LookupError):
-            return False
-        return True
-
-    # Writing.
-
-    def line(self, text: str = "") -> None:
-        self.clear()
-        self._write(text + "\n")
-
-    def _write(self, text: str) -> None:
-        if self.signs is PLAIN:
-            text = text.replace("…", "...").replace("–", "-").replace("·", "-").replace("×", "x")
-        if not self._can(text):
-            text = text.encode("ascii", "backslashreplace").decode()
-        self.out.write(text)
-        self.out.flush()
-
-    def style(self, text: str, *names: str) -> str:
-        if not self.colours or not names:
-            return text
-        return f"\033[{';'.join(CODES.get(name, name) for name in names)}m{text}\033[0m"
+        self.signs = FANCY if self.fancy else PLAIN
 
     def wrapped(self, text: str, *styles: str, indent: str = "  ") -> None:
         for row in textwrap.wrap(text, self.width - len(indent)):
@@ -145,22 +114,10 @@ class Screen:
     def labelled(self, label: str, text: str) -> None:
         self.line(f"  {self.style(f'{label:<8}', 'dim')} {text}")
 
-    # The progress line: on a terminal only, one line, gone before anything else is written.
-
     def progress(self, done: int, total: int, text: str) -> None:
-        if not self.terminal:
-            return
         filled = 20 * done // max(total, 1)
-        full, empty = "█░" if self._can("█░") else "#."
-        bar = full * filled + empty * (20 - filled)
-        self.clear()
-        self._write(f"  {bar} {text}"[: self.width - 1])
-        self.progressing = True
-
-    def clear(self) -> None:
-        if self.progressing:
-            self.progressing = False
-            self.out.write("\r\033[K")
+        full, empty = "█░" if self.can("█░") else "#."
+        self.paint([f"  {full * filled}{empty * (20 - filled)} {text}"])
 
     # The parts of the tour, in the order in which they appear.
 
@@ -304,7 +261,7 @@ class Screen:
 
     def call(self, station: Station, who: str, call: str) -> None:
         arrow = self.style(self.signs["next"], "dim")
-        self._write(f"      {self.voice(station, who)} {arrow} {self.style(call, 'bold')} ")
+        self.write(f"      {self.voice(station, who)} {arrow} {self.style(call, 'bold')} ")
 
 
 def visible(text: str) -> str:
