@@ -61,8 +61,8 @@ def connect(
     """Connect to the listener at `url`: an end of a new channel.
 
     ``tcp://host:port``, ``udp://host:port``, ``unix:///path``, ``shm://name`` or
-    ``inproc://name``; or, without a listener, ``pipe://R,W`` for two descriptors of this process
-    (``pipe://-``: stdin and stdout).
+    ``inproc://name``; or, without a listener, ``file:///path`` to append to the log of messages
+    there, and ``pipe://R,W`` for two descriptors of this process (``pipe://-``: stdin and stdout).
     `ConnectRefused` when nobody listens there, `Timeout` after `timeout` seconds. Returns when the
     listener's system has the connection: accept() may come later, in the same thread even.
 
@@ -98,6 +98,7 @@ def listen(
     Port 0 takes a free one, ``unix://`` and ``shm://`` alone make a place of their own:
     `Listener.url` is the real address. `AddressInUse` when a live listener has it; what a killed
     one left is replaced.
+    At ``file:///path`` nobody is waited for: each accept() is another reader of the log there.
     `InsecureAddress` when others than this host could connect, unless `insecure` says that this is
     meant. A peer that is silent for `handshake_timeout` seconds, or speaks something else, is
     dropped. `backlog` is how many may wait for accept().
@@ -268,6 +269,12 @@ TRANSPORTS: dict[str, Transport] = {
         reliable=False, ordered=False, duplex=True, boundaries=True, largest=60_000, sync=True,
         objects=False, hand_over=True, death=False,
         note="any host, a datagram a message; losses are counted; groups: udp://239.1.2.3:5000",
+    ),
+    "file": Transport(
+        reliable=True, ordered=True, duplex=False, boundaries=True, largest=2 << 30, sync=False,
+        objects=False, hand_over=False, death=False,
+        note="a log in a file: who connects appends, each who accepts reads all of it (?from=end: "
+        "what comes from now on; ?durable=1: on the disk before send() returns)",
     ),
     "pipe": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,

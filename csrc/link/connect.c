@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "link/datagram/chan_dgram.h"
+#include "link/log/chan_log.h"
 #include "link/memory/chan_mem.h"
 #include "link/shared/chan_shm.h"
 #include "link/stream/chan_stream.h"
@@ -324,6 +325,8 @@ static ipcx_status connect_any(const ipcx_url *url, const ipcx_chan_options *opt
         return connect_shm(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_PIPE:
         return connect_pipe(url, text, options, chan, err);
+    case IPCX_SCHEME_FILE:
+        return ipcx__chan_log_append(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_INPROC:
         break;
     }

@@ -12,11 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
+#include "link/log/chan_log.h"
 #include "link/memory/chan_mem.h"
 #include "link/datagram/dgram_listen.h"
 #include "link/address/dial.h"
@@ -41,6 +43,7 @@ struct ipcx_listener {
     _Atomic bool closed;
     ipcx__mem_listener *mem;     /* inproc; else NULL */
     ipcx__dgram_listener *dgram; /* udp; else NULL */
+    ipcx_url *log;               /* file; else NULL. The lobby's epoll is an eventfd then, up */
     ipcx__lobby lobby;           /* the others */
     ipcx__path path;             /* unix */
     _Atomic uint64_t accepted;
@@ -192,6 +195,22 @@ static ipcx_status listen_inproc(ipcx_listener *self, const ipcx_url *url, ipcx_
     return status == IPCX_OK ? ipcx__mem_listen(name, &self->options, &self->mem, err) : status;
 }
 
+/* Nobody comes, so nobody is waited for: each accept is another reader. */
+static ipcx_status listen_file(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
+{
+    ipcx_status status = ipcx__chan_log_begin(url, self->url, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    self->log = ipcx_alloc(sizeof *self->log);
+    if (self->log == NULL) {
+        return ipcx_error_set(err, IPCX_NOMEM, ENOMEM, "listen", "no memory for a listener");
+    }
+    *self->log = *url;
+    self->lobby.epoll = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    return self->lobby.epoll >= 0 ? IPCX_OK : failed(self->url, err);
+}
+
 static ipcx_status listen_any(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
 {
     ipcx_status status = IPCX_OK;
@@ -202,6 +221,8 @@ static ipcx_status listen_any(ipcx_listener *self, const ipcx_url *url, ipcx_err
     case IPCX_SCHEME_PIPE:
         return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", self->url,
                               "nobody can connect to a pipe: use connect or pair");
+    case IPCX_SCHEME_FILE:
+        return listen_file(self, url, err);
     case IPCX_SCHEME_UDP:
         return ipcx__dgram_listen(url, self->url, &self->options, &self->dgram, err);
     case IPCX_SCHEME_TCP:
@@ -348,6 +369,8 @@ ipcx_status ipcx_listener_accept(ipcx_listener *listener, ipcx_chan **chan, ipcx
         status = ipcx__mem_accept(listener->mem, chan, deadline, err);
     } else if (listener->dgram != NULL) {
         status = ipcx__dgram_accept(listener->dgram, &listener->gate, chan, deadline, err);
+    } else if (listener->log != NULL) {
+        status = ipcx__chan_log_follow(listener->log, listener->url, &listener->options, chan, err);
     } else {
         status = accept_peer(listener, chan, deadline, err);
     }
@@ -468,5 +491,6 @@ void ipcx_listener_free(ipcx_listener *listener)
     }
     ipcx__lobby_end(&listener->lobby);
     ipcx__admit_forget(&listener->options);
+    ipcx_free(listener->log);
     ipcx_free(listener);
 }

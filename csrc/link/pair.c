@@ -156,6 +156,7 @@ static ipcx_status make(const ipcx_url *url, ends *made, ipcx_error *err)
     case IPCX_SCHEME_INPROC:
     case IPCX_SCHEME_SHM:
     case IPCX_SCHEME_UDP:
+    case IPCX_SCHEME_FILE:
         break;
     }
     return make_unix(made, err);
@@ -204,6 +205,10 @@ ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options, ipcx_ch
     }
     if (status != IPCX_OK) {
         return status;
+    }
+    if (parsed.scheme == IPCX_SCHEME_FILE) {
+        return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "pair", url,
+                              "a file has no two ends: listen and connect to one path");
     }
     if (parsed.name[0] != '\0' || parsed.port >= 0 || parsed.read_fd >= 0) {
         return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", url,

@@ -30,6 +30,7 @@ static void again(const ipcx_url *url)
     must(strcmp(second.name, url->name) == 0);
     must(second.ttl == url->ttl && second.loop == url->loop);
     must(strcmp(second.interface, url->interface) == 0);
+    must(second.from_end == url->from_end && second.durable == url->durable);
 }
 
 static void check(const ipcx_url *url)

@@ -14,7 +14,7 @@
 
 #include "link/address/url.h"
 
-#define SCHEMES "inproc, unix, tcp, udp, pipe, shm"
+#define SCHEMES "inproc, unix, tcp, udp, pipe, shm, file"
 #define UNIX_PATH_MAX_BYTES 107 /* unix(7): sun_path without its NUL */
 #define SHM_NAME_MAX 64         /* leaves room for the directory in a socket's path */
 #define SCHEME_MAX 12           /* bytes of a scheme that is looked at for a likeness */
@@ -27,6 +27,7 @@ typedef struct scheme {
 static const scheme schemes[] = {
     {"inproc", IPCX_SCHEME_INPROC}, {"unix", IPCX_SCHEME_UNIX}, {"tcp", IPCX_SCHEME_TCP},
     {"pipe", IPCX_SCHEME_PIPE},     {"shm", IPCX_SCHEME_SHM},   {"udp", IPCX_SCHEME_UDP},
+    {"file", IPCX_SCHEME_FILE},
 };
 #define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
 
@@ -326,6 +327,38 @@ static ipcx_status parse_pipe(ipcx_url *url, const char *text, const char *rest,
     return IPCX_OK;
 }
 
+static bool option_is(const char *option, size_t size, const char *wanted)
+{
+    return size == strlen(wanted) && memcmp(option, wanted, size) == 0;
+}
+
+/* "from=start|end", "durable=0|1", behind the question mark. */
+static ipcx_status parse_file(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
+{
+    char path[IPCX_URL_MAX];
+    size_t len = strcspn(rest, "?");
+    memcpy(path, rest, len);
+    path[len] = '\0';
+    if (len > 0 && path[0] != '/') {
+        return refuse(err, text, "file:// needs an absolute path: file:///var/log/app.log");
+    }
+    if (len > 0 && path[len - 1] == '/') {
+        return refuse(err, text, "that is a directory; name a file in it");
+    }
+    for (const char *at = rest + len; *at != '\0'; at += 1 + strcspn(at + 1, "&")) {
+        size_t size = strcspn(at + 1, "&");
+        if (option_is(at + 1, size, "from=end")) {
+            url->from_end = 1;
+        } else if (option_is(at + 1, size, "durable=1")) {
+            url->durable = 1;
+        } else if (!option_is(at + 1, size, "from=start") &&
+                   !option_is(at + 1, size, "durable=0")) {
+            return refuse(err, text, "a file's options are from=start|end, durable=0|1");
+        }
+    }
+    return parse_name(url, text, path, sizeof url->name - 1, err);
+}
+
 /* A file of that name is made in the user's runtime directory: so no path, and no name that means
  * another place. */
 static ipcx_status parse_shm(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
@@ -352,6 +385,8 @@ static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest,
         return parse_pipe(url, text, rest, err);
     case IPCX_SCHEME_SHM:
         return parse_shm(url, text, rest, err);
+    case IPCX_SCHEME_FILE:
+        return parse_file(url, text, rest, err);
     case IPCX_SCHEME_INPROC:
         break;
     }
@@ -390,66 +425,4 @@ ipcx_status ipcx_url_parse(ipcx_url *url, const char *text, ipcx_error *err)
         }
     }
     return unknown_scheme(text, (size_t)(slashes - text), err);
-}
-
-/* What of a group's options was chosen. */
-static void format_group(const ipcx_url *url, char text[64])
-{
-    size_t at = 0;
-    text[0] = '\0';
-    if (url->ttl >= 0) {
-        at += (size_t)snprintf(text + at, 64 - at, "?ttl=%d", url->ttl);
-    }
-    if (url->loop >= 0) {
-        at += (size_t)snprintf(text + at, 64 - at, "%cloop=%d", at > 0 ? '&' : '?', url->loop);
-    }
-    if (url->interface[0] != '\0') {
-        (void)snprintf(text + at, 64 - at, "%cif=%s", at > 0 ? '&' : '?', url->interface);
-    }
-}
-
-static int format_host(const ipcx_url *url, const char *prefix, char *text, size_t cap)
-{
-    char group[64];
-    if (url->port < 0) {
-        return snprintf(text, cap, "%s://", prefix);
-    }
-    format_group(url, group);
-    if (strchr(url->name, ':') != NULL) {
-        return snprintf(text, cap, "%s://[%s]:%d%s", prefix, url->name, url->port, group);
-    }
-    return snprintf(text, cap, "%s://%s:%d%s", prefix, url->name[0] == '\0' ? "*" : url->name,
-                    url->port, group);
-}
-
-size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap)
-{
-    int written = 0;
-    switch (url->scheme) {
-    case IPCX_SCHEME_INPROC:
-        written = snprintf(text, cap, "inproc://%s", url->name);
-        break;
-    case IPCX_SCHEME_UNIX:
-        written = snprintf(text, cap, "unix://%s", url->name);
-        break;
-    case IPCX_SCHEME_SHM:
-        written = snprintf(text, cap, "shm://%s", url->name);
-        break;
-    case IPCX_SCHEME_TCP:
-        written = format_host(url, "tcp", text, cap);
-        break;
-    case IPCX_SCHEME_UDP:
-        written = format_host(url, "udp", text, cap);
-        break;
-    case IPCX_SCHEME_PIPE:
-        if (url->read_fd < 0) {
-            written = snprintf(text, cap, "pipe://");
-        } else if (url->read_fd == 0 && url->write_fd == 1) {
-            written = snprintf(text, cap, "pipe://-");
-        } else {
-            written = snprintf(text, cap, "pipe://%d,%d", url->read_fd, url->write_fd);
-        }
-        break;
-    }
-    return written > 0 ? (size_t)written : 0;
 }

@@ -294,6 +294,17 @@ ipcx_status ipcx_log_get_stats(ipcx_log *log, ipcx_log_stats *stats, ipcx_error 
     return status;
 }
 
+void ipcx__log_stop(ipcx_log *log)
+{
+    ipcx__gate_close(&log->gate);
+}
+
+void ipcx__log_forked(ipcx_log *log)
+{
+    (void)close(log->fd);
+    log->fd = -1;
+}
+
 void ipcx_log_close(ipcx_log *log)
 {
     if (__atomic_exchange_n(&log->closed, 1, __ATOMIC_SEQ_CST)) {

@@ -16,6 +16,7 @@
 #include "base/process.h"
 #include "ipcx/alloc.h"
 #include "ipcx/fd.h"
+#include "link/log/chan_log.h"
 #include "link/log/log.h"
 #include "os/file.h"
 #include "os/gate.h"
@@ -443,6 +444,22 @@ ipcx_status ipcx_log_reader_fileno(ipcx_log_reader *reader, int *fd, ipcx_error 
         ipcx__gate_leave(&reader->gate);
     }
     return status;
+}
+
+void ipcx__log_reader_stop(ipcx_log_reader *reader)
+{
+    ipcx__gate_close(&reader->gate);
+}
+
+void ipcx__log_reader_forked(ipcx_log_reader *reader)
+{
+    int *const fds[] = {&reader->fd, &reader->notify};
+    for (int i = 0; i < 2; i++) {
+        if (*fds[i] >= 0) {
+            (void)close(*fds[i]);
+            *fds[i] = -1;
+        }
+    }
 }
 
 void ipcx_log_reader_close(ipcx_log_reader *reader)

@@ -246,7 +246,6 @@ ipcx_status ipcx__stream_fill(ipcx__stream *self, size_t most, ipcx_error *err)
 {
     uint8_t *room;
     size_t size;
-    ssize_t n;
     ipcx_status status = ipcx_decoder_reserve(&self->decoder, &room, &size, err);
     if (status != IPCX_OK) {
         return status;
