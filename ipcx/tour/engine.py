@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -251,8 +252,14 @@ class _Stage:
                 both.enter_context(theirs)
                 env, passed = env | {"IPCX_TOUR_STEP": str(theirs.fileno())}, [theirs.fileno()]
             self.by_address[mouth.getsockname()] = actor.name
+            renumbered = tuple(ports.renumbered(text, self.run.ports) for text in actor.args)
             popen = subprocess.Popen(
-                command(actor, self.scratch / actor.source(on), on, stepping=steps),
+                command(
+                    replace(actor, args=renumbered),
+                    self.scratch / actor.source(on),
+                    on,
+                    stepping=steps,
+                ),
                 stdin=subprocess.PIPE if actor.typed else subprocess.DEVNULL,
                 stdout=mouth.fileno(),
                 stderr=mouth.fileno(),

@@ -10,6 +10,7 @@ from typing import Any
 from ipcx.tour import ports
 from ipcx.tour.model import IPCX, STDLIB, Actor, Ended, Keys, Line, Listening, Need, Said, Station
 from ipcx.tour.stations_datagrams import DATAGRAMS
+from ipcx.tour.stations_host import HOST
 from ipcx.tour.stations_languages import LANGUAGES
 from ipcx.tour.stations_messages import MESSAGES
 from ipcx.tour.stations_slides import SLIDES
@@ -142,4 +143,5 @@ STATIONS: tuple[Station, ...] = (
     *SLIDES,
     *DATAGRAMS,
     *MESSAGES,
+    *HOST,
 )

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stations of what lies within one host: files, signals, shared memory, mapped files; and of
+what serves many: a chat room, messages over UDP.
+
+Their programs import ipcx, and are processes that talk, or hold both ends themselves.
+"""
+
+from ipcx.tour.model import IPCX, Actor, AnyOrder, Keys, Line, Said, Script, Started, Station
+
+CHAT = "tcp://127.0.0.1:50007"
+HEARD = "tcp://127.0.0.1:{50007}"
+ZEROS = r"b'\x00\x00\x00\x00\x00'"
+
+
+def _actor(name: str, program: str, *args: str, **how: object) -> Actor:
+    return Actor(name, program, args, on=(IPCX,), imports_ipcx=True, **how)  # type: ignore[arg-type]
+
+
+def _alone(program: str, title: str, teaches: str, *says: str | None) -> Station:
+    """A station of one program; None among its lines stands for any lines."""
+    name = program.rpartition("/")[2]
+    script: Script = tuple(Line(name, text) if text is not None else ... for text in says)
+    return Station(name, title, teaches, (_actor(name, f"{program}.py"),), script)
+
+
+FILES = (
+    _alone(
+        "files/torn",
+        "A plain file is torn, and two cures",
+        "Two processes write lines to one file, and the lines come out mixed. Under a lock, or in "
+        "a log of messages, each is whole.",
+        "a plain file: lines were torn",
+        "under a FileLock: torn lines: 0",
+        "a MessageLog: messages: 600, torn: 0",
+        "left in the folder: events.log, events.log.lock, locked.txt, locked.txt.lock, plain.txt",
+    ),
+    Station(
+        "log",
+        "Files that one writes and another reads",
+        "A log of messages: any number of processes append to it, any number follow it, each from "
+        "where it was; a crash tears no message.",
+        (
+            _actor("reader", "files/reader.py"),
+            _actor(
+                "writer",
+                "files/writer.py",
+                typed=(Keys("one\ntwo\nend\n", Started()),),
+                lasts=True,
+            ),
+        ),
+        (
+            AnyOrder(
+                (
+                    *(Line("writer", "appended at position {any}") for _ in range(3)),
+                    *(Line("reader", text) for text in ("one", "two", "end")),
+                )
+            ),
+        ),
+    ),
+    Station(
+        "watch",
+        "Being told what happens in a folder, and replacing a file as a whole",
+        "The kernel tells of each change, nobody has to look again and again. A file that is "
+        "replaced has the old text or the new one, never half of either.",
+        (
+            _actor("watch", "files/watch.py"),
+            _actor("replace", "files/replace.py", when=Said("watch", "watching .")),
+        ),
+        (
+            Line("watch", "watching ."),
+            ...,
+            Line("watch", "moved_to settings"),
+            ...,
+            Line("watch", "moved_to settings"),
+            ...,
+            Line("watch", "moved_to stop"),
+        ),
+    ),
+)
+
+SIGNALS = (
+    _alone(
+        "signals/boss",
+        "Signals: to terminate, for exceptional conditions, custom",
+        "A signal carries little: its number, and if it is a real-time signal one value. A process "
+        "receives them like messages; what has ended already cannot be hit by mistake.",
+        "worker: {any}",
+        *("custom: {any} from process {any}, {any} in all" for _ in range(19)),
+        "custom: 20 from process {any}, 210 in all",
+        "exceptional condition: the time is over; the work goes on",
+        "terminate: putting things in order, then the end",
+        "the worker's exit status: 0",
+        "{any} has ended, with status 0",
+        "signals have names: SIGINT, SIGKILL, SIGTERM, SIGRTMIN+1",
+    ),
+    _alone(
+        "signals/coalesce",
+        "Signals that coalesce, and signals that queue",
+        "An ordinary signal that waits already is not sent twice: it says that, not how often. "
+        "Real-time signals queue, each with its value.",
+        "SIGUSR1  sent 1000 times, arrived 1 times",
+        "SIGRTMIN sent 1000 times, arrived 1000 times",
+    ),
+    _alone(
+        "signals/handler",
+        "A signal handler, and a child ended by a signal",
+        "The kernel reports an exceptional condition by a signal. A handler is called for it; "
+        "without one the process ends, and its parent sees by what.",
+        "SIGXFSZ in line {any}",
+        "and the write says EFBIG",
+        "afterwards as before: SIG_IGN",
+        "a child that read address 0 was ended by SIGSEGV",
+    ),
+)
+
+MEMORY = (
+    _alone(
+        "shared_memory/two_processes",
+        "Shared memory: in both address spaces",
+        "What one process writes is there for the other, without a message. Who attaches owns "
+        "nothing: the segment stays, also after a kill -9, until its maker unlinks it or dies.",
+        "the other process reads b'hello'",
+        "and here it is b'HELLO'",
+        "after the kill -9 of one that had it, too: b'Hello'",
+        "unlinked, is it there? False",
+        "its maker was killed, is it there? True",
+        "another one was made, is it there? False",
+    ),
+    _alone(
+        "shared_memory/image",
+        "An image without the redundant copy",
+        "A message is copied in and out, whatever carries it. In memory that both have mapped, the "
+        "image stays where it was drawn, and only a name is sent.",
+        "A picture of 640 x 480 pixels, 307200 bytes",
+        "A message over unix://    614400 bytes copied; the viewer had a copy",
+        "A message over shm://     614400 bytes copied; the viewer had a copy",
+        None,
+        "       .:-=+*#%%@@@@@@@@@%%#*+=-:.",
+        None,
+        "The segment's name            24 bytes copied; the viewer had the camera's own memory",
+    ),
+    _alone(
+        "mmap/demand_paging",
+        "Demand paging, seen",
+        "Mapping brings nothing into memory: a page comes when it is touched (#). With a file's "
+        "page the kernel brings the next ones along.",
+        "Memory, mapped           ........",
+        "page 5 written           .....#..",
+        "page 0 read              #....#..",
+        "all read                 ########",
+        "{any} of 4096 pages of a file are there when it is mapped",
+        "{any} of 4096 when one byte was read",
+        "4096 of 4096 when all was read",
+    ),
+    _alone(
+        "mmap/device_and_file",
+        "A mapped device beside a mapped file",
+        "The same calls, another thing behind the memory: the file keeps what was written, the "
+        "device of zeros does not.",
+        f"mapped.bin: found {ZEROS}, wrote b'hello'",
+        f"/dev/zero: found {ZEROS}, wrote b'hello'",
+        "mapped.bin: found b'hello', wrote b'hello'",
+        f"/dev/zero: found {ZEROS}, wrote b'hello'",
+        "mapped.bin read as a file: b'hello'",
+    ),
+)
+
+MANY = (
+    Station(
+        "chat",
+        "A server for many clients: a chat room",
+        "One loop, without threads, serves all guests: what one says, the others hear. Nobody who "
+        "is silent or slow holds up the rest.",
+        (
+            _actor("server", "server/chat_server.py", CHAT),
+            _actor(
+                "ada",
+                "server/chat_client.py",
+                CHAT,
+                when=Said("server", HEARD),
+                typed=(Keys("the end\n", Said("ada", "guest 2: Hello!")),),
+                lasts=True,
+            ),
+            _actor(
+                "bob",
+                "server/chat_client.py",
+                CHAT,
+                when=Said("ada", "You are guest 1, of 1."),
+                typed=(Keys("Hello!\n", Said("bob", "You are guest 2, of 2.")),),
+                lasts=True,
+            ),
+        ),
+        (
+            Line("server", HEARD),
+            Line("ada", "You are guest 1, of 1."),
+            Line("bob", "You are guest 2, of 2."),
+            Line("ada", "guest 2: Hello!"),
+            Line("server", "served 2"),
+        ),
+        (50007,),
+    ),
+    _alone(
+        "udp_channel/lost_messages",
+        "Messages over UDP: how many are lost",
+        "Each message is a datagram with a number: the receiver knows how many it missed. What "
+        "must arrive is sent again until it was received, and received once.",
+        "Sent 20000 messages; send_many() has not complained",
+        "The next one: and one more",
+        "Lost some: True - and the receiver knows how many: True",
+        "With sync=True: surely",
+        "Received twice: 0",
+    ),
+)
+
+HOST = FILES + SIGNALS + MEMORY + MANY
