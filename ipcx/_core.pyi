@@ -287,6 +287,8 @@ def _connect(
     checksum: bool,
     authkey: bytes | None,
     allow_uids: bytes | None,
+    trust: str,
+    ring: int,
     /,
 ) -> Channel: ...
 def _listen(
@@ -300,10 +302,12 @@ def _listen(
     copy: bool,
     authkey: bytes | None,
     allow_uids: bytes | None,
+    trust: str,
+    max_segment: int,
     /,
 ) -> Listener: ...
 def _pair(
-    url: str, max_message: int, checksum: bool, capacity: int, copy: bool, /
+    url: str, max_message: int, checksum: bool, capacity: int, copy: bool, trust: str, ring: int, /
 ) -> tuple[Channel, Channel]: ...
 def _import_channel(fds: tuple[int, ...], note: bytes, /) -> Channel: ...
 def _set_stats_types(of_channel: Any, of_listener: Any, /) -> None: ...

@@ -29,12 +29,14 @@ from ipcx._core import Channel, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import NamedTuple
+    from typing import Literal, NamedTuple
 
     from _typeshed import ReadableBuffer
 
 __all__ = [
     "MAX_MESSAGE",
+    "MAX_SEGMENT",
+    "RING",
     "TRANSPORTS",
     "Channel",
     "ChannelStats",
@@ -47,6 +49,8 @@ __all__ = [
 ]
 
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes, unless told otherwise
+RING = 4 * 1024 * 1024  # bytes, of shm://, likewise
+MAX_SEGMENT = 256 * 1024 * 1024  # bytes, of shm://, likewise
 
 
 def connect(
@@ -57,6 +61,8 @@ def connect(
     checksum: bool = False,
     authkey: str | ReadableBuffer | None = None,
     allow_uids: Iterable[int] | None = None,
+    trust: Literal["same-uid", "none"] = "same-uid",
+    ring: int = RING,
 ) -> Channel:
     """Connect to the listener at `url`: an end of a new channel.
 
@@ -74,10 +80,15 @@ def connect(
     not encrypt. The proof is finished by the first call that needs it, the first send for example,
     and the listener waits `handshake_timeout` for it. `allow_uids` are users, beside this one and
     root, that may listen there (``unix://``).
+
+    shm:// alone: whoever connects makes the memory, with two rings of at most `ring` bytes, which
+    hold little of it until large messages come; `ResourceExhausted` when the machine has not got
+    so much. `trust` as in `listen`.
     """
     return _core._connect(
-        url, timeout, max_message, checksum, _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids)
-    )
+        url, timeout, max_message, checksum, _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
+        trust, ring,
+    )  # fmt: skip
 
 
 def listen(
@@ -92,6 +103,8 @@ def listen(
     copy: bool = False,
     authkey: str | ReadableBuffer | None = None,
     allow_uids: Iterable[int] | None = None,
+    trust: Literal["same-uid", "none"] = "same-uid",
+    max_segment: int = MAX_SEGMENT,
 ) -> Listener:
     """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``shm://name``, …
 
@@ -109,10 +122,16 @@ def listen(
     root; the socket's file is open to all then, and the system says who they are.
 
     `max_message` and `checksum` are as in `connect`, `capacity` and `copy` as in `pair`.
+
+    shm:// alone: a peer that comes with more than `max_segment` bytes of shared memory is dropped.
+    No peer can make this end crash, hang or read too far, but one with ``trust="same-uid"`` may
+    change a message while it is looked at, or keep a thread that wakes it waiting. With "none", and
+    always for a process of another user, messages are copied before they are looked at, nothing
+    is lent, and waking goes through the socket.
     """
     return _core._listen(
         url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,
-        _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
+        _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids), trust, max_segment,
     )  # fmt: skip
 
 
@@ -123,6 +142,8 @@ def pair(
     checksum: bool = False,
     capacity: int = 1024,
     copy: bool = False,
+    trust: Literal["same-uid", "none"] = "same-uid",
+    ring: int = RING,
 ) -> tuple[Channel, Channel]:
     """Two connected ends: ``unix://``, ``shm://``, ``pipe://``, ``tcp://``, ``udp://``; ``inproc://``.
 
@@ -131,9 +152,10 @@ def pair(
 
     inproc:// passes the objects themselves, `copy` makes it pass copies of bytes and str as the
     others do. `capacity` is how many messages wait there in a direction; with 0 every send waits
-    for its receiver. `max_message` and `checksum` are as in `connect`.
+    for its receiver. `max_message`, `checksum` and `ring` are as in `connect`, `trust` is as in
+    `listen`, and holds for both ends.
     """
-    return _core._pair(url, max_message, checksum, capacity, copy)
+    return _core._pair(url, max_message, checksum, capacity, copy, trust, ring)
 
 
 # ---- what stats() tells

@@ -15,6 +15,30 @@
 
 /* ---- making one */
 
+#define RING_LEAST ((size_t)64 << 10)
+#define RING_MOST ((size_t)1 << 30)
+
+/* Those of shm://. */
+static ipcx_status fill_shared(ipcx_chan_options *all, ipcx_error *err)
+{
+    size_t ring = RING_LEAST;
+    if (all->ring == 0) {
+        all->ring = 4 * MIB;
+    }
+    if (all->max_segment == 0) {
+        all->max_segment = 256 * MIB;
+    }
+    if (all->ring < RING_LEAST || all->ring > RING_MOST) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "options",
+                              "ring is %zu; it is 65536 to 1073741824 bytes", all->ring);
+    }
+    while (ring < all->ring) {
+        ring *= 2;
+    }
+    all->ring = ring;
+    return IPCX_OK;
+}
+
 ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_options *filled,
                                     ipcx_error *err)
 {
@@ -49,7 +73,7 @@ ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_op
         all.backlog = 512;
     }
     *filled = all;
-    return IPCX_OK;
+    return fill_shared(filled, err);
 }
 
 /* In a child: the end was its parent's. `own` is the first member of the channel. */

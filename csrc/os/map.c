@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -63,11 +65,15 @@ static ipcx_status unfit(ipcx_error *err, int sys_errno, const char *what)
 ipcx_status ipcx__memory_check(int fd, size_t min, size_t max, size_t *size, ipcx_error *err)
 {
     struct stat info;
-    int mode = fcntl(fd, F_GETFL), seals;
-    if (mode < 0 || fstat(fd, &info) != 0) {
+    struct statfs where;
+    int mode = fcntl(fd, F_GETFL), seals = mode >= 0 ? fcntl(fd, F_GET_SEALS) : -1;
+    if (mode < 0) {
         return unfit(err, errno, "is no descriptor");
     }
-    if (!S_ISREG(info.st_mode) || (seals = fcntl(fd, F_GET_SEALS)) < 0) {
+    /* Seals first: a file system of a stranger's own (fuse) is not asked anything. No huge pages:
+     * there may be none left when one is touched. */
+    if (seals < 0 || fstat(fd, &info) != 0 || fstatfs(fd, &where) != 0 ||
+        where.f_type != TMPFS_MAGIC) {
         return unfit(err, 0, "is no memory (memfd_create)");
     }
     if ((mode & O_ACCMODE) != O_RDWR || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) {

@@ -130,11 +130,13 @@
 #define DOC_LISTENER_URL "Where it listens, port or path filled in: what connect() takes."
 
 #define DOC_CONNECT                                                                                \
-    "(url, timeout, max_message, checksum, authkey, allow_uids): the core of ipcx.connect()."
+    "(url, timeout, max_message, checksum, authkey, allow_uids, trust, ring): the core of\n"        \
+    "ipcx.connect()."
 #define DOC_LISTEN                                                                                 \
     "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,\n"         \
-    "authkey, allow_uids): the core of ipcx.listen()."
-#define DOC_PAIR "(url, max_message, checksum, capacity, copy): the core of ipcx.pair()."
+    "authkey, allow_uids, trust, max_segment): the core of ipcx.listen()."
+#define DOC_PAIR                                                                                   \
+    "(url, max_message, checksum, capacity, copy, trust, ring): the core of ipcx.pair()."
 #define DOC_IMPORT                                                                                 \
     "(descriptors, note): the end that Channel._export() described; takes the descriptors."
 #define DOC_SET_STATS "(ChannelStats, ListenerStats): what stats() makes."

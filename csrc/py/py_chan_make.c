@@ -101,6 +101,22 @@ bool ipcx_py_trust(PyObject *authkey, PyObject *allow_uids, ipcx_chan_options *o
     return !PyErr_Occurred();
 }
 
+/* "same-uid" or "none", and what a ring or, for a listener, a segment may take. */
+static bool shared_parse(PyObject *trust, PyObject *ring, PyObject *max_segment,
+                         ipcx_chan_options *options)
+{
+    if (PyUnicode_Check(trust) && PyUnicode_CompareWithASCIIString(trust, "none") == 0) {
+        options->trust = IPCX_TRUST_NONE;
+    } else if (!PyUnicode_Check(trust) ||
+               PyUnicode_CompareWithASCIIString(trust, "same-uid") != 0) {
+        PyErr_Format(PyExc_ValueError, "trust is 'same-uid' or 'none', not %R", trust);
+        return false;
+    }
+    return (ring == NULL || number_parse(ring, "ring", 1, &options->ring)) &&
+           (max_segment == NULL ||
+            number_parse(max_segment, "max_segment", 1, &options->max_segment));
+}
+
 static bool count_check(const char *name, Py_ssize_t nargs, Py_ssize_t wanted)
 {
     if (nargs != wanted) {
@@ -118,7 +134,7 @@ static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, P
     return made;
 }
 
-/* (url, timeout, max_message, checksum, authkey, allow_uids) */
+/* (url, timeout, max_message, checksum, authkey, allow_uids, trust, ring) */
 static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -130,9 +146,10 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
     ipcx_status status;
     PyObject *made = NULL;
     int64_t ns;
-    if (!count_check("connect", nargs, 6) || !address_parse(state, args[0], "connect", &url) ||
+    if (!count_check("connect", nargs, 8) || !address_parse(state, args[0], "connect", &url) ||
         !ipcx_py_patience(args[1], IPCX_PY_EVER, &ns) ||
-        !limits_parse(args[2], args[3], &options) || !ipcx_py_trust(args[4], args[5], &options)) {
+        !limits_parse(args[2], args[3], &options) || !ipcx_py_trust(args[4], args[5], &options) ||
+        !shared_parse(args[6], args[7], NULL, &options)) {
         return NULL;
     }
     deadline = ipcx_py_deadline(ns);
@@ -146,7 +163,7 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
 }
 
 /* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy, authkey,
- * allow_uids) */
+ * allow_uids, trust, max_segment) */
 static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -157,11 +174,12 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
     ipcx_status status;
     PyObject *made = NULL;
     size_t backlog;
-    if (!count_check("listen", nargs, 10) || !address_parse(state, args[0], "listen", &url) ||
+    if (!count_check("listen", nargs, 12) || !address_parse(state, args[0], "listen", &url) ||
         !limits_parse(args[1], args[2], &options) ||
         !ipcx_py_patience(args[3], 0, &options.handshake_timeout) ||
         !number_parse(args[4], "backlog", 1, &backlog) || !flag_parse(args[5], &options.insecure) ||
-        !capacity_parse(args[6], args[7], &options) || !ipcx_py_trust(args[8], args[9], &options)) {
+        !capacity_parse(args[6], args[7], &options) || !ipcx_py_trust(args[8], args[9], &options) ||
+        !shared_parse(args[10], NULL, args[11], &options)) {
         return NULL;
     }
     options.backlog = backlog < INT_MAX ? (int)backlog : INT_MAX;
@@ -175,7 +193,7 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
     return made_of(state, "listen", made, args[0]);
 }
 
-/* (url, max_message, checksum, capacity, copy) */
+/* (url, max_message, checksum, capacity, copy, trust, ring) */
 static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -185,8 +203,9 @@ static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t n
     ipcx_error err;
     ipcx_status status;
     PyObject *pair = NULL, *first, *second;
-    if (!count_check("pair", nargs, 5) || !address_parse(state, args[0], "pair", &url) ||
-        !limits_parse(args[1], args[2], &options) || !capacity_parse(args[3], args[4], &options)) {
+    if (!count_check("pair", nargs, 7) || !address_parse(state, args[0], "pair", &url) ||
+        !limits_parse(args[1], args[2], &options) || !capacity_parse(args[3], args[4], &options) ||
+        !shared_parse(args[5], args[6], NULL, &options)) {
         return NULL;
     }
     IPCX_PY_WITHOUT_GIL(status = ipcx_pair(url.text, &options, &one, &other, &err));

@@ -11,17 +11,27 @@
 #include <sys/uio.h>
 
 #include "link/shared/chan_shm.h"
-#include "link/shared/chan_shm_parts.h"
+#include "link/shared/chan_shm_wait.h"
 #include "os/map.h"
 #include "streams.h"
 
 #define K ((size_t)1024)
 #define LONG (IPCX_FOREVER - 1)
 
+/* Everything here runs twice: see all_of_it_without_trust. */
+#define TRUST "IPCX_TEST_TRUST"
+static int trust(void)
+{
+    return getenv(TRUST) != NULL ? IPCX_TRUST_NONE : IPCX_TRUST_SAME_UID;
+}
+
 static void pair(ipcx_chan **a, ipcx_chan **b, const ipcx_chan_options *options)
 {
+    ipcx_chan_options filled = options != NULL ? *options : (ipcx_chan_options){0};
     ipcx_error err = {0};
-    ipcx_status status = ipcx__chan_shm_pair("shm://", options, a, b, &err);
+    ipcx_status status;
+    filled.trust = trust();
+    status = ipcx__chan_shm_pair("shm://", &filled, a, b, &err);
     if (status != IPCX_OK) {
         printf("# %s: %s\n", err.op, err.detail);
     }
@@ -589,7 +599,7 @@ TEST(an_end_goes_to_another_process_as_descriptors)
     pair(&a, &b, NULL);
     stream_say(a, "early");
     REQUIRE_OK(ipcx_chan_export(b, &end, NULL));
-    CHECK_INT(end.count, 4);
+    CHECK_INT(end.count, trust() == IPCX_TRUST_NONE ? 2 : 4);
     for (int i = 0; i < end.count; i++) {
         end.fds[i] = dup(end.fds[i]);
     }
@@ -606,7 +616,14 @@ TEST(an_end_goes_to_another_process_as_descriptors)
     CHECK_STATUS(ipcx_chan_import(&wrong, &there, NULL), IPCX_PROTOCOL);
     wrong = end;
     wrong.fds[2] = end.fds[0];
-    CHECK_STATUS(ipcx_chan_import(&wrong, &there, NULL), IPCX_PROTOCOL);
+    if (end.count > 2) {
+        CHECK_STATUS(ipcx_chan_import(&wrong, &there, NULL), IPCX_PROTOCOL);
+    }
+    for (int i = 3; i <= 7; i++) {
+        wrong = end;
+        wrong.note[i] ^= 2;
+        CHECK_STATUS(ipcx_chan_import(&wrong, &there, NULL), IPCX_PROTOCOL);
+    }
     wrong = end;
     wrong.note[9]++;
     CHECK_STATUS(ipcx_chan_import(&wrong, &there, NULL), IPCX_PROTOCOL);
@@ -624,7 +641,8 @@ static ipcx_chan *accepting(int *fd)
     int fds[2];
     ipcx_chan *chan;
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
-    REQUIRE_OK(ipcx__chan_shm_accept(fds[0], "shm://test", NULL, &chan, NULL));
+    REQUIRE_OK(ipcx__chan_shm_accept(fds[0], "shm://test", &(ipcx_chan_options){.trust = trust()},
+                                     &chan, NULL));
     *fd = fds[1];
     return chan;
 }
@@ -902,4 +920,113 @@ TEST(every_allocation_fails_once)
         CHECK_STATUS(status, IPCX_NOMEM);
     }
     ipcx_alloc_fail_at(0);
+}
+
+/* ---- without trust */
+
+TEST(all_of_it_without_trust)
+{
+    pid_t child;
+    if (trust() == IPCX_TRUST_NONE) {
+        return;
+    }
+    child = fork();
+    if (child == 0) {
+        char *const args[] = {"test_chan_shm", NULL};
+        REQUIRE(setenv(TRUST, "none", 1) == 0);
+        REQUIRE(dup2(STDERR_FILENO, STDOUT_FILENO) >= 0);
+        execv("/proc/self/exe", args);
+        _exit(1);
+    }
+    CHECK(check_child(child));
+}
+
+/* One end trusts, the other does not: each is woken as it wants to be. */
+TEST(one_sided_trust)
+{
+    for (int side = 0; side < 2; side++) {
+        const ipcx_chan_options wary = {.trust = IPCX_TRUST_NONE};
+        int fds[2], at;
+        ipcx_chan *ends[2];
+        pthread_t thread;
+        job other;
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
+        REQUIRE_OK(
+            ipcx__chan_shm_accept(fds[0], "shm://test", side ? &wary : NULL, &ends[0], NULL));
+        REQUIRE_OK(
+            ipcx__chan_shm_connect(fds[1], "shm://test", side ? NULL : &wary, &ends[1], NULL));
+        REQUIRE_OK(ipcx__chan_shm_shake(ends[0], NULL));
+        CHECK(shm(ends[side ? 0 : 1])->careful && !shm(ends[side ? 1 : 0])->careful);
+        for (at = 0; at < 2; at++) {
+            other = (job){.chan = ends[at], .count = check_valgrind() ? 50 : 2000, .size = 64};
+            REQUIRE(pthread_create(&thread, NULL, echo, &other) == 0);
+            for (uint64_t i = 0; i < other.count; i++) {
+                REQUIRE_OK(send_bytes(ends[1 - at], i, 64, LONG));
+                REQUIRE(receive_bytes(ends[1 - at], i, 64));
+            }
+            pthread_join(thread, NULL);
+            CHECK_OK(other.status);
+        }
+        stream_free(ends[0], ends[1]);
+    }
+}
+
+TEST(without_trust_a_message_is_copied_first)
+{
+    ipcx_chan *a, *b;
+    ipcx_message got;
+    const char *ring;
+    pair(&a, &b, NULL);
+    stream_say(a, "as it was sent");
+    REQUIRE_OK(ipcx_chan_receive(b, &got, IPCX_NOW, NULL));
+    ring = shm(b)->rings[0];
+    CHECK((const char *)got.data < ring || (const char *)got.data >= ring + 2 * shm(b)->ring);
+    ipcx_chan_release(b, &got);
+    CHECK_OK(send_bytes(a, 3, 5000, IPCX_NOW));
+    REQUIRE_OK(ipcx_chan_receive(b, &got, IPCX_NOW, NULL));
+    CHECK((trust() == IPCX_TRUST_SAME_UID) ==
+          ((const char *)got.data >= ring && (const char *)got.data < ring + 2 * shm(b)->ring));
+    ipcx_chan_release(b, &got);
+    stream_free(a, b);
+}
+
+/* ---- how large */
+
+TEST(a_ring_as_large_as_wanted)
+{
+    const size_t sizes[][2] = {{1, 0},          {65535, 0},         {65536, 65536},
+                               {65537, 131072}, {1 << 24, 1 << 24}, {(1 << 30) + 1, 0}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const ipcx_chan_options options = {.ring = sizes[i][0]};
+        ipcx_chan *a, *b;
+        if (sizes[i][1] == 0) {
+            CHECK_STATUS(ipcx_pair("shm://", &options, &a, &b, NULL), IPCX_INVALID);
+            continue;
+        }
+        pair(&a, &b, &options);
+        CHECK_INT(shm(a)->ring, sizes[i][1]);
+        CHECK_INT(shm(b)->ring, sizes[i][1]);
+        CHECK(held(a) <= 256 * K);
+        CHECK_OK(send_bytes(a, 1, 30000, IPCX_NOW));
+        CHECK(receive_bytes(b, 1, 30000));
+        stream_free(a, b);
+    }
+}
+
+TEST(a_segment_that_is_too_large)
+{
+    const ipcx_chan_options most = {.max_segment = 64 * K + 2 * 64 * K}, large = {.ring = 128 * K},
+                            fits = {.ring = 64 * K};
+    for (int round = 0; round < 2; round++) {
+        ipcx_chan *server, *client;
+        ipcx_error err;
+        int fds[2];
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
+        REQUIRE_OK(ipcx__chan_shm_accept(fds[0], "shm://test", &most, &server, NULL));
+        REQUIRE_OK(
+            ipcx__chan_shm_connect(fds[1], "shm://test", round ? &fits : &large, &client, NULL));
+        CHECK_STATUS(ipcx__chan_shm_shake(server, &err), round ? IPCX_OK : IPCX_TOO_LARGE);
+        CHECK(round || strstr(err.detail, "max_segment") != NULL);
+        stream_free(server, client);
+    }
 }

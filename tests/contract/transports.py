@@ -112,6 +112,7 @@ TRANSPORTS = [
     Transport("unix-listen", "unix://", _UNIX, listens=True),
     Transport("shm", "shm://", _SHM),
     Transport("shm-listen", "shm://", _SHM, listens=True),
+    Transport("shm-untrusted", "shm://", _SHM, listens=True, options={"trust": "none"}),
     Transport("tcp", "tcp://", _TCP, listens=True),
     Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
     Transport("udp", "udp://", _UDP, listens=True),

@@ -47,7 +47,17 @@ typedef struct ipcx_chan_options {
     int backlog;                /* listen(2)'s: 512 */
     void (*drop)(void *object); /* inproc: gives back an OBJECT that nobody will receive; called
                                    from within send, receive, close and free only */
+    size_t ring;                /* shm: address space of each of the two rings, rounded up to a
+                                   power of two: 4 MiB; 64 KiB to 1 GiB. Who connects decides */
+    size_t max_segment;         /* listen, shm: bytes of memory a peer may come with: 256 MiB */
+    int trust;                  /* shm: IPCX_TRUST_… */
 } ipcx_chan_options;
+
+/* Whom an end of shm:// lets scribble in what it looks at. SAME_UID: processes of this user, which
+ * could trace this one, too; what another user's has sent is copied before it is looked at, nothing
+ * is lent, and no descriptor that it could make block is written to. NONE: so with everybody. */
+#define IPCX_TRUST_SAME_UID 0
+#define IPCX_TRUST_NONE 1
 
 /* ipcx_connect: INVALID_URL · REFUSED (nobody listens) · AUTH (unix: another user listens) · AGAIN
  * · TIMEOUT · INTR · RESOLVE · SYSTEM … A name's addresses are tried in turn, each with its share

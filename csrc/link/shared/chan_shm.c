@@ -15,7 +15,7 @@
 #include "ipcx/crc32c.h"
 #include "ipcx/endian.h"
 #include "ipcx/fd.h"
-#include "link/shared/chan_shm_parts.h"
+#include "link/shared/chan_shm_wait.h"
 #include "os/map.h"
 
 static const ipcx__transport transport;
@@ -28,9 +28,17 @@ static void shut(int *fd)
     }
 }
 
+/* Whether another user's process made the other end of the socket; root is one, too. */
+static bool is_a_stranger(int socket)
+{
+    struct ucred peer = {.uid = geteuid()};
+    socklen_t size = sizeof peer;
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid();
+}
+
 /* An end without a segment; `socket` is the caller's until it succeeds. */
-static ipcx_status begin(unsigned role, const char *url, const ipcx_chan_options *options,
-                         ipcx__shm **made, ipcx_error *err)
+static ipcx_status begin(unsigned role, int socket, const char *url,
+                         const ipcx_chan_options *options, ipcx__shm **made, ipcx_error *err)
 {
     ipcx__shm *self = ipcx_alloc(sizeof *self);
     ipcx_status status;
@@ -40,13 +48,15 @@ static ipcx_status begin(unsigned role, const char *url, const ipcx_chan_options
     memset(self, 0, sizeof *self);
     self->role = role;
     self->memory = self->socket = self->bell = self->their_bell = -1;
-    self->data_epoll = self->space_epoll = -1;
+    self->data_epoll = self->space_epoll = self->ears = -1;
     atomic_store(&self->peer, -1);
     status = ipcx__chan_begin(&self->head, &transport, url, options, err);
     if (status != IPCX_OK) {
         ipcx_free(self);
         return status;
     }
+    self->ring = self->head.options.ring;
+    self->careful = self->head.options.trust != IPCX_TRUST_SAME_UID || is_a_stranger(socket);
     ipcx_buf_init(&self->text, self->head.options.max_message);
     *made = self;
     return IPCX_OK;
@@ -61,6 +71,7 @@ static void hang_up(ipcx_chan *chan)
     shut(&self->data_epoll);
     shut(&self->space_epoll);
     shut(&self->memory);
+    shut(&self->ears);
     shut(&self->bell);
     shut(&self->their_bell);
     shut(&self->socket);
@@ -115,7 +126,7 @@ static ipcx_status make_first(int fd, const char *url, const ipcx_chan_options *
                               ipcx__shm **made, ipcx_error *err)
 {
     ipcx__shm *self;
-    ipcx_status status = begin(0, url, options, &self, err);
+    ipcx_status status = begin(0, fd, url, options, &self, err);
     if (status != IPCX_OK) {
         return status;
     }
@@ -154,7 +165,7 @@ ipcx_status ipcx__chan_shm_accept(int fd, const char *url, const ipcx_chan_optio
                                   ipcx_chan **chan, ipcx_error *err)
 {
     ipcx__shm *self;
-    ipcx_status status = begin(1, url, options, &self, err);
+    ipcx_status status = begin(1, fd, url, options, &self, err);
     if (status == IPCX_OK) {
         self->socket = fd;
         *chan = &self->head;
@@ -171,14 +182,15 @@ ipcx_status ipcx__chan_shm_shake(ipcx_chan *chan, ipcx_error *err)
 static ipcx_status make_second(const ipcx__shm *first, int fd, ipcx__shm **made, ipcx_error *err)
 {
     ipcx__shm *self;
-    ipcx_status status = begin(1, first->head.url, &first->head.options, &self, err);
+    ipcx_status status = begin(1, fd, first->head.url, &first->head.options, &self, err);
     if (status != IPCX_OK) {
         return status;
     }
     self->ring = first->ring;
+    self->alone = first->alone;
     if (ipcx_fd_dup(first->memory, &self->memory, err) != IPCX_OK ||
-        ipcx_fd_dup(first->their_bell, &self->bell, err) != IPCX_OK ||
-        ipcx_fd_dup(first->bell, &self->their_bell, err) != IPCX_OK) {
+        (!self->alone && (ipcx_fd_dup(first->their_bell, &self->bell, err) != IPCX_OK ||
+                          ipcx_fd_dup(first->bell, &self->their_bell, err) != IPCX_OK))) {
         status = IPCX_EXHAUSTED;
     } else {
         status = ipcx__shm_attach(self, err);
@@ -221,8 +233,9 @@ ipcx_status ipcx__chan_shm_pair(const char *url, const ipcx_chan_options *option
 /* ---- to another process */
 
 /* As the notes of streams (chan_stream_end.c), with what this kind needs:
- *  0 "IXE" · 3 version · 4 scheme · 5 role · 8 max_message · 12 bytes of a ring · 28 CRC-32C */
-enum { NOTE_SIZE = 32, NOTE_VERSION = 1 };
+ *  0 "IXE" · 3 version · 4 scheme · 5 role · 6 trust · 7 bells · 8 max_message
+ * 12 bytes of a ring · 28 CRC-32C. Without shared bells there are two descriptors. */
+enum { NOTE_SIZE = 32, NOTE_VERSION = 2, FDS_ALONE = 2 };
 
 static ipcx_status export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err)
 {
@@ -230,11 +243,13 @@ static ipcx_status export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err)
     unsigned char *note = end->note;
     (void)err;
     *end = (ipcx_chan_end){.fds = {self->socket, self->memory, self->bell, self->their_bell},
-                           .count = IPCX__END_FDS};
+                           .count = self->alone ? FDS_ALONE : IPCX__END_FDS};
     memcpy(note, "IXE", 3);
     note[3] = NOTE_VERSION;
     note[4] = IPCX_SCHEME_SHM;
     note[5] = (unsigned char)self->role;
+    note[6] = self->careful ? IPCX_TRUST_NONE : IPCX_TRUST_SAME_UID;
+    note[7] = !self->alone;
     ipcx_endian_store32(note + 8, (uint32_t)chan->options.max_message);
     ipcx_endian_store32(note + 12, (uint32_t)self->ring);
     ipcx_endian_store32(note + 28, ipcx_crc32c_update(0, note, 28));
@@ -257,32 +272,34 @@ ipcx_status ipcx__chan_shm_check(const void *from, const int *fds, int count, ip
     int domain = 0, type = 0;
     socklen_t size = sizeof domain;
     const unsigned char *note = from;
-    if (note[3] != NOTE_VERSION || note[5] > 1 ||
+    if (note[3] != NOTE_VERSION || note[5] > 1 || note[6] > IPCX_TRUST_NONE || note[7] > 1 ||
         ipcx_endian_load32(note + 28) != ipcx_crc32c_update(0, note, 28)) {
         return unfit("no note of an end of a channel", err);
     }
-    if (count != IPCX__END_FDS) {
-        return unfit("an end has four descriptors", err);
+    if (count != (note[7] ? IPCX__END_FDS : FDS_ALONE)) {
+        return unfit("an end has two or four descriptors", err);
     }
     if (getsockopt(fds[0], SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX ||
         getsockopt(fds[0], SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_STREAM) {
         return unfit("the first descriptor is no Unix socket", err);
     }
-    return ipcx__shm_check(fds + 1, ipcx_endian_load32(note + 12), err);
+    return ipcx__shm_check(fds + 1, count - 1, ipcx_endian_load32(note + 12), SIZE_MAX, err);
 }
 
 ipcx_status ipcx__chan_shm_import(const ipcx_chan_end *end, ipcx_chan **chan, ipcx_error *err)
 {
-    const ipcx_chan_options options = {.max_message = ipcx_endian_load32(end->note + 8)};
+    const ipcx_chan_options options = {.max_message = ipcx_endian_load32(end->note + 8),
+                                       .ring = ipcx_endian_load32(end->note + 12),
+                                       .trust = end->note[6]};
     ipcx__shm *self = NULL;
     ipcx_status status = ipcx__chan_shm_check(end->note, end->fds, end->count, err);
     if (status == IPCX_OK) {
-        status = begin(end->note[5], "shm://", &options, &self, err);
+        status = begin(end->note[5], end->fds[0], "shm://", &options, &self, err);
     }
     if (status != IPCX_OK) {
         return status;
     }
-    self->ring = ipcx_endian_load32(end->note + 12);
+    self->alone = !end->note[7];
     self->memory = end->fds[1];
     status = ipcx__shm_attach(self, err);
     if (status != IPCX_OK) {
@@ -291,8 +308,10 @@ ipcx_status ipcx__chan_shm_import(const ipcx_chan_end *end, ipcx_chan **chan, ip
         return status;
     }
     self->socket = end->fds[0];
-    self->bell = end->fds[2];
-    self->their_bell = end->fds[3];
+    if (!self->alone) {
+        self->bell = end->fds[2];
+        self->their_bell = end->fds[3];
+    }
     *chan = &self->head;
     return IPCX_OK;
 }

@@ -20,7 +20,13 @@
 #define OP "connect"
 #define VERSION 1u
 #define ORDER 0x01020304u
-#define FDS 3 /* the memory, the connector's bell, the acceptor's */
+#define FDS 3 /* the memory, the connector's bell, the acceptor's; or the memory alone */
+/* Smaller rings are made without asking how much memory there is: the question costs 20 µs. */
+#define ASKED_FIRST ((size_t)8 << 20)
+
+/* How an end introduces itself: it rings the bell they share, or by bytes on the socket. */
+#define SHARED 'P'
+#define ALONE 'N'
 
 static const char magic[8] = "ipcxshm";
 
@@ -44,11 +50,50 @@ static ipcx_status failed(const ipcx__shm *self, const char *op, ipcx_error *err
 
 /* ---- the segment */
 
+/* Ours and the peer's. Where the kernel refuses them, as where there is no trust, none are shared.
+ */
+static ipcx_status make_bells(ipcx__shm *self, ipcx_error *err)
+{
+    self->alone = self->careful;
+    if (self->alone) {
+        return IPCX_OK;
+    }
+    self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    self->their_bell = self->bell >= 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    if (self->their_bell >= 0) {
+        return IPCX_OK;
+    }
+    self->alone = ipcx__shm_refused(errno);
+    if (!self->alone) {
+        return failed(self, "eventfd", err);
+    }
+    if (self->bell >= 0) {
+        (void)close(self->bell);
+        self->bell = -1;
+    }
+    return IPCX_OK;
+}
+
+/* All of it at once may never be wanted; but what the machine does not have is refused here, and
+ * not when a large message comes. */
+static ipcx_status check_memory(size_t size, ipcx_error *err)
+{
+    size_t left = size > ASKED_FIRST ? ipcx__memory_left() : SIZE_MAX;
+    if (left < size) {
+        return ipcx_error_set(err, IPCX_EXHAUSTED, ENOMEM, "shared memory",
+                              "rings of %zu bytes in all, %zu left of machine or cgroup", size,
+                              left);
+    }
+    return IPCX_OK;
+}
+
 ipcx_status ipcx__shm_create(ipcx__shm *self, ipcx_error *err)
 {
-    uint64_t ring0 = IPCX__SHM_HEAD, ring1 = ring0 + IPCX__SHM_RING;
-    ipcx_status status = ipcx__memory_make("ipcx-shm", ring1 + IPCX__SHM_RING, &self->memory, err);
-    self->ring = IPCX__SHM_RING;
+    uint64_t ring0 = IPCX__SHM_HEAD, ring1 = ring0 + self->ring;
+    ipcx_status status = check_memory(2 * self->ring, err);
+    if (status == IPCX_OK) {
+        status = ipcx__memory_make("ipcx-shm", ring1 + self->ring, &self->memory, err);
+    }
     if (status == IPCX_OK) {
         status = ipcx__memory_reserve(self->memory, 0, sizeof(ipcx__shm_segment), err);
     }
@@ -61,9 +106,7 @@ ipcx_status ipcx__shm_create(ipcx__shm *self, ipcx_error *err)
     if (status != IPCX_OK) {
         return status;
     }
-    self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    self->their_bell = self->bell >= 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
-    return self->their_bell >= 0 ? IPCX_OK : failed(self, "eventfd", err);
+    return make_bells(self, err);
 }
 
 /* The next piece of our ring, for records that want a larger one. */
@@ -113,6 +156,9 @@ ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err)
     ipcx__ring_rx_init(&self->rx, &self->segment->words[in], self->rings[in], self->ring,
                        self->head.options.max_message, 0);
     atomic_store(&self->mine->max_message, self->head.options.max_message);
+    if (self->alone) {
+        (void)atomic_fetch_or(&self->mine->waiting, IPCX__SHM_BY_SOCKET);
+    }
     if (out == 0) {
         memcpy(self->segment->magic, magic, sizeof magic);
         self->segment->version = VERSION;
@@ -126,7 +172,8 @@ ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err)
 
 ipcx_status ipcx__shm_hello(ipcx__shm *self, ipcx_error *err)
 {
-    int fds[FDS] = {self->memory, self->bell, self->their_bell};
+    const int fds[FDS] = {self->memory, self->bell, self->their_bell};
+    size_t size = (self->alone ? 1 : FDS) * sizeof *fds;
     hello text = {.version = VERSION,
                   .order = ORDER,
                   .ring = self->ring,
@@ -136,12 +183,12 @@ ipcx_status ipcx__shm_hello(ipcx__shm *self, ipcx_error *err)
     struct msghdr message = {.msg_iov = &bytes,
                              .msg_iovlen = 1,
                              .msg_control = space.bytes,
-                             .msg_controllen = CMSG_SPACE(sizeof fds)};
+                             .msg_controllen = CMSG_SPACE(size)};
     memcpy(text.magic, magic, sizeof magic);
     memset(&space, 0, sizeof space);
     space.align = (struct cmsghdr){
-        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fds)};
-    memcpy(CMSG_DATA(&space.align), fds, sizeof fds);
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(size)};
+    memcpy(CMSG_DATA(&space.align), fds, size);
     if (sendmsg(self->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof text) {
         return failed(self, OP, err);
     }
@@ -191,18 +238,29 @@ static ipcx_status broken(const char *what, ipcx_error *err)
     return ipcx_error_set(err, IPCX_PROTOCOL, 0, "accept", "shm://: the peer %s", what);
 }
 
-/* Where /proc can be asked: that it is an eventfd. */
-static bool is_bell(int fd)
+/* Where /proc can be asked: that it is such a descriptor. Asks no file system: one of a stranger's
+ * own (fuse) could let us wait for ever. */
+static bool is_anonymous(int fd, const char *kind)
 {
     char path[64], what[64];
     ssize_t n;
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     n = readlink(path, what, sizeof what - 1);
     what[n > 0 ? n : 0] = '\0';
-    return n < 0 || strcmp(what, "anon_inode:[eventfd]") == 0;
+    return n < 0 || strcmp(what, kind) == 0;
 }
 
-ipcx_status ipcx__shm_check(const int fds[3], uint64_t size, ipcx_error *err)
+static bool is_bell(int fd)
+{
+    return is_anonymous(fd, "anon_inode:[eventfd]");
+}
+
+static bool is_process(int fd)
+{
+    return fd >= 0 && is_anonymous(fd, "anon_inode:[pidfd]");
+}
+
+ipcx_status ipcx__shm_check(const int *fds, int count, uint64_t size, size_t most, ipcx_error *err)
 {
     size_t whole, found;
     ipcx_status status;
@@ -210,14 +268,20 @@ ipcx_status ipcx__shm_check(const int fds[3], uint64_t size, ipcx_error *err)
         return broken("wants rings of an impossible size", err);
     }
     whole = IPCX__SHM_HEAD + 2 * (size_t)size;
+    if (whole > most) {
+        return ipcx_error_set(err, IPCX_TOO_LARGE, 0, "accept",
+                              "shm://: the peer came with %zu bytes; max_segment is %zu", whole,
+                              most);
+    }
     status = ipcx__memory_check(fds[0], whole, whole, &found, err);
-    if (status == IPCX_OK && (!is_bell(fds[1]) || !is_bell(fds[2]))) {
+    if (status == IPCX_OK && count == FDS && (!is_bell(fds[1]) || !is_bell(fds[2]))) {
         status = broken("passed no eventfd", err);
     }
     return status;
 }
 
-static ipcx_status check_hello(const hello *text, const int *fds, int count, ipcx_error *err)
+static ipcx_status check_hello(const ipcx__shm *self, const hello *text, const int *fds, int count,
+                               ipcx_error *err)
 {
     if (memcmp(text->magic, magic, sizeof magic) != 0) {
         return broken("speaks no shm://", err);
@@ -227,10 +291,18 @@ static ipcx_status check_hello(const hello *text, const int *fds, int count, ipc
                               "shm://: version %u, byte order %08x; ours: %u, %08x", text->version,
                               text->order, VERSION, ORDER);
     }
-    if (count != FDS) {
-        return broken("passed other descriptors than memory and two bells", err);
+    if (count != FDS && count != 1) {
+        return broken("passed other descriptors than memory, or memory and two bells", err);
     }
-    return ipcx__shm_check(fds, text->ring, err);
+    return ipcx__shm_check(fds, count, text->ring, self->head.options.max_segment, err);
+}
+
+static void shut(int *fd)
+{
+    if (*fd >= 0) {
+        (void)close(*fd);
+        *fd = -1;
+    }
 }
 
 ipcx_status ipcx__shm_shake(ipcx__shm *self, ipcx_error *err)
@@ -252,14 +324,20 @@ ipcx_status ipcx__shm_shake(ipcx__shm *self, ipcx_error *err)
     if (n != (ssize_t)sizeof text) {
         return broken("speaks no shm://", err);
     }
-    status = check_hello(&text, fds, count, err);
-    if (status == IPCX_OK) {
-        self->ring = (size_t)text.ring;
+    status = check_hello(self, &text, fds, count, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    self->ring = (size_t)text.ring;
+    self->alone = self->careful || count == 1;
+    if (self->alone) {
+        shut(&self->bell);
+        shut(&self->their_bell);
+    } else {
         (void)fcntl(self->bell, F_SETFL, O_RDWR | O_NONBLOCK);
         (void)fcntl(self->their_bell, F_SETFL, O_RDWR | O_NONBLOCK);
-        status = ipcx__shm_attach(self, err);
     }
-    return status;
+    return ipcx__shm_attach(self, err);
 }
 
 /* ---- whose end it is, and whom the peer is to watch */
@@ -270,7 +348,7 @@ ipcx_status ipcx__shm_shake(ipcx__shm *self, ipcx_error *err)
 static void introduce(const ipcx__shm *self)
 {
     int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    char byte = 'P';
+    char byte = self->alone ? ALONE : SHARED;
     struct iovec bytes = {.iov_base = &byte, .iov_len = 1};
     control_space space;
     struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
@@ -293,9 +371,25 @@ static void introduce(const ipcx__shm *self)
     }
 }
 
+/* The bell that nobody else holds, for threads of this process to wake each other. */
+static ipcx_status own_bell(ipcx__shm *self, ipcx_error *err)
+{
+    self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (self->bell < 0 && ipcx__shm_refused(errno)) {
+        (void)atomic_fetch_or(&self->mine->waiting, IPCX__SHM_BY_FUTEX);
+        atomic_store(&self->sleeps_in_slices, true);
+        return IPCX_OK;
+    }
+    return self->bell >= 0 ? IPCX_OK : failed(self, "eventfd", err);
+}
+
 static ipcx_status first_use(ipcx__shm *self, ipcx_error *err)
 {
     uint32_t nobody = 0, me = (uint32_t)getpid();
+    ipcx_status status = self->alone && self->bell < 0 ? own_bell(self, err) : IPCX_OK;
+    if (status != IPCX_OK) {
+        return status;
+    }
     if (!atomic_compare_exchange_strong(&self->mine->user, &nobody, me)) {
         return ipcx_error_set(err, IPCX_FORKED, 0, OP,
                               "process %u uses this end of %s; each process uses an end of its own",
@@ -324,23 +418,36 @@ ipcx_status ipcx__shm_begin(ipcx__shm *self, ipcx_error *err)
     return status;
 }
 
-/* Reads what lies in the socket: the peer's pidfd, and what filled it up. With `control`. */
-void ipcx__shm_read_socket(ipcx__shm *self)
+static void meet_peer(ipcx__shm *self, char how, int fd)
+{
+    bool watched = is_process(fd);
+    if (fd >= 0 && !watched) {
+        (void)close(fd);
+    }
+    if (how == ALONE) {
+        self->alone = true;
+    }
+    atomic_store(&self->peer, watched ? fd : -1);
+    atomic_store(&self->peer_known, true);
+}
+
+/* The peer's pidfd, what filled it up, and rings. With `control`. */
+bool ipcx__shm_read_socket(ipcx__shm *self)
 {
     char bytes[4096];
-    int fd, count;
-    ssize_t n;
+    bool rang = false;
     for (int i = 0; i < 64; i++) { /* bounded, whatever somebody sends meanwhile */
-        fd = -1;
-        n = receive(self->socket, bytes, sizeof bytes, &fd, 1, &count);
+        int fd = -1, count;
+        ssize_t n = receive(self->socket, bytes, sizeof bytes, &fd, 1, &count);
         if (n <= 0) {
-            return;
+            break;
         }
-        if (!atomic_load(&self->peer_known) && bytes[0] == 'P') {
-            atomic_store(&self->peer, fd);
-            atomic_store(&self->peer_known, true);
+        rang = true;
+        if (!atomic_load(&self->peer_known) && (bytes[0] == SHARED || bytes[0] == ALONE)) {
+            meet_peer(self, bytes[0], fd);
         } else if (fd >= 0) {
             (void)close(fd);
         }
     }
+    return rang;
 }

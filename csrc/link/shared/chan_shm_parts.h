@@ -4,7 +4,7 @@
  *     chan_shm.c          making, exporting, closing an end; the table
  *     chan_shm_meet.c     the segment: made, passed, checked, mapped
  *     chan_shm_send.c, chan_shm_receive.c     what they say
- *     chan_shm_wait.c     sleeping, waking, spinning; whether the peer is there
+ *     chan_shm_wait.c, chan_shm_bell.c     sleeping and spinning; waking, and who is there
  * Locks: tx and rx are turns (os/turn.h), one for each direction, which a thread may hold while it
  * sleeps (tx) or while a message is lent (rx); `control`, held for a moment, guards descriptors
  * that are made late and the reading of the socket. Order: tx or rx, then `control`.
@@ -12,6 +12,7 @@
 #ifndef IPCX_LINK_CHAN_SHM_PARTS_H
 #define IPCX_LINK_CHAN_SHM_PARTS_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,7 +21,6 @@
 #include "link/shared/ring.h"
 #include "os/turn.h"
 
-#define IPCX__SHM_RING ((size_t)4 << 20) /* address space of a ring */
 #define IPCX__SHM_RING_MAX ((size_t)1 << 30)
 #define IPCX__SHM_HEAD ((size_t)64 << 10)    /* before the first: a multiple of any page */
 #define IPCX__SHM_MESSAGE ((size_t)64 << 20) /* a peer's limit until it says another */
@@ -28,6 +28,9 @@
 /* Bits of a wait word beside IPCX__RING_DATA and …_SPACE: the socket was filled up, so that
  * send_fileno is not writable; whoever makes room empties it. */
 #define IPCX__SHM_FILLED 4u
+/* … and how its owner wants to be woken, if not by the bell it shares; they stay. */
+#define IPCX__SHM_BY_FUTEX 8u   /* no epoll or eventfd is to be had: futex(2) on the word itself */
+#define IPCX__SHM_BY_SOCKET 16u /* it does not trust the peer, or has no bell to share: a byte */
 
 /* What an end says of itself. Both sides write to `waiting`. */
 typedef struct ipcx__shm_side {
@@ -61,6 +64,8 @@ typedef struct ipcx__shm {
     size_t ring;
     ipcx__shm_side *mine, *theirs;
     int memory, socket, bell, their_bell; /* descriptors; -1: not there yet, or closed */
+    bool careful; /* the peer is not trusted: what it wrote is copied first; see connect.h */
+    bool alone; /* no bells are shared: ours is made at the first use, and we wake by the socket */
     _Atomic uint32_t begun; /* 0 unused, 1 somebody is at it, 2 this process uses it */
     _Atomic bool gone;      /* the peer's process or socket is no more */
     _Atomic bool closing;   /* goodbye was said */
@@ -86,12 +91,20 @@ typedef struct ipcx__shm {
     _Atomic bool unsettled;  /* see ipcx__shm_settle */
     uint64_t seen_head;      /* of the other ring, at the last settling */
     _Atomic uint32_t asleep; /* threads that sleep for data, or are about to */
+    _Atomic unsigned vain;   /* wakes for data in a row that were for nothing */
 
-    ipcx__turn control; /* guards: */
-    int data_epoll, space_epoll;
-    _Atomic int peer;        /* pidfd of the peer's process */
-    _Atomic bool peer_known; /* it has told, be it that there is none */
+    ipcx__turn control;                /* guards: */
+    int data_epoll, space_epoll, ears; /* ears: the socket once more, for what rings there */
+    _Atomic bool sleeps_in_slices;     /* there is no epoll: see IPCX__SHM_BY_FUTEX */
+    _Atomic int peer;                  /* pidfd of the peer's process */
+    _Atomic bool peer_known;           /* it has told, be it that there is none */
 } ipcx__shm;
+
+/* Whether an eventfd or epoll is not to be had here at all, rather than just now. */
+static inline bool ipcx__shm_refused(int error)
+{
+    return error == ENOSYS || error == EPERM || error == EACCES;
+}
 
 /* Adds under a turn: one writer at a time, and readers that see some value of it. */
 static inline void ipcx__shm_add(_Atomic uint64_t *to, uint64_t n)
@@ -106,34 +119,11 @@ ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err); /* check, map, r
 ipcx_status ipcx__shm_hello(ipcx__shm *self, ipcx_error *err);
 ipcx_status ipcx__shm_shake(ipcx__shm *self, ipcx_error *err);
 /* What a peer or an exporter passed is such memory with rings of `ring` bytes, and two bells. */
-ipcx_status ipcx__shm_check(const int fds[3], uint64_t ring, ipcx_error *err);
+ipcx_status ipcx__shm_check(const int *fds, int count, uint64_t ring, size_t most, ipcx_error *err);
 /* The end is ours from now on; tells the peer whom to watch. FORKED: another process has it. */
 ipcx_status ipcx__shm_begin(ipcx__shm *self, ipcx_error *err);
-void ipcx__shm_read_socket(ipcx__shm *self); /* with `control` */
-
-/* ---- chan_shm_wait.c */
-/* What a thread may wait for beside data: room for a message, or that the consumer is past `at`. */
-typedef struct ipcx__shm_wish {
-    bool room; /* in a thread that has the tx turn */
-    uint64_t size, at;
-} ipcx__shm_wish;
-ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
-                                 ipcx_deadline deadline, ipcx_error *err);
-/* With the rx turn: data or the peer's end may be there (OK: look again, turn kept), or it slept
- * and has left the turn (MORE: take it and look again); TIMEOUT, INTR, CLOSED: turn left. */
-ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err);
-void ipcx__shm_settle(ipcx__shm *self);
-ipcx_status ipcx__shm_data_epoll(ipcx__shm *self, ipcx_error *err);
-/* The peer may look: data were published; places were freed. */
-void ipcx__shm_tell_data(ipcx__shm *self);
-void ipcx__shm_tell_space(ipcx__shm *self);
-void ipcx__shm_tell_end(ipcx__shm *self);
-void ipcx__shm_ring_self(ipcx__shm *self);
-void ipcx__shm_fill(ipcx__shm *self);
-void ipcx__shm_say_cpu(ipcx__shm *self);
-/* Whether the peer has gone (asks the kernel now and then, or `now`); whether it takes messages. */
-bool ipcx__shm_peer_gone(ipcx__shm *self, bool now);
-ipcx_status ipcx__shm_peer_takes(ipcx__shm *self, ipcx_error *err);
+/* What lies in the socket, with `control`. True: somebody may have rung there. */
+bool ipcx__shm_read_socket(ipcx__shm *self);
 
 /* ---- chan_shm_send.c, chan_shm_receive.c: as in ipcx__transport */
 ipcx_status ipcx__shm_send(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,

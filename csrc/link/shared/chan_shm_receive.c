@@ -3,7 +3,7 @@
  * the peer cannot change afterwards.
  * Invariant: the rx turn is held from the look at the ring to the release of what was found; the
  * peer's end is looked at before the ring, so that what it had committed comes first. */
-#include "link/shared/chan_shm_parts.h"
+#include "link/shared/chan_shm_wait.h"
 
 #include <string.h>
 
@@ -35,23 +35,30 @@ static ipcx_status broken(ipcx__shm *self, ipcx_status status, const char *why, 
     return ipcx_error_set(err, status, 0, "receive", "%s: %s", self->head.url, why);
 }
 
-/* The text's own copy, checked. */
-static ipcx_status check_text(ipcx__shm *self, ipcx_error *err)
+/* A copy that the peer cannot change any more. */
+static ipcx_status take_copy(ipcx__shm *self, ipcx_error *err)
 {
-    ipcx__ring_message *text = &self->held;
-    if (text->shared && text->size > 0) {
+    ipcx__ring_message *held = &self->held;
+    if (held->shared && held->size > 0) {
         ipcx_buf_consume(&self->text, ipcx_buf_len(&self->text));
-        if (ipcx_buf_append(&self->text, text->data, text->size, NULL) != IPCX_OK) {
-            return ipcx_error_set(err, IPCX_NOMEM, 0, "receive", "no memory for %zu bytes of text",
-                                  text->size);
+        if (ipcx_buf_append(&self->text, held->data, held->size, NULL) != IPCX_OK) {
+            return ipcx_error_set(err, IPCX_NOMEM, 0, "receive",
+                                  "no memory for a message of %zu bytes", held->size);
         }
-        text->data = ipcx_buf_data(&self->text);
-        text->shared = false;
+        held->data = ipcx_buf_data(&self->text);
     }
-    if (ipcx__utf8_valid(text->data, text->size) != text->size) {
+    held->shared = false;
+    return IPCX_OK;
+}
+
+static ipcx_status check(ipcx__shm *self, ipcx_error *err)
+{
+    const ipcx__ring_message *held = &self->held;
+    ipcx_status status = take_copy(self, err);
+    if (status == IPCX_OK && held->text && ipcx__utf8_valid(held->data, held->size) != held->size) {
         return broken(self, IPCX_PROTOCOL, "a text that is not UTF-8", err);
     }
-    return IPCX_OK;
+    return status;
 }
 
 /* With the turn: the next message into self->held. */
@@ -66,10 +73,10 @@ static ipcx_status look(ipcx__shm *self, bool now, ipcx_error *err)
     status = self->failed != IPCX_OK ? self->failed : ipcx__ring_next(&self->rx, &self->held);
     if (status == IPCX_OK) {
         self->holds = true;
-        if (!self->held.text) {
+        if (IPCX_LIKELY(!self->held.text && !self->careful)) {
             return status;
         }
-        status = check_text(self, err);
+        status = check(self, err);
         if (status == IPCX_NOMEM) {
             self->rx.lent = 0; /* it stays, to be found again */
         }

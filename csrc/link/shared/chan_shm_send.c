@@ -3,7 +3,7 @@
  * fragments; one that is left in the middle has not begun, and its fragments are discarded.
  * Invariant: whoever has the tx turn writes to the ring, and keeps it while it waits for room, so
  * that no message comes between the fragments of another. */
-#include "link/shared/chan_shm_parts.h"
+#include "link/shared/chan_shm_wait.h"
 
 #include "os/gate.h"
 #include "wire/frame.h"

@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Waiting for the peer, awake or asleep, and telling it to look.
+ * Waiting for the peer, awake or asleep.
  * Who sleeps announces itself in its end's wait word and looks once more; who publishes or frees
- * looks at the other's wait word and, if it is set, takes the bit away and rings the bell: an
- * eventfd, edge-triggered in an epoll for data (which is fileno()) and one for space, never read.
- * tests/model/ring.pml is this file and ring.h as a model.
- * Invariant: an edge that was taken from an epoll is followed by a look at what it stood for, and
- * by ipcx__shm_settle where others may sleep there. */
-#include "link/shared/chan_shm_parts.h"
+ * looks at the other's wait word and, if it is set, takes the bit away and rings: edges in an epoll
+ * for data (which is fileno()) and in one for space.
+ * tests/model/ring.pml is this file, chan_shm_bell.c and ring.h as a model.
+ * Invariant: as in chan_shm_bell.c. */
+#include "link/shared/chan_shm_wait.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <sched.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "ipcx/clock.h"
 #include "os/gate.h"
@@ -24,234 +16,7 @@
 #define LONG_NS INT64_C(100000) /* a wait that was not worth it … */
 #define LONGS 8                 /* … and after so many in a row only every … */
 #define RARELY 32               /* … so manieth is tried awake, until one is short */
-
-enum { BELL, SOCKET, PEER };
-
-static void lock(ipcx__shm *self)
-{
-    while (!ipcx__turn_take(&self->control)) {
-        (void)sched_yield(); /* a few system calls */
-    }
-}
-
-static void unlock(ipcx__shm *self)
-{
-    ipcx__turn_leave(&self->control);
-}
-
-/* ---- bells */
-
-static void ring(int bell)
-{
-    const uint64_t one = 1;
-    int saved = errno;
-    (void)!write(bell, &one, sizeof one); /* EAGAIN: it has not been read for 2^64 rings */
-    errno = saved;
-}
-
-void ipcx__shm_ring_self(ipcx__shm *self)
-{
-    ring(self->bell);
-}
-
-void ipcx__shm_tell_data(ipcx__shm *self)
-{
-    if (ipcx__ring_claim(&self->theirs->waiting, IPCX__RING_DATA)) {
-        ring(self->their_bell);
-    }
-}
-
-static void learn(ipcx__shm *self);
-
-void ipcx__shm_tell_space(ipcx__shm *self)
-{
-    _Atomic uint32_t *waiting = &self->theirs->waiting;
-    if (!ipcx__ring_freed(&self->rx) || (atomic_load_explicit(waiting, memory_order_seq_cst) &
-                                         (IPCX__RING_SPACE | IPCX__SHM_FILLED)) == 0) {
-        return;
-    }
-    if (ipcx__ring_claim(waiting, IPCX__RING_SPACE)) {
-        ring(self->their_bell);
-    }
-    if (ipcx__ring_claim(waiting, IPCX__SHM_FILLED)) {
-        learn(self);
-    }
-}
-
-/* After `bye`: to all who sleep there, whatever for. */
-void ipcx__shm_tell_end(ipcx__shm *self)
-{
-    bool data = ipcx__ring_claim(&self->theirs->waiting, IPCX__RING_DATA);
-    if (ipcx__ring_claim(&self->theirs->waiting, IPCX__RING_SPACE) || data) {
-        ring(self->their_bell);
-    }
-}
-
-void ipcx__shm_fill(ipcx__shm *self)
-{
-    /* One skb of this size is over a quarter of the smallest send buffer: unix_writable(). */
-    static const char nothing[2048];
-    (void)!send(self->socket, nothing, sizeof nothing, MSG_DONTWAIT | MSG_NOSIGNAL);
-    ipcx__ring_announce(&self->mine->waiting, IPCX__SHM_FILLED);
-}
-
-/* ---- epolls */
-
-static int watch(int epoll, int operation, int fd, uint32_t events, uint32_t what)
-{
-    struct epoll_event event = {.events = events, .data = {.u32 = what}};
-    return epoll_ctl(epoll, operation, fd, &event);
-}
-
-/* Reads the socket; the peer's pidfd, when it is there, joins what is watched. */
-static void learn(ipcx__shm *self)
-{
-    int epolls[2], peer;
-    bool known;
-    lock(self);
-    known = atomic_load(&self->peer_known);
-    ipcx__shm_read_socket(self);
-    if (!known && atomic_load(&self->peer_known)) {
-        peer = atomic_load(&self->peer);
-        epolls[0] = self->data_epoll;
-        epolls[1] = self->space_epoll;
-        for (int i = 0; i < 2; i++) {
-            if (epolls[i] >= 0) {
-                (void)watch(epolls[i], EPOLL_CTL_MOD, self->socket, EPOLLRDHUP, SOCKET);
-                if (peer >= 0) {
-                    (void)watch(epolls[i], EPOLL_CTL_ADD, peer, EPOLLIN, PEER);
-                }
-            }
-        }
-    }
-    unlock(self);
-}
-
-static ipcx_status make_epoll(ipcx__shm *self, int *epoll, ipcx_error *err)
-{
-    ipcx_status status = IPCX_OK;
-    lock(self);
-    if (*epoll < 0) {
-        int peer = atomic_load(&self->peer), fd = epoll_create1(EPOLL_CLOEXEC);
-        uint32_t news = atomic_load(&self->peer_known) ? 0 : EPOLLIN;
-        if (fd < 0 || watch(fd, EPOLL_CTL_ADD, self->bell, EPOLLIN | EPOLLET, BELL) < 0 ||
-            watch(fd, EPOLL_CTL_ADD, self->socket, EPOLLRDHUP | news, SOCKET) < 0 ||
-            (peer >= 0 && watch(fd, EPOLL_CTL_ADD, peer, EPOLLIN, PEER) < 0)) {
-            status = ipcx_status_from_errno(errno);
-            status = ipcx_error_set(err, status < 0 ? status : IPCX_SYSTEM, errno, "epoll", "%s",
-                                    self->head.url);
-            if (fd >= 0) {
-                (void)close(fd);
-            }
-        } else {
-            *epoll = fd;
-        }
-    }
-    unlock(self);
-    return status;
-}
-
-ipcx_status ipcx__shm_data_epoll(ipcx__shm *self, ipcx_error *err)
-{
-    return make_epoll(self, &self->data_epoll, err);
-}
-
-static int wait_events(int epoll, struct epoll_event *events, int most, ipcx_deadline deadline)
-{
-    int64_t left = ipcx_deadline_left(deadline);
-#ifdef SYS_epoll_pwait2
-    struct timespec limit = {.tv_sec = (time_t)(left / 1000000000),
-                             .tv_nsec = (long)(left % 1000000000)};
-    int n = (int)syscall(SYS_epoll_pwait2, epoll, events, most,
-                         deadline == IPCX_FOREVER ? NULL : &limit, NULL, 0);
-    if (n >= 0 || errno != ENOSYS) {
-        return n;
-    }
-#endif
-    /* Linux before 5.11: in milliseconds, rounded up; after INT_MAX of them the caller looks. */
-    return epoll_wait(epoll, events, most,
-                      deadline == IPCX_FOREVER               ? -1
-                      : left >= INT32_MAX * INT64_C(1000000) ? INT32_MAX
-                                                             : (int)((left + 999999) / 1000000));
-}
-
-/* What the events say; true: the bell rang, and that edge is gone. */
-static bool heed(ipcx__shm *self, const struct epoll_event *events, int count)
-{
-    bool rang = false;
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.u32 == BELL) {
-            rang = true;
-        } else if (events[i].data.u32 == PEER ||
-                   (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
-            atomic_store(&self->gone, true);
-        } else {
-            learn(self);
-        }
-    }
-    return rang;
-}
-
-static ipcx_status sleep_on(ipcx__shm *self, int epoll, ipcx_deadline deadline, bool *rang,
-                            ipcx_error *err)
-{
-    struct epoll_event events[4];
-    ipcx__sleeper sleeper;
-    int n = 0, why;
-    if (ipcx__gate_sleep(&self->head.gate, &sleeper)) {
-        n = wait_events(epoll, events, 4, deadline);
-    }
-    why = errno;
-    ipcx__gate_wake_up(&self->head.gate, &sleeper);
-    *rang = n > 0 && heed(self, events, n);
-    if (ipcx__gate_is_closed(&self->head.gate)) {
-        return ipcx__gate_closed("wait", err);
-    }
-    if (n < 0 && why != EINTR) {
-        return ipcx_error_set(err, IPCX_SYSTEM, why, "epoll_wait", "%s", self->head.url);
-    }
-    return n > 0 ? IPCX_OK : n == 0 ? IPCX_TIMEOUT : IPCX_INTR;
-}
-
-/* ---- is the peer there? */
-
-bool ipcx__shm_peer_gone(ipcx__shm *self, bool now)
-{
-    struct pollfd fds[2] = {{.fd = self->socket, .events = POLLRDHUP}, {.events = POLLIN}};
-    struct timespec coarse;
-    int64_t tick;
-    if (atomic_load_explicit(&self->gone, memory_order_acquire)) {
-        return true;
-    }
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
-    tick = coarse.tv_sec * INT64_C(1000000000) + coarse.tv_nsec;
-    if (!now && tick == atomic_load_explicit(&self->looked, memory_order_relaxed)) {
-        return false;
-    }
-    atomic_store_explicit(&self->looked, tick, memory_order_relaxed);
-    if (!atomic_load(&self->peer_known)) {
-        learn(self);
-    }
-    fds[1].fd = atomic_load(&self->peer); /* -1: poll(2) looks away */
-    if (poll(fds, 2, 0) > 0) {
-        atomic_store(&self->gone, true);
-    }
-    return atomic_load(&self->gone);
-}
-
-ipcx_status ipcx__shm_peer_takes(ipcx__shm *self, ipcx_error *err)
-{
-    bool gone = ipcx__shm_peer_gone(self, false);
-    if (IPCX_UNLIKELY(atomic_load(&self->theirs->bye) != 0)) {
-        return ipcx_error_set(err, IPCX_PEER_CLOSED, 0, "send", "%s: the peer has closed its end",
-                              self->head.url);
-    }
-    if (IPCX_UNLIKELY(gone)) {
-        return ipcx_error_set(err, IPCX_PEER_DIED, 0, "send", "%s: the peer's process has gone",
-                              self->head.url);
-    }
-    return IPCX_OK;
-}
+#define VAIN 1024               /* wakes for nothing in a row, and signal handlers get their turn */
 
 /* ---- awake */
 
@@ -358,15 +123,12 @@ static void settle_polled(ipcx__shm *self)
 void ipcx__shm_settle(ipcx__shm *self)
 {
     bool asked = atomic_load_explicit(&self->asked, memory_order_relaxed);
-    struct epoll_event events[4];
-    int n;
     if (IPCX_LIKELY(!asked && atomic_load_explicit(&self->asleep, memory_order_relaxed) == 0)) {
         return; /* who sleeps from now on announces itself */
     }
     if (asked && nothing_new(self)) {
         /* fileno() is to be readable no more. */
-        n = epoll_wait(self->data_epoll, events, 4, 0);
-        (void)heed(self, events, n > 0 ? n : 0);
+        ipcx__shm_hear(self);
         atomic_store(&self->unsettled, true);
     }
     if (!atomic_exchange(&self->unsettled, false)) {
@@ -385,18 +147,47 @@ void ipcx__shm_settle(ipcx__shm *self)
     ipcx__shm_ring_self(self);
 }
 
+/* Woken again and again, and nothing was there: nobody may be kept longer than they wanted to wait,
+ * nor from Ctrl-C. OK: sleep on. */
+static ipcx_status patience(unsigned vain, ipcx_deadline deadline)
+{
+    if (vain == 0 || deadline == IPCX_FOREVER || ipcx_deadline_left(deadline) > 0) {
+        return vain < VAIN ? IPCX_OK : IPCX_INTR;
+    }
+    return IPCX_TIMEOUT;
+}
+
+/* Announced; the turn is left. */
+static ipcx_status sleep_for_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
+{
+    const ipcx__ring_words *words = &self->segment->words[1 - self->role];
+    unsigned vain = atomic_load_explicit(&self->vain, memory_order_relaxed);
+    bool rang = false;
+    ipcx_status status = patience(vain, deadline);
+    if (status != IPCX_OK) {
+        atomic_store_explicit(&self->vain, 0, memory_order_relaxed);
+        return status;
+    }
+    (void)atomic_fetch_add_explicit(&self->head.receive_waits, 1, memory_order_relaxed);
+    status = ipcx__shm_sleep(self, self->data_epoll, IPCX__RING_DATA, deadline, &rang, err);
+    if (rang) {
+        atomic_store(&self->unsettled, true);
+    }
+    vain =
+        status == IPCX_OK && atomic_load(&words->tail) == atomic_load(&words->head) ? vain + 1 : 0;
+    atomic_store_explicit(&self->vain, vain, memory_order_relaxed);
+    return status;
+}
+
 ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
 {
     int64_t start = ipcx_clock_now();
-    ipcx_status status = IPCX_OK;
-    bool rang = false;
+    ipcx_status status;
     if (spin(self, NULL, &self->rx_spin, start)) {
         remember(&self->rx_spin, start);
         return IPCX_OK;
     }
-    if (self->data_epoll < 0) {
-        status = make_epoll(self, &self->data_epoll, err);
-    }
+    status = ipcx__shm_data_epoll(self, err);
     if (status != IPCX_OK) {
         ipcx__turn_leave(&self->rx_turn);
         return status;
@@ -410,11 +201,7 @@ ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_er
         return IPCX_OK;
     }
     ipcx__turn_leave(&self->rx_turn);
-    (void)atomic_fetch_add_explicit(&self->head.receive_waits, 1, memory_order_relaxed);
-    status = sleep_on(self, self->data_epoll, deadline, &rang, err);
-    if (rang) {
-        atomic_store(&self->unsettled, true);
-    }
+    status = sleep_for_data(self, deadline, err);
     (void)atomic_fetch_sub(&self->asleep, 1);
     remember(&self->rx_spin, start);
     return status == IPCX_OK ? IPCX_MORE : status;
@@ -426,8 +213,7 @@ static ipcx_status sleep_for_all(ipcx__shm *self, const ipcx__shm_wish *wish,
                                  ipcx_deadline deadline, ipcx_error *err)
 {
     bool rang;
-    ipcx_status status =
-        self->space_epoll >= 0 ? IPCX_OK : make_epoll(self, &self->space_epoll, err);
+    ipcx_status status = ipcx__shm_space_epoll(self, err);
     if (status != IPCX_OK) {
         return status;
     }
@@ -437,7 +223,7 @@ static ipcx_status sleep_for_all(ipcx__shm *self, const ipcx__shm_wish *wish,
         return IPCX_OK;
     }
     (void)atomic_fetch_add_explicit(&self->head.send_waits, 1, memory_order_relaxed);
-    status = sleep_on(self, self->space_epoll, deadline, &rang, err);
+    status = ipcx__shm_sleep(self, self->space_epoll, IPCX__RING_SPACE, deadline, &rang, err);
     ipcx__turn_tell(&self->space_turn);
     return status;
 }
@@ -447,6 +233,7 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
 {
     int64_t start = ipcx_clock_now();
     ipcx_status status = IPCX_OK;
+    unsigned vain = 0;
     bool woken = false;
     if (spin(self, wish, &self->tx_spin, start)) {
         remember(&self->tx_spin, start);
@@ -454,7 +241,9 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
     }
     while (status == IPCX_OK) {
         uint32_t seen = ipcx__turn_look(&self->space_turn);
-        if (fulfilled(self, wish)) {
+        bool granted_now = fulfilled(self, wish);
+        status = granted_now ? IPCX_OK : patience(vain++, deadline);
+        if (granted_now || status != IPCX_OK) {
             if (woken) {
                 ipcx__turn_pass(&self->space_turn);
             }
