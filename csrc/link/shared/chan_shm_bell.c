@@ -57,7 +57,7 @@ void ipcx__shm_ring_self(ipcx__shm *self)
         (void)atomic_fetch_and(&self->mine->waiting, ~(IPCX__RING_DATA | IPCX__RING_SPACE));
         (void)ipcx__futex_wake(&self->mine->waiting, INT_MAX, IPCX__SHARED);
     }
-    if (self->bell >= 0) {
+    if (atomic_load(&self->begun) == 2 && self->bell >= 0) { /* before, nobody sleeps here */
         ring(self->bell);
     }
 }
