@@ -130,7 +130,7 @@
 #define DOC_LISTENER_URL "Where it listens, port or path filled in: what connect() takes."
 
 #define DOC_CONNECT                                                                                \
-    "(url, timeout, max_message, checksum, authkey, allow_uids, trust, ring): the core of\n"        \
+    "(url, timeout, max_message, checksum, authkey, allow_uids, trust, ring): the core of\n"       \
     "ipcx.connect()."
 #define DOC_LISTEN                                                                                 \
     "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,\n"         \
