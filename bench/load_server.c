@@ -4,13 +4,18 @@
  *     load_server serve                                     prints its port, echoes for ever
  *     load_server requests PORT plain|ipcx CONNECTIONS MS   64 B there and back on each
  *     load_server connects PORT plain|ipcx AT_ONCE MS       connect, 64 B there and back, close
+ *     load_server burst PORT plain|ipcx AT_ONCE MS PID      the same, with PID stopped meanwhile
  *     load_server idle PORT plain|ipcx CONNECTIONS          connects, prints "ready", waits for EOF
- * The middle two print answers a second, and how many in all.
+ * The middle three print answers a second, and how many in all. The client's side of a connection
+ * over the loopback costs more than the server's, for the kernel does the handshake of both there;
+ * so in `connects` the load is the limit. In `burst` the server is: AT_ONCE clients connect and ask
+ * while it is stopped, and so they hang up; the time is what it takes for both when it goes on.
  * Invariant: each connection has one request under way, and every answer is compared. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -204,6 +209,79 @@ static double load(int epoll, long ms, bool reconnect)
     return (double)answers * 1e9 / (double)(now() - begun);
 }
 
+/* Until the process is in that state, or out of it. */
+static void until(int pid, bool stopped)
+{
+    char path[64], line[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (;;) {
+        FILE *file = fopen(path, "r");
+        if (file == NULL || fgets(line, sizeof line, file) == NULL) {
+            fail("the server has gone");
+        }
+        (void)fclose(file);
+        if ((strrchr(line, ')')[2] == 'T') == stopped) {
+            return;
+        }
+    }
+}
+
+static void pause_server(int pid, bool pauses)
+{
+    (void)kill(pid, pauses ? SIGSTOP : SIGCONT);
+    if (pauses) {
+        until(pid, true);
+    }
+}
+
+static void answer_all(int epoll, int left)
+{
+    struct epoll_event ready[READY];
+    while (left > 0) {
+        int n = epoll_wait(epoll, ready, READY, 1000);
+        for (int i = 0; i < n; i++) {
+            left -= answered(ready[i].data.ptr);
+        }
+    }
+}
+
+/* One more than `count`: the last is answered when all others have been closed. */
+static int64_t burst(int epoll, client *clients, int count, int pid)
+{
+    int64_t begun, spent;
+    pause_server(pid, true);
+    for (int i = 0; i < count; i++) {
+        begin(&clients[i], epoll);
+    }
+    begun = now();
+    pause_server(pid, false);
+    answer_all(epoll, count);
+    spent = now() - begun;
+    pause_server(pid, true);
+    for (int i = 0; i < count; i++) {
+        (void)close(clients[i].fd);
+    }
+    begun = now();
+    pause_server(pid, false);
+    begin(clients, epoll);
+    answer_all(epoll, 1);
+    (void)close(clients->fd);
+    return spent + now() - begun;
+}
+
+static double bursts(int epoll, client *clients, int count, long ms, int pid)
+{
+    int64_t spent = 0;
+    uint64_t answers = 0;
+    (void)burst(epoll, clients, count, pid); /* warm */
+    while (spent < ms * 1000000) {
+        spent += burst(epoll, clients, count, pid);
+        answers += (uint64_t)count + 1;
+    }
+    all = answers + (uint64_t)count + 1;
+    return (double)answers * 1e9 / (double)spent;
+}
+
 int main(int argc, char **argv)
 {
     struct rlimit limit;
@@ -228,6 +306,11 @@ int main(int argc, char **argv)
     clients = calloc((size_t)count, sizeof *clients);
     if (clients == NULL) {
         fail("calloc");
+    }
+    if (strcmp(argv[1], "burst") == 0 && argc > 6) {
+        printf("%.0f", bursts(epoll, clients, count, atol(argv[5]), atoi(argv[6])));
+        printf(" %llu\n", (unsigned long long)all);
+        return 0;
     }
     for (int i = 0; i < count; i++) {
         begin(&clients[i], epoll);

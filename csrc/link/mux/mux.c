@@ -306,6 +306,7 @@ static ipcx_status round_of(ipcx_mux *self, ipcx_deadline deadline, ipcx_error *
     ipcx_status status = IPCX_OK;
     if (self->ready_at >= self->ready_count) {
         (void)pthread_mutex_lock(&self->lock);
+        ipcx__mux_greet_all(self); /* before the bury: who has left meanwhile is among them */
         ipcx__mux_bury(self, false);
         (void)pthread_mutex_unlock(&self->lock);
         status = sleep_until(self, deadline, err);

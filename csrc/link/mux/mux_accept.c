@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The doors of a mux: whoever comes is let in and greeted at once; nobody waits for anybody.
+ * The doors of a mux: whoever comes is let in; nobody waits for anybody. Our HELLO
+ * goes with the first that is said (mux_send.c).
  * Invariant: a descriptor is among `peers` from the instant accept4(2) gave it, as far as a child
  * of fork(2) can tell. */
 #include <errno.h>
@@ -117,15 +118,6 @@ static bool is_welcome(ipcx_mux_peer *peer)
     return true;
 }
 
-/* Our HELLO fits into what an empty socket takes; where it does not, something is wrong with it.
- * Who has hung up already may have said something before: that is found out by reading. */
-static bool greet(const ipcx_mux_peer *peer)
-{
-    const ipcx_mux *self = peer->mux;
-    ssize_t n = send(peer->fd, self->hello, self->hello_size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return n == (ssize_t)self->hello_size || (n < 0 && (errno == EPIPE || errno == ECONNRESET));
-}
-
 static void admit(ipcx_mux_peer *peer)
 {
     ipcx_mux *self = peer->mux;
@@ -135,8 +127,6 @@ static void admit(ipcx_mux_peer *peer)
         ipcx__mux_leave(peer, IPCX_AUTH, "another user's process");
     } else if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, peer->fd, &event) < 0) {
         ipcx__mux_leave(peer, IPCX_EXHAUSTED, "the system watches no more descriptors");
-    } else if (!greet(peer)) {
-        ipcx__mux_leave(peer, IPCX_PEER_DIED, NULL);
     } else {
         peer->interest = EPOLLIN;
         ipcx__wait_in(self, &self->greeting, &peer->life);

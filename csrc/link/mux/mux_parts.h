@@ -36,7 +36,10 @@ ipcx_status ipcx__mux_receive(ipcx_mux_peer *peer);
 ipcx_mux_event *ipcx__mux_event_add(ipcx_mux *self);
 bool ipcx__mux_event_room(ipcx_mux *self, size_t more);
 
-/* mux_send.c: a frame of our own; sends what is queued; what is queued is forgotten: the number of
+/* mux_send.c: our HELLO, to who was sent nothing yet; to all those who have joined. */
+void ipcx__mux_greet(ipcx_mux_peer *peer);
+void ipcx__mux_greet_all(ipcx_mux *self);
+/* A frame of our own; sends what is queued; what is queued is forgotten: the number of
  * messages among it. */
 void ipcx__mux_control(ipcx_mux_peer *peer, const ipcx_frame *frame);
 void ipcx__mux_flush(ipcx_mux_peer *peer);

@@ -81,6 +81,8 @@ static ipcx_status on_hello(ipcx_mux_peer *peer, const ipcx_frame *frame)
     ipcx__wait_out(&peer->life);
     ipcx__wait_in(self, &self->idle, &peer->life);
     self->stats.waiting--;
+    peer->next_ungreeted = self->ungreeted;
+    self->ungreeted = peer;
     peer->asks = (hello.capabilities & IPCX__HELLO_ASKS) != 0;
     if (peer->asks) {
         peer->stage = IPCX__ASKING;
@@ -180,6 +182,9 @@ static ipcx_status take_apart(ipcx_mux_peer *peer, uint8_t *bytes, size_t size, 
             status = judge(peer, &frame);
         }
     } while (status == IPCX_OK);
+    if (status == IPCX_MORE && in_talk(peer) && peer->received == 0) {
+        ipcx__mux_greet(peer); /* no message that will be answered: nothing to go with */
+    }
     *left = ipcx_buf_len(&decoder->buf);
     peer->offset = decoder->offset;
     peer->missing = decoder->missing;

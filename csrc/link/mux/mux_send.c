@@ -141,6 +141,46 @@ void ipcx__mux_flush(ipcx_mux_peer *peer)
 
 /* ---- one frame */
 
+/* Our HELLO goes in front of the first frame: one system call and one segment less for each who
+ * comes. Who has joined and is sent nothing gets it alone, before anybody sleeps. It fits into what
+ * an empty socket takes; where it does not, something is wrong with it. */
+static ssize_t send_first(ipcx_mux_peer *peer, const going *what)
+{
+    const ipcx_mux *self = peer->mux;
+    size_t before = self->hello_size;
+    struct iovec piece[4] = {
+        {.iov_base = (void *)(uintptr_t)self->hello, .iov_len = before},
+        {.iov_base = (void *)(uintptr_t)what->around.head, .iov_len = what->around.head_size},
+        {.iov_base = (void *)(uintptr_t)what->payload, .iov_len = what->payload_size},
+        {.iov_base = (void *)(uintptr_t)what->around.tail, .iov_len = what->around.tail_size}};
+    struct msghdr msg = {.msg_iov = piece, .msg_iovlen = 4};
+    ssize_t n = sendmsg(peer->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    peer->greeted = true;
+    if (n < (ssize_t)before && (n >= 0 || is_temporary(errno))) {
+        ipcx__mux_doom(peer, IPCX_PEER_DIED, NULL);
+        errno = EPIPE;
+        return -1;
+    }
+    return n < 0 ? -1 : n - (ssize_t)before;
+}
+
+void ipcx__mux_greet(ipcx_mux_peer *peer)
+{
+    static const going nothing;
+    if (!peer->greeted && peer->stage != IPCX__DOOMED && peer->stage != IPCX__GONE) {
+        (void)send_first(peer, &nothing); /* who has hung up, reading finds out */
+    }
+}
+
+void ipcx__mux_greet_all(ipcx_mux *self)
+{
+    while (self->ungreeted != NULL) {
+        ipcx_mux_peer *peer = self->ungreeted;
+        self->ungreeted = peer->next_ungreeted;
+        ipcx__mux_greet(peer);
+    }
+}
+
 static ssize_t send_frame(int fd, const going *what)
 {
     uint8_t whole[ONE_PIECE];
@@ -166,7 +206,7 @@ static ipcx_status put(ipcx_mux_peer *peer, const going *what)
 {
     ssize_t n = 0;
     if (peer->first == NULL) {
-        n = send_frame(peer->fd, what);
+        n = peer->greeted ? send_frame(peer->fd, what) : send_first(peer, what);
         if (n == (ssize_t)what->total) {
             return IPCX_OK;
         }

@@ -68,6 +68,7 @@ struct ipcx_mux_peer {
     int fd;
     uint8_t stage; /* ipcx__stage */
     bool is_unix, joined, asks;
+    bool greeted;      /* our HELLO is out, or queued; until then it is in `ungreeted` */
     bool greedy;       /* dropped by ipcx__mux_spare */
     bool announced;    /* of a gone one: its LEFT is out, or nobody knew it */
     uint32_t interest; /* what epoll looks for */
@@ -75,7 +76,7 @@ struct ipcx_mux_peer {
     size_t index;      /* in mux->peers */
     _Atomic uint32_t refs;
     _Atomic(void *) user;
-    ipcx_mux_peer *next_gone;
+    ipcx_mux_peer *next_gone, *next_ungreeted;
     ipcx__wait life;  /* until its HELLO, its next message, or the end of leaving */
     ipcx__wait frame; /* midway in a message */
     size_t progress;  /* bytes since `frame` began */
@@ -121,6 +122,7 @@ struct ipcx_mux {
     ipcx_mux_peer **peers; /* those with a descriptor */
     size_t peer_count, peer_room;
     ipcx_mux_peer *gone;
+    ipcx_mux_peer *ungreeted; /* who joined in this batch; some of them are greeted by now */
     ipcx__waits greeting, idle, midway, leaving;
     ipcx_deadline armed; /* when the timer rings; IPCX_FOREVER: not at all */
     ipcx_deadline muted_until;
