@@ -186,7 +186,8 @@ class Running:
         before = self.cpu()
         done = subprocess.run(
             self.command(verb, str(connections), str(ms), str(self.process.pid)),
-            capture_output=True, text=True
+            capture_output=True,
+            text=True,
         )
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip())

@@ -22,10 +22,7 @@ static PyObject *peer_of(ipcx_py_server *self, ipcx_mux_peer *core)
 
 static void left(ipcx_py_server *self, ipcx_mux_peer *core)
 {
-    ipcx_mux_peer_info info;
-    PyObject *key;
-    ipcx_mux_peer_get(core, &info);
-    key = PyLong_FromUnsignedLongLong(info.id);
+    PyObject *key = PyLong_FromUnsignedLongLong(ipcx_mux_peer_id(core));
     if (key == NULL || PyDict_DelItem(self->peers, key) < 0) {
         PyErr_Clear(); /* no memory to look it up: it stays in the list of peers, closed */
     }

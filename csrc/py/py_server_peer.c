@@ -17,7 +17,6 @@ PyObject *ipcx_py_peer_make(ipcx_py_server *server, ipcx_mux_peer *core)
 {
     PyTypeObject *type = (PyTypeObject *)server->state->peer_type;
     ipcx_py_peer *self = (ipcx_py_peer *)type->tp_alloc(type, 0);
-    ipcx_mux_peer_info info;
     PyObject *key;
     if (self == NULL) {
         return NULL;
@@ -26,8 +25,7 @@ PyObject *ipcx_py_peer_make(ipcx_py_server *server, ipcx_mux_peer *core)
     self->core = core;
     self->server = (ipcx_py_server *)Py_NewRef((PyObject *)server);
     self->data = Py_NewRef(Py_None);
-    ipcx_mux_peer_get(core, &info);
-    key = PyLong_FromUnsignedLongLong(info.id);
+    key = PyLong_FromUnsignedLongLong(ipcx_mux_peer_id(core));
     if (key == NULL || PyDict_SetItem(server->peers, key, (PyObject *)self) < 0) {
         Py_XDECREF(key);
         Py_DECREF(self);
@@ -203,7 +201,7 @@ static PyObject *peer_repr(PyObject *op)
 
 static PyObject *peer_id(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLongLong(info_of(op).id);
+    return PyLong_FromUnsignedLongLong(ipcx_mux_peer_id(peer_of(op)->core));
 }
 
 static PyObject *peer_url(PyObject *op, void *Py_UNUSED(closure))

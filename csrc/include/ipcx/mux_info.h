@@ -22,6 +22,8 @@ typedef struct ipcx_mux_peer_info {
     unsigned uid;
     char url[IPCX_URL_MAX]; /* tcp: its own address; unix: the listener's */
 } ipcx_mux_peer_info;
+/* ipcx_mux_peer_id: that alone, for nothing. */
+IPCX_API uint64_t ipcx_mux_peer_id(const ipcx_mux_peer *peer);
 IPCX_API void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info);
 
 /* What came to a server. ipcx_mux_get_stats: any time. */

@@ -212,6 +212,11 @@ void ipcx_mux_peer_close(ipcx_mux_peer *peer)
     ipcx__gate_leave(&self->gate);
 }
 
+uint64_t ipcx_mux_peer_id(const ipcx_mux_peer *peer)
+{
+    return peer->id;
+}
+
 void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info)
 {
     ipcx_mux *self = peer->mux;
