@@ -122,11 +122,18 @@ class Column:
         if not self.open:
             self.moved = now
 
-    def judge(self, now: float) -> bool:
-        """Whether the pool has just frozen. Until the next answer: it may only be slow."""
+    def judge(self, now: float, *, giving: bool) -> bool:
+        """Whether the pool has just frozen. Until the next answer: it may only be slow.
+
+        When no tasks are given any more, only a lock shows that it has: tasks that are lost are
+        never answered, either.
+        """
         if self.freeze is not None or self.quiet(now) < FROZEN:
             return False
-        self.freeze = Freeze(self.kills, self.blamed())
+        lock = self.blamed()
+        if lock is None and not giving:
+            return False
+        self.freeze = Freeze(self.kills, lock)
         return True
 
     def quiet(self, now: float) -> float:
@@ -286,21 +293,20 @@ class Duel:
     def at(self) -> float:
         return self.now - self.began
 
-    def turn(self) -> None:
+    def turn(self, *, giving: bool) -> None:
         """A look at everything; nothing here waits for anybody."""
         self.now = time.monotonic()
         for column in self.columns:
             column.count(self.now)
+            if column.judge(self.now, giving=giving):
+                self.told.event(self, f"{column.name} gives no answer any more: frozen")
         self.told.state(self)
         time.sleep(TICK)
 
     def fight(self, nursery: Nursery) -> None:
         task, strike, strikes = self.now, self.now + 2 * STRIKES[1], 0
         while self.at < self.seconds:
-            self.turn()
-            for column in self.columns:
-                if column.judge(self.now):
-                    self.told.event(self, f"{column.name} gives no answer any more: frozen")
+            self.turn(giving=True)
             if self.now >= strike:
                 strike = self.now + random.uniform(*STRIKES)
                 strikes += 1
@@ -323,7 +329,7 @@ class Duel:
     def settle(self, seconds: float, enough: Callable[[], bool]) -> None:
         until = self.now + seconds
         while self.now < until and not enough():
-            self.turn()
+            self.turn(giving=False)
 
     def blame(self) -> None:
         """Whether what stands still goes on when that one lock is released by hand."""

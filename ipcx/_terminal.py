@@ -8,6 +8,7 @@ the output is no terminal, no escape sequence and no carriage return is written.
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -29,8 +30,13 @@ class Terminal:
         self._painted = 0  # lines that stand there and will be replaced
 
     @property
+    def columns(self) -> int:
+        """Of the window, as of now: people pull at them. A file has no end."""
+        return shutil.get_terminal_size((80, 24)).columns if self.terminal else sys.maxsize
+
+    @property
     def width(self) -> int:
-        """Columns, as of now: people pull at their windows."""
+        """Columns for a text: longer lines are hard to read."""
         return min(shutil.get_terminal_size((80, 24)).columns, 100)
 
     @property
@@ -74,12 +80,18 @@ class Terminal:
         """
         if not self.terminal:
             return
-        lines = [cut(line, self.width - 1) for line in lines[: max(1, self.height - 1)]]
+        lines = [cut(line, self.columns - 1) for line in lines[: max(1, self.height - 1)]]
         up = f"\033[{self._painted - 1}A" if self._painted > 1 else ""
         start = f"{up}\r" if self._painted else ""
         rows = "\n".join(f"{line}\033[K" for line in lines)
         self._painted = len(lines)
         self.write(f"{start}{rows}\033[J")
+
+    def settle(self) -> None:
+        """What is painted stays; whatever comes next goes below it."""
+        if self._painted:
+            self._painted = 0
+            self.write("\n")
 
     def clear(self) -> None:
         """Takes away what was painted."""

@@ -8,7 +8,6 @@ two readings, taken here. `LOCAL` names the source of ``ipcx top`` without a URL
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,11 @@ from importlib import import_module
 from typing import NamedTuple, Protocol
 
 from ipcx._numbers import short
+from ipcx._terminal import Terminal
 
 __all__ = ["Column", "Reading", "Source", "main"]
 
 LOCAL = ""  # "module:function", which returns a Source; "": there is none
-CLEAR = "\x1b[H\x1b[J"  # ECMA-48: to the first place, and erase from there on
 
 
 class Column(NamedTuple):
@@ -123,6 +122,8 @@ class _Display:
         self.sources, self.as_json, self.once = sources, as_json, once
         self.before: dict[tuple[int, str], Reading] = {}
         self.rounds = 0
+        self.screen = Terminal(sys.stdout)
+        self.live = self.screen.terminal and not as_json and not once
 
     def round(self) -> bool:
         """False: there was nothing but trouble."""
@@ -149,17 +150,14 @@ class _Display:
         if self.once:  # one reading has no rates: what was counted so far
             columns = [column._replace(rate=False) for column in columns]
             rows = [(reading, dict(reading.values)) for reading, _ in rows]
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-        lines = _table(columns, rows, width)
-        live = sys.stdout.isatty() and not self.once
-        return lines if live or self.rounds == 0 else lines[1:]
+        lines = _table(columns, rows, self.screen.columns)
+        return lines if self.live or self.rounds == 0 else lines[1:]
 
     def _show(self, lines: list[str]) -> None:
-        if sys.stdout.isatty() and not self.as_json and not self.once:
-            lines = [*lines, "", time.strftime("%H:%M:%S") + "   Ctrl-C ends"]
-            sys.stdout.write(CLEAR)
-        sys.stdout.write("".join(line + "\n" for line in lines))
-        sys.stdout.flush()
+        if self.live:
+            self.screen.paint([*lines, "", time.strftime("%H:%M:%S") + "   Ctrl-C ends"])
+        else:
+            self.screen.write("".join(line + "\n" for line in lines))
 
 
 # ---- the command
@@ -216,10 +214,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     count = 1 if arguments.once else arguments.count
     sources = _sources(arguments.url)
+    display = _Display(sources, arguments.json, arguments.once)
     try:
-        return _run(_Display(sources, arguments.json, arguments.once), arguments.interval, count)
+        return _run(display, arguments.interval, count)
     except KeyboardInterrupt:
         return 0
     finally:
+        display.screen.settle()
         for source in sources:
             source.close()

@@ -76,7 +76,7 @@ def test_a_dead_holder_is_what_freezes_a_queue():
 
 
 def test_plain_lines_where_there_is_no_terminal():
-    done = duel("--seconds", "3")
+    done = duel("--seconds", "2")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\033" not in done.stdout
     assert "\r" not in done.stdout
@@ -88,11 +88,11 @@ def test_plain_lines_where_there_is_no_terminal():
 
 
 def test_two_live_columns_on_a_terminal():
-    with on_terminal("duel", "--seconds", "3") as shown:
+    with on_terminal("duel", "--seconds", "2") as shown:
         assert shown.to_the_end() == 0
         assert "\033[J" in shown.said
         assert "│ \033[1mipcx" in shown.said
-        assert "of 3 s" in shown.said
+        assert "of 2 s" in shown.said
 
 
 def test_a_narrow_terminal_has_one_below_the_other():
@@ -167,9 +167,12 @@ def test_an_answer_ends_a_freeze(ended):
     column = ended.columns[0]
     column.open, column.moved = {1: 0.0}, 1.0
     column.blamed = lambda: None
-    assert not column.judge(1.5)
-    assert column.judge(2.0)
-    assert not column.judge(3.0)
+    assert not column.judge(1.5, giving=True)
+    assert not column.judge(2.0, giving=False)  # lost, perhaps, but nobody waits for a lock
+    assert column.judge(2.0, giving=True)
+    assert not column.judge(3.0, giving=True)
+    column.freeze, column.blamed = None, lambda: "tasks.get()"
+    assert column.judge(3.0, giving=False)
     column.collect = lambda: [1]
     column.count(3.5)
     assert column.freeze is None
