@@ -498,6 +498,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         after = "\n" if screen.terminal else ""  # what the terminal shows as ^C
         print(f"{after}ipcx duel: ended by Ctrl-C; nothing was left running", file=sys.stderr)
         return 130
+    except (OSError, ImportError) as error:  # no /dev/shm: multiprocessing has no locks then
+        screen.clear()
+        print(f"ipcx duel: this machine does not let it run: {error}", file=sys.stderr)
+        return 1
     ours = duel.columns[-1]
     if options.json:
         print(json.dumps(reported(duel), indent=2))

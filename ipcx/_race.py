@@ -23,7 +23,7 @@ from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from itertools import repeat
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 import ipcx
@@ -214,17 +214,22 @@ class _Pair:
         for side in (1, 0):
             self.pipes[side][0].send((heat, count, side == 0))
         until = time.monotonic() + PATIENCE
-        answers = []
-        for mine, _ in self.pipes:
-            if not mine.poll(max(0.0, until - time.monotonic())):
+        waited_for = [mine for mine, _ in self.pipes]
+        nanoseconds = 1
+        while waited_for:
+            ready = wait(waited_for, max(0.0, until - time.monotonic()))
+            if not ready:
                 raise TimeoutError(f"no answer within {PATIENCE:g} s")
-            answers.append(mine.recv())
-        for answer in answers:
-            if isinstance(answer, str):
-                raise RuntimeError(answer)
-        took = max(answers[0], 1) / 1e9 / count
+            for mine in waited_for:
+                if mine in ready:
+                    answer = mine.recv()
+                    if isinstance(answer, str):  # the other one may wait for it for ever
+                        raise RuntimeError(answer)
+                    nanoseconds = max(nanoseconds, answer)  # it is 0 from who follows
+            waited_for = [mine for mine in waited_for if mine not in ready]
+        took = nanoseconds / 1e9 / count
         self.counts[heat] = max(10, min(round(seconds / took), 10 * count))
-        return float(took)
+        return took
 
     def close(self) -> None:
         for one, two in self.pipes:
@@ -241,8 +246,14 @@ def run(
 ) -> tuple[int, float]:
     """Races those that are not out; `told` hears of each heat. Returns rounds and seconds."""
     began = time.monotonic()
-    pairs = [_Pair(contestant) for contestant in entered if contestant.out is None]
+    pairs: list[_Pair] = []
     try:
+        for contestant in entered:
+            try:
+                if contestant.out is None:
+                    pairs.append(_Pair(contestant))
+            except (OSError, ImportError) as error:  # no /dev/shm, no descriptors left …
+                contestant.out = str(error)
         with Nursery({pair.contestant.name: pair.live for pair in pairs}) as nursery:
             for pair in pairs:
                 pair.start(nursery)

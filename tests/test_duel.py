@@ -131,6 +131,15 @@ def test_a_wrong_command_line(seconds, capsys):
     assert "--seconds" in capsys.readouterr().err
 
 
+def test_a_machine_without_shared_memory(monkeypatch, capsys):
+    def refused(waits):
+        raise ImportError("This platform lacks a functioning sem_open implementation")
+
+    monkeypatch.setattr(_duel, "Multiprocessing", refused)
+    assert _duel.main(["--seconds", "1"]) == 1
+    assert "does not let it run: This platform lacks" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- the words for each outcome
 
 

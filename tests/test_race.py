@@ -147,6 +147,26 @@ def test_who_fails_is_out_and_the_others_go_on(ways, why, monkeypatch, capsys):
     assert said.count("mp.Pipe ") == 2
 
 
+def test_who_cannot_begin_is_out():
+    def ends():
+        raise OSError("no room for it")
+
+    absent = _race.Contestant("absent", "cannot begin", ends, fails)
+    assert _race.run([absent], 0.1, lambda at, rounds: None)[0] < _race.LEAST
+    assert absent.out == "no room for it"
+
+
+def test_one_side_that_fails_is_heard_at_once():
+    def half(end):
+        if end:
+            raise OSError("only this side fails")
+        return (lambda message: None), signal.pause
+
+    one = _race.Contestant("half", "half of it fails", lambda: (False, True), half)
+    _race.run([one], 0.1, lambda at, rounds: None)
+    assert one.out == "OSError: only this side fails"
+
+
 def test_who_does_not_answer_is_out(monkeypatch):
     monkeypatch.setattr(_race, "PATIENCE", 0.1)
     silent = broken(lambda end: (lambda message: None, signal.pause))
