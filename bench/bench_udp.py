@@ -4,9 +4,10 @@ A batch is sent and then received, in one thread, over the loopback. Contestants
 is the median of those within rounds. The kernel's own work for each datagram is in both.
 """
 
+import argparse
+import json
 import socket
 import statistics
-import sys
 import time
 
 import ipcx
@@ -42,15 +43,31 @@ def stdlib(rounds: int) -> float:
         return time.perf_counter() - started
 
 
-def main(pairs: int = 15, rounds: int = 300) -> None:
+def measure(pairs: int, rounds: int) -> dict[str, float]:
     ratios, rates = [], []
     for _ in range(pairs):
         mine, theirs = ours(rounds), stdlib(rounds)
         ratios.append(theirs / mine)
         rates.append(rounds * len(BATCH) / mine)
-    print(f"udp://  {statistics.median(rates):,.0f} messages/s")
-    print(f"stdlib  udp:// is {statistics.median(ratios):.2f} times as fast (goal: 2)")
+    return {"messages_per_second": statistics.median(rates), "ratio": statistics.median(ratios)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="udp:// in batches against the stdlib's loop")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--quick", action="store_true", help="two short pairs: a smoke test")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    if options.quick:
+        options.pairs, options.rounds = 2, 20
+    found = measure(options.pairs, options.rounds)
+    print(f"udp://  {found['messages_per_second']:,.0f} messages/s")
+    print(f"stdlib  udp:// is {found['ratio']:.2f} times as fast (goal: 2)")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(found, file, indent=1)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -43,6 +43,8 @@ ipcx_status ipcx__chan_dgram_make(int fd, const ipcx__dgram_role *role, const ch
     self->fd = fd;
     self->epoll = self->bell = self->timer = -1;
     self->last = &self->first;
+    /* A group has many receivers, not all of this kernel. */
+    self->row_most = role->receives && !role->group ? IPCX__DATAGRAM_MAX : 0;
     atomic_store(&self->peer, role->peer);
     atomic_store(&self->heard, role->peer != 0);
     status = ipcx__chan_begin(&self->head, &transport, url, options, err);

@@ -2,7 +2,8 @@
  * What the files of the datagram channel share.
  *
  *     chan_dgram.c          making, exporting, closing an end; the table
- *     chan_dgram_send.c     sending          chan_dgram_receive.c   receiving, polling, waiting
+ *     chan_dgram_send.c     sending          chan_dgram_many.c      many at once
+ *     chan_dgram_receive.c  receiving, polling, waiting
  *     chan_dgram_read.c     the socket's datagrams, judged          chan_dgram_sync.c   rendezvous
  *
  * Locks: tx is the turn to send, held for a system call; rx is the turn to read the socket and what
@@ -63,6 +64,7 @@ typedef struct ipcx__dgram {
 
     ipcx__turn tx;     /* guards: */
     uint64_t sequence; /* the last one used */
+    size_t row_most;   /* longer datagrams are not sent in rows (chan_dgram_many.c) */
 
     ipcx__turn rx; /* guards the rest of this part, and lasts as long as a message is lent */
     ipcx__dgram_batch *batch;
@@ -109,8 +111,23 @@ ipcx_status ipcx__dgram_sleep(ipcx__dgram *self, ipcx_deadline deadline, ipcx_er
 ipcx_status ipcx__dgram_over(ipcx__dgram *self, const char *op, ipcx_error *err);
 
 /* ---- chan_dgram_send.c */
+/* A datagram as the kernel takes it. */
+typedef struct ipcx__dgram_composed {
+    uint8_t head[IPCX__DATAGRAM_HEAD], tail[IPCX__DATAGRAM_TAIL];
+    struct iovec pieces[3];
+} ipcx__dgram_composed;
+void ipcx__dgram_compose(const ipcx__datagram *frame, ipcx__dgram_composed *to);
+ipcx__datagram ipcx__dgram_describe(const ipcx__dgram *self, const ipcx_message *message,
+                                    uint64_t sequence);
+/* Whether it may be sent at all; whether there is somebody to send to, as far as is known. */
+ipcx_status ipcx__dgram_acceptable(const ipcx__dgram *self, const ipcx_message *message,
+                                   ipcx_error *err);
+ipcx_status ipcx__dgram_may_send(ipcx__dgram *self, ipcx_error *err);
+/* After a send has failed with errno. OK: try again. */
+ipcx_status ipcx__dgram_not_sent(ipcx__dgram *self, ipcx_deadline deadline, ipcx_error *err);
 ipcx_status ipcx__dgram_send(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
                              ipcx_sending *sending, ipcx_error *err);
+/* chan_dgram_many.c */
 ipcx_status ipcx__dgram_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t count,
                                   ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err);
 /* A frame of our own without a number, or BYE, if it can be sent now. */

@@ -10,15 +10,8 @@
 #include "wire/frame.h"
 
 #define SMALL 1024 /* bytes that are cheaper copied than gathered by the kernel */
-#define MANY 64
 
-/* A datagram as the kernel takes it. */
-typedef struct composed {
-    uint8_t head[IPCX__DATAGRAM_HEAD], tail[IPCX__DATAGRAM_TAIL];
-    struct iovec pieces[3];
-} composed;
-
-static void compose(const ipcx__datagram *frame, composed *to)
+void ipcx__dgram_compose(const ipcx__datagram *frame, ipcx__dgram_composed *to)
 {
     size_t head = ipcx__datagram_head(frame, to->head);
     to->pieces[0] = (struct iovec){to->head, head};
@@ -26,8 +19,8 @@ static void compose(const ipcx__datagram *frame, composed *to)
     to->pieces[2] = (struct iovec){to->tail, ipcx__datagram_tail(frame, to->head, head, to->tail)};
 }
 
-static ipcx__datagram describe(const ipcx__dgram *self, const ipcx_message *message,
-                               uint64_t sequence)
+ipcx__datagram ipcx__dgram_describe(const ipcx__dgram *self, const ipcx_message *message,
+                                    uint64_t sequence)
 {
     bool sync = (message->flags & IPCX_MESSAGE_SYNC) != 0;
     unsigned flags = (message->flags & IPCX_MESSAGE_TEXT ? IPCX_FRAME_TEXT : 0) |
@@ -51,10 +44,10 @@ void ipcx__dgram_control(ipcx__dgram *self, ipcx_frame_type type, uint64_t corre
                             .to = atomic_load(&self->peer),
                             .sequence = type == IPCX_FRAME_BYE ? self->sequence + 1 : 0,
                             .correlation = correlation};
-    composed made;
+    ipcx__dgram_composed made;
     struct msghdr header = {.msg_iov = made.pieces, .msg_iovlen = 3};
     frame.flags |= type == IPCX_FRAME_ACK ? IPCX_FRAME_CORRELATION : 0;
-    compose(&frame, &made);
+    ipcx__dgram_compose(&frame, &made);
     if (self->role.sends && sendmsg(self->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
         errno == ECONNREFUSED) {
         atomic_store(&self->nobody, true);
@@ -62,7 +55,8 @@ void ipcx__dgram_control(ipcx__dgram *self, ipcx_frame_type type, uint64_t corre
 }
 
 /* Whether it may be sent at all; asks nobody. */
-static ipcx_status acceptable(const ipcx__dgram *self, const ipcx_message *message, ipcx_error *err)
+ipcx_status ipcx__dgram_acceptable(const ipcx__dgram *self, const ipcx_message *message,
+                                   ipcx_error *err)
 {
     if (message->size > IPCX__DATAGRAM_PAYLOAD) {
         return ipcx_error_set(err, IPCX_TOO_LARGE, 0, "send", "%zu bytes; a datagram takes %zu",
@@ -84,7 +78,7 @@ static ipcx_status acceptable(const ipcx__dgram *self, const ipcx_message *messa
 }
 
 /* Whether there is somebody to send to, as far as is known. */
-static ipcx_status may_send(ipcx__dgram *self, ipcx_error *err)
+ipcx_status ipcx__dgram_may_send(ipcx__dgram *self, ipcx_error *err)
 {
     if (atomic_load(&self->closing)) {
         return ipcx__gate_closed("send", err);
@@ -109,11 +103,11 @@ static ipcx_status refused(ipcx__dgram *self, ipcx_deadline deadline, ipcx_error
         status = ipcx__dgram_read(self, true, err);
     }
     ipcx__dgram_leave(self);
-    return status < 0 ? status : may_send(self, err);
+    return status < 0 ? status : ipcx__dgram_may_send(self, err);
 }
 
 /* After a send has failed with errno. OK: try again. */
-static ipcx_status failed(ipcx__dgram *self, ipcx_deadline deadline, ipcx_error *err)
+ipcx_status ipcx__dgram_not_sent(ipcx__dgram *self, ipcx_deadline deadline, ipcx_error *err)
 {
     int error = errno;
     switch (error) {
@@ -138,11 +132,11 @@ static ipcx_status failed(ipcx__dgram *self, ipcx_deadline deadline, ipcx_error 
 
 static ssize_t transmit(ipcx__dgram *self, const ipcx__datagram *frame)
 {
-    composed made;
+    ipcx__dgram_composed made;
     uint8_t small[SMALL + IPCX__DATAGRAM_HEAD + IPCX__DATAGRAM_TAIL];
     struct msghdr header = {.msg_iov = made.pieces, .msg_iovlen = 3};
     size_t size = 0;
-    compose(frame, &made);
+    ipcx__dgram_compose(frame, &made);
     if (frame->payload_size > SMALL) {
         return sendmsg(self->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
@@ -159,7 +153,7 @@ static ssize_t transmit(ipcx__dgram *self, const ipcx__datagram *frame)
 static ssize_t send_one(ipcx__dgram *self, const ipcx_message *message, ipcx_sending *sending,
                         ipcx_status *status, ipcx_error *err)
 {
-    ipcx__datagram frame = describe(self, message, self->sequence + 1);
+    ipcx__datagram frame = ipcx__dgram_describe(self, message, self->sequence + 1);
     bool sync = (message->flags & IPCX_MESSAGE_SYNC) != 0;
     ssize_t sent;
     *status = sync ? ipcx__dgram_begin_sync(self, &frame, err) : IPCX_OK;
@@ -190,9 +184,9 @@ ipcx_status ipcx__dgram_send(ipcx_chan *chan, const ipcx_message *message, ipcx_
         sending->begun = status != IPCX_OK;
         return status;
     }
-    status = acceptable(self, message, err);
+    status = ipcx__dgram_acceptable(self, message, err);
     while (status == IPCX_OK && sent < 0) {
-        status = may_send(self, err);
+        status = ipcx__dgram_may_send(self, err);
         if (status == IPCX_OK) {
             status = ipcx__turn_take_by(&self->tx, &chan->gate, deadline, err);
         }
@@ -203,74 +197,13 @@ ipcx_status ipcx__dgram_send(ipcx_chan *chan, const ipcx_message *message, ipcx_
             ipcx__turn_leave(&self->tx);
             errno = error;
             if (sent < 0) {
-                status = failed(self, deadline, err);
+                status = ipcx__dgram_not_sent(self, deadline, err);
             }
         }
     }
     if (status == IPCX_OK && sending->begun) {
         status = ipcx__dgram_await(self, sending->ticket, deadline, err);
         sending->begun = status != IPCX_OK;
-    }
-    return status;
-}
-
-/* ---- many */
-
-typedef struct run {
-    struct mmsghdr headers[MANY];
-    composed made[MANY];
-} run;
-
-/* Under the turn: as many as fit a run. -1: errno, or *status says why not. */
-static int send_run(ipcx__dgram *self, const ipcx_message *messages, size_t count,
-                    ipcx_status *status, ipcx_error *err)
-{
-    run all;
-    unsigned n = 0;
-    int sent = 0;
-    while (n < MANY && n < count) {
-        ipcx__datagram frame = describe(self, &messages[n], self->sequence + 1 + n);
-        *status = acceptable(self, &messages[n], err);
-        if (*status != IPCX_OK) {
-            break;
-        }
-        compose(&frame, &all.made[n]);
-        all.headers[n] = (struct mmsghdr){
-            .msg_hdr = {.msg_iov = all.made[n].pieces,
-                        .msg_iovlen = all.made[n].pieces[2].iov_len > 0 ? 3u : 2u}};
-        n++;
-    }
-    if (n > 0) {
-        sent = sendmmsg(self->fd, all.headers, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        /* Those before the one that is refused go first; it comes again as the first. */
-        *status = IPCX_OK;
-    }
-    if (sent > 0) {
-        self->sequence += (unsigned)sent;
-    }
-    return sent;
-}
-
-ipcx_status ipcx__dgram_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t count,
-                                  ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err)
-{
-    ipcx__dgram *self = (ipcx__dgram *)chan;
-    ipcx_status status = may_send(self, err);
-    while (status == IPCX_OK && sending->taken < count) {
-        int sent, error;
-        status = ipcx__turn_take_by(&self->tx, &chan->gate, deadline, err);
-        if (status != IPCX_OK) {
-            break;
-        }
-        sent = send_run(self, messages + sending->taken, count - sending->taken, &status, err);
-        error = errno;
-        ipcx__turn_leave(&self->tx);
-        if (sent > 0) {
-            sending->taken += (unsigned)sent;
-        } else if (sent < 0) {
-            errno = error;
-            status = failed(self, deadline, err);
-        }
     }
     return status;
 }
