@@ -932,11 +932,11 @@ TEST(all_of_it_without_trust)
     }
     child = fork();
     if (child == 0) {
-        char *const args[] = {"test_chan_shm", NULL};
         REQUIRE(setenv(TRUST, "none", 1) == 0);
-        REQUIRE(dup2(STDERR_FILENO, STDOUT_FILENO) >= 0);
-        execv("/proc/self/exe", args);
-        _exit(1);
+        for (const check_test *test = check_first; test != NULL; test = test->next) {
+            test->run();
+        }
+        _exit(check_failed != 0);
     }
     CHECK(check_child(child));
 }
