@@ -192,6 +192,27 @@ class LogReader:
     @property
     def lost(self) -> int: ...
 
+# The core of ipcx.pipes and ipcx.process.
+
+@disjoint_base
+class Child:
+    def __new__(
+        cls,
+        argv: list[bytes],
+        env: list[bytes] | None,
+        cwd: bytes | None,
+        fds: list[tuple[int, int]],
+        group: int,
+        session: bool,
+        /,
+    ) -> Self: ...
+    def wait(self, timeout: float | None, /) -> tuple[int, int, bool, bool]: ...
+    def signal(self, number: int, /) -> None: ...
+    def signal_group(self, number: int, /) -> None: ...
+    def fileno(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
+
 # The core of ipcx.signals. A signal is (number, code, value, pid, uid, status).
 _Signal: TypeAlias = tuple[int, int, int, int, int, int]
 

@@ -23,6 +23,7 @@
 #include "ipcx/sock.h"
 #include "ipcx/sock_unix.h"
 #include "ipcx/sig.h"
+#include "ipcx/spawn.h"
 #include "ipcx/mapfile.h"
 #include "ipcx/file.h"
 #include "ipcx/watch.h"
