@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipcx import channel as sync
 from ipcx._aio_descriptor import Descriptor, check_timeout
+from ipcx._aio_loan import Loan, View
 from ipcx._aio_server import Server
 from ipcx._core import Closed, PeerClosed, PeerDied, Timeout, WouldBlock
 
@@ -44,7 +45,17 @@ if TYPE_CHECKING:
 
     from ipcx.channel import ChannelStats, ListenerStats
 
-__all__ = ["Channel", "Listener", "Opening", "Server", "connect", "listen", "pair"]
+__all__ = [
+    "Channel",
+    "Listener",
+    "Loan",
+    "Opening",
+    "Server",
+    "View",
+    "connect",
+    "listen",
+    "pair",
+]
 
 _T = TypeVar("_T")
 
@@ -298,6 +309,63 @@ class Channel:
                 return int(size)
         self._not_now(timeout, "receive_into: nothing there yet")
         return int(await self._read.wait(self.core.fileno(), attempt, timeout, "receive_into"))
+
+    def reserve(self, size: int, timeout: float | None = None) -> Opening[Loan]:
+        """Memory for a message: ``async with channel.reserve(n) as buf`` writes in place.
+
+        The message is sent when the block ends, and not if it raises; as `ipcx.Channel.reserve`.
+        """
+
+        async def make() -> Loan:
+            check_timeout(timeout)
+            loan = self.core._reserve_now(size) if not self._senders else NotImplemented
+            if loan is NotImplemented:
+                self._not_now(timeout, "reserve: no room yet")
+                loan = await self._write.wait(
+                    self.core._send_fileno(),
+                    lambda: self.core._reserve_now(size),
+                    timeout,
+                    "reserve",
+                    lambda made: made.cancel(),
+                )
+            return Loan(loan, self.core, self._write, timeout)
+
+        return Opening(make)
+
+    def receive_view(self, timeout: float | None = None) -> Opening[View]:
+        """The next message: ``async with channel.receive_view() as view`` reads it in place.
+
+        As `ipcx.Channel.receive_view`; a call that times out or is cancelled loses no message.
+        """
+
+        async def make() -> View:
+            check_timeout(timeout)
+            if self._returned:
+                return View(self._returned.popleft())
+            view = self.core._receive_view_now() if not self._receivers else NotImplemented
+            if self._read.aside:
+                self._read.serve()
+            if view is NotImplemented:
+                self._not_now(timeout, "receive_view: nothing there yet")
+                view = await self._read.wait(
+                    self.core.fileno(),
+                    self.core._receive_view_now,
+                    timeout,
+                    "receive_view",
+                    self._take_view_back,
+                )
+            return View(view)
+
+        return Opening(make)
+
+    def _take_view_back(self, view: sync.View) -> None:
+        with view as data:
+            message = str(data, "utf-8") if view.text else bytes(data)
+        self._take_back(message)
+
+    def trim(self) -> int:
+        """Gives memory back that large messages have needed; as `ipcx.Channel.trim`."""
+        return self.core.trim()
 
     async def flush(self, timeout: float | None = None) -> None:
         """Waits until nothing is owed of a message that was begun."""

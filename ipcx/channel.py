@@ -25,7 +25,7 @@ from collections import namedtuple
 from typing import TYPE_CHECKING
 
 from ipcx import _core, _keys, _reduction
-from ipcx._core import Channel, Listener
+from ipcx._core import Channel, Listener, Loan, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,9 @@ __all__ = [
     "ChannelStats",
     "Listener",
     "ListenerStats",
+    "Loan",
     "Transport",
+    "View",
     "connect",
     "listen",
     "pair",
@@ -205,6 +207,7 @@ if TYPE_CHECKING:
         objects: bool
         hand_over: bool
         death: bool
+        lends: bool
         note: str
 
 else:
@@ -261,6 +264,7 @@ else:
         objects="Python objects are passed by reference",
         hand_over="an unused end can be given to another process",
         death="a peer that is killed is told from one that has closed",
+        lends="reserve() and receive_view() are of the peer's own memory; else they copy once",
         note="what else there is to know",
     )
 
@@ -269,38 +273,38 @@ _core._set_stats_types(ChannelStats, ListenerStats)
 TRANSPORTS: dict[str, Transport] = {
     "inproc": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=None, sync=True,
-        objects=True, hand_over=False, death=False,
+        objects=True, hand_over=False, death=False, lends=False,
         note="threads of one process; with copy=True bytes and str are copied, no objects pass",
     ),
     "unix": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
-        objects=False, hand_over=True, death=True,
+        objects=False, hand_over=True, death=True, lends=False,
         note="processes of one host; ends of other channels can be sent over it",
     ),
     "shm": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
-        objects=False, hand_over=True, death=True,
+        objects=False, hand_over=True, death=True, lends=True,
         note="processes of one user on one host, through shared memory: the fastest",
     ),
     "tcp": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
-        objects=False, hand_over=True, death=True,
+        objects=False, hand_over=True, death=True, lends=False,
         note="any host; when the network is cut, only a time-out tells",
     ),
     "udp": Transport(
         reliable=False, ordered=False, duplex=True, boundaries=True, largest=60_000, sync=True,
-        objects=False, hand_over=True, death=False,
+        objects=False, hand_over=True, death=False, lends=False,
         note="any host, a datagram a message; losses are counted; groups: udp://239.1.2.3:5000",
     ),
     "file": Transport(
         reliable=True, ordered=True, duplex=False, boundaries=True, largest=2 << 30, sync=False,
-        objects=False, hand_over=False, death=False,
+        objects=False, hand_over=False, death=False, lends=False,
         note="a log in a file: who connects appends, each who accepts reads all of it (?from=end: "
         "what comes from now on; ?durable=1: on the disk before send() returns)",
     ),
     "pipe": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
-        objects=False, hand_over=True, death=True,
+        objects=False, hand_over=True, death=True, lends=False,
         note="two pipes, one each way; pipe://R,W and pipe://- speak over descriptors there are",
     ),
 }  # fmt: skip

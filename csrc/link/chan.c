@@ -190,49 +190,43 @@ static ipcx_status claim(ipcx_chan *chan, const char *op, ipcx_error *err)
 
 /* ---- into a call and out of it */
 
-typedef struct call {
-    ipcx_chan *chan;
-    const char *op;
-    ipcx_deadline deadline;
-    int64_t begun; /* 0: the trace is off */
-    ipcx_error *err;
-} call;
+typedef ipcx__call call;
 
-static bool is_mine(const ipcx_chan *chan)
+bool ipcx__chan_is_mine(const ipcx_chan *chan)
 {
     return IPCX_LIKELY(atomic_load_explicit(&chan->owner, memory_order_acquire) ==
                        ipcx__fork_generation());
 }
 
 /* Through the gate, if there is one; false: it is closed. */
-static bool pass(ipcx_chan *chan)
+bool ipcx__chan_pass(ipcx_chan *chan)
 {
     return chan->transport->ungated ? !atomic_load_explicit(&chan->closed, memory_order_relaxed)
                                     : ipcx__gate_enter(&chan->gate);
 }
 
-static void pass_out(ipcx_chan *chan)
+void ipcx__chan_pass_out(ipcx_chan *chan)
 {
     if (!chan->transport->ungated) {
         ipcx__gate_leave(&chan->gate);
     }
 }
 
-static ipcx_status enter(call *self)
+ipcx_status ipcx__call_enter(call *self)
 {
     ipcx_status status;
     self->begun = ipcx__trace_begin();
-    if (!is_mine(self->chan)) {
+    if (!ipcx__chan_is_mine(self->chan)) {
         status = claim(self->chan, self->op, self->err);
         if (status != IPCX_OK) {
             return status;
         }
     }
-    return pass(self->chan) ? IPCX_OK : closed(self->chan, self->op, self->err);
+    return ipcx__chan_pass(self->chan) ? IPCX_OK : closed(self->chan, self->op, self->err);
 }
 
 /* What the caller gets to see of `status`, counted and traced. */
-static ipcx_status answer(const call *self, ipcx_status status, size_t bytes)
+ipcx_status ipcx__call_answer(const call *self, ipcx_status status, size_t bytes)
 {
     if (status == IPCX_TIMEOUT) {
         if (self->deadline == IPCX_NOW) {
@@ -251,10 +245,10 @@ static ipcx_status answer(const call *self, ipcx_status status, size_t bytes)
     return status;
 }
 
-static ipcx_status leave(const call *self, ipcx_status status, size_t bytes)
+ipcx_status ipcx__call_leave(const call *self, ipcx_status status, size_t bytes)
 {
-    status = answer(self, status, bytes);
-    pass_out(self->chan);
+    status = ipcx__call_answer(self, status, bytes);
+    ipcx__chan_pass_out(self->chan);
     return status;
 }
 
@@ -282,9 +276,9 @@ ipcx_status ipcx_chan_send(ipcx_chan *chan, const ipcx_message *message, ipcx_de
     ipcx_sending local = {0};
     call self = {.chan = chan, .op = "send", .deadline = deadline, .err = err};
     int before;
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
-        return answer(&self, status, 0);
+        return ipcx__call_answer(&self, status, 0);
     }
     before = sending != NULL ? sending->begun : 0;
     do {
@@ -295,7 +289,7 @@ ipcx_status ipcx_chan_send(ipcx_chan *chan, const ipcx_message *message, ipcx_de
         (status == IPCX_OK || (sending != NULL ? sending->begun : local.begun) != 0)) {
         count_sent(chan, 1, message->size);
     }
-    return leave(&self, status, status == IPCX_OK ? message->size : 0);
+    return ipcx__call_leave(&self, status, status == IPCX_OK ? message->size : 0);
 }
 
 ipcx_status ipcx_chan_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t number,
@@ -304,37 +298,38 @@ ipcx_status ipcx_chan_send_many(ipcx_chan *chan, const ipcx_message *messages, s
     call self = {.chan = chan, .op = "send_many", .deadline = deadline, .err = err};
     size_t before = sending->taken, i;
     uint64_t bytes = 0;
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
-        return answer(&self, status, 0);
+        return ipcx__call_answer(&self, status, 0);
     }
     status = chan->transport->send_many(chan, messages, number, deadline, sending, err);
     for (i = before; i < sending->taken; i++) {
         bytes += messages[i].size;
     }
     count_sent(chan, sending->taken - before, bytes);
-    return leave(&self, status, (size_t)bytes);
+    return ipcx__call_leave(&self, status, (size_t)bytes);
 }
 
 ipcx_status ipcx_chan_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
                               ipcx_error *err)
 {
     call self = {.chan = chan, .op = "receive", .deadline = deadline, .err = err};
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
-        return answer(&self, status, 0);
+        return ipcx__call_answer(&self, status, 0);
     }
     status = chan->transport->receive(chan, message, deadline, err);
     if (status != IPCX_OK) {
-        return leave(&self, status, 0);
+        return ipcx__call_leave(&self, status, 0);
     }
     count_received(chan, message->size);
-    return answer(&self, status, message->size); /* stays inside: see ipcx_chan_release */
+    return ipcx__call_answer(&self, status,
+                             message->size); /* stays inside: see ipcx_chan_release */
 }
 
 void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message)
 {
-    if (!is_mine(chan)) {
+    if (!ipcx__chan_is_mine(chan)) {
         return; /* received before the fork: the child is in no gate, and nothing is its own */
     }
     if (IPCX_UNLIKELY(message->flags & IPCX__MESSAGE_KEEP) && chan->transport->count == NULL) {
@@ -342,50 +337,50 @@ void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message)
         (void)atomic_fetch_sub_explicit(&chan->received_bytes, message->size, memory_order_relaxed);
     }
     chan->transport->release(chan, message);
-    pass_out(chan);
+    ipcx__chan_pass_out(chan);
 }
 
 ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
 {
     call self = {.chan = chan, .op = "poll", .deadline = deadline, .err = err};
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
-        return answer(&self, status, 0);
+        return ipcx__call_answer(&self, status, 0);
     }
-    return leave(&self, chan->transport->poll(chan, deadline, err), 0);
+    return ipcx__call_leave(&self, chan->transport->poll(chan, deadline, err), 0);
 }
 
 ipcx_status ipcx_chan_flush(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
 {
     call self = {.chan = chan, .op = "flush", .deadline = deadline, .err = err};
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
-        return answer(&self, status, 0);
+        return ipcx__call_answer(&self, status, 0);
     }
-    return leave(&self, chan->transport->flush(chan, deadline, err), 0);
+    return ipcx__call_leave(&self, chan->transport->flush(chan, deadline, err), 0);
 }
 
 ipcx_status ipcx_chan_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
 {
     call self = {.chan = chan, .op = "fileno", .deadline = IPCX_NOW, .err = err};
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
         return status;
     }
     status = chan->transport->fileno(chan, fd, err);
-    pass_out(chan);
+    ipcx__chan_pass_out(chan);
     return status;
 }
 
 ipcx_status ipcx_chan_send_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
 {
     call self = {.chan = chan, .op = "send_fileno", .deadline = IPCX_NOW, .err = err};
-    ipcx_status status = enter(&self);
+    ipcx_status status = ipcx__call_enter(&self);
     if (status != IPCX_OK) {
         return status;
     }
     status = chan->transport->send_fileno(chan, fd, err);
-    pass_out(chan);
+    ipcx__chan_pass_out(chan);
     return status;
 }
 
@@ -399,7 +394,7 @@ static bool hang_up(ipcx_chan *chan)
         return false;
     }
     ipcx__gate_shut(&chan->gate);
-    if (chan->transport->wake != NULL && is_mine(chan)) {
+    if (chan->transport->wake != NULL && ipcx__chan_is_mine(chan)) {
         chan->transport->wake(chan);
     }
     ipcx__gate_close(&chan->gate);
@@ -424,7 +419,7 @@ static bool says_goodbye(ipcx_chan *chan)
     if (atomic_load(&chan->owner) == 0 && !ipcx__chan_never_shared(chan)) {
         return false;
     }
-    return claim(chan, "close", NULL) == IPCX_OK && pass(chan);
+    return claim(chan, "close", NULL) == IPCX_OK && ipcx__chan_pass(chan);
 }
 
 ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *unsent,
@@ -442,7 +437,7 @@ ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *uns
     self.begun = ipcx__trace_begin();
     if (says_goodbye(chan)) {
         status = chan->transport->goodbye(chan, deadline, &lost, err);
-        pass_out(chan);
+        ipcx__chan_pass_out(chan);
         if (status == IPCX_INTR) {
             return status;
         }
@@ -454,7 +449,7 @@ ipcx_status ipcx_chan_close(ipcx_chan *chan, ipcx_deadline deadline, size_t *uns
         *unsent = lost;
     }
     /* IPCX_NOW was asked to drop what cannot be sent at once: no time has run out. */
-    return answer(&self, deadline == IPCX_NOW && status > 0 ? IPCX_OK : status, 0);
+    return ipcx__call_answer(&self, deadline == IPCX_NOW && status > 0 ? IPCX_OK : status, 0);
 }
 
 void ipcx_chan_free(ipcx_chan *chan)

@@ -15,6 +15,7 @@
 #include "ipcx/chan.h"
 #include "ipcx/connect.h"
 #include "ipcx/gate.h"
+#include "ipcx/loan.h"
 #include "ipcx/url.h"
 
 /* The most descriptors an end has: those of shm://. */
@@ -64,6 +65,19 @@ typedef struct ipcx__transport {
      * chan.c does, with an atomic addition for each. */
     void (*count)(ipcx_chan *chan, ipcx_chan_stats *stats);
     uint64_t (*unreceived)(ipcx_chan *chan);
+    /* Loans; all NULL: private memory does. reserve, receive_view: may answer with such a loan,
+     * too. commit: OK ends it, all else leaves it. cancel: at any time, from any thread, never
+     * waits. return_view: inside the gate; AGAIN with IPCX_NOW alone. */
+    ipcx_status (*reserve)(ipcx_chan *chan, size_t size, ipcx_deadline deadline, ipcx_loan *loan,
+                           ipcx_error *err);
+    ipcx_status (*commit)(ipcx_chan *chan, ipcx_loan *loan, const ipcx_message *message,
+                          ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err);
+    void (*cancel)(ipcx_chan *chan, ipcx_loan *loan);
+    ipcx_status (*receive_view)(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline,
+                                ipcx_error *err);
+    ipcx_status (*return_view)(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline);
+    /* trim: gives memory back; NULL: there is none worth it. */
+    ipcx_status (*trim)(ipcx_chan *chan, size_t *bytes, ipcx_error *err);
     /* lossy: puts in what became of datagrams; NULL: nothing is ever lost. */
     void (*lossy)(ipcx_chan *chan, ipcx_chan_stats *stats);
 } ipcx__transport;
@@ -103,6 +117,27 @@ void ipcx__chan_end(ipcx_chan *chan);
 /* ipcx__chan_options_fill: the options with every default in its place. INVALID: out of range. */
 ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_options *filled,
                                     ipcx_error *err);
+
+/* One call on a channel, for who implements verbs in another file than chan.c: enter: OK: inside
+ * the gate, of an end that is ours. answer: what the caller gets to see, counted and traced; leave:
+ * the same, out of the gate. */
+typedef struct ipcx__call {
+    ipcx_chan *chan;
+    const char *op;
+    ipcx_deadline deadline;
+    int64_t begun; /* 0: the trace is off */
+    ipcx_error *err;
+} ipcx__call;
+ipcx_status ipcx__call_enter(ipcx__call *self);
+ipcx_status ipcx__call_answer(const ipcx__call *self, ipcx_status status, size_t bytes);
+ipcx_status ipcx__call_leave(const ipcx__call *self, ipcx_status status, size_t bytes);
+/* The parts of it: whether this process uses the end; into the gate (false: closed) and out. */
+bool ipcx__chan_is_mine(const ipcx_chan *chan);
+bool ipcx__chan_pass(ipcx_chan *chan);
+void ipcx__chan_pass_out(ipcx_chan *chan);
+
+/* ipcx__loan_private: a loan of private memory. TOO_LARGE, NOMEM. */
+ipcx_status ipcx__loan_private(ipcx_chan *chan, size_t size, ipcx_loan *loan, ipcx_error *err);
 
 /* ipcx__chan_never_shared: true if no other process can hold this end: then closing it unused says
  * goodbye; else it is only let go of. */

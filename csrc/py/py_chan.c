@@ -9,6 +9,7 @@
 #include "link/chan.h"
 #include "link/memory/chan_mem.h"
 #include "py/py_chan_doc.h"
+#include "py/py_loan.h"
 
 static ipcx_py_chan *chan_of(PyObject *op)
 {
@@ -293,6 +294,11 @@ static PyMethodDef chan_methods[] = {
      DOC_RECEIVE_MANY},
     {"receive_into", IPCX_PY_FAST_METHOD(ipcx_py_chan_receive_into), METH_FASTCALL | METH_KEYWORDS,
      DOC_RECEIVE_INTO},
+    {"reserve", IPCX_PY_FAST_METHOD(ipcx_py_chan_reserve), METH_FASTCALL | METH_KEYWORDS,
+     DOC_RESERVE},
+    {"receive_view", IPCX_PY_FAST_METHOD(ipcx_py_chan_receive_view), METH_FASTCALL | METH_KEYWORDS,
+     DOC_RECEIVE_VIEW},
+    {"trim", ipcx_py_chan_trim, METH_NOARGS, DOC_TRIM},
     {"flush", IPCX_PY_FAST_METHOD(ipcx_py_chan_flush), METH_FASTCALL | METH_KEYWORDS, DOC_FLUSH},
     {"close", IPCX_PY_FAST_METHOD(chan_close), METH_FASTCALL | METH_KEYWORDS, DOC_CLOSE},
     {"fileno", chan_fileno, METH_NOARGS, DOC_FILENO},
@@ -302,6 +308,8 @@ static PyMethodDef chan_methods[] = {
     {"__reduce_ex__", chan_reduce, METH_O, NULL},
     {"_send_now", IPCX_PY_FAST_METHOD(ipcx_py_chan_send_now), METH_FASTCALL, DOC_SEND_NOW},
     {"_receive_now", ipcx_py_chan_receive_now, METH_NOARGS, DOC_RECEIVE_NOW},
+    {"_reserve_now", ipcx_py_chan_reserve_now, METH_O, DOC_RESERVE_NOW},
+    {"_receive_view_now", ipcx_py_chan_receive_view_now, METH_NOARGS, DOC_RECEIVE_VIEW_NOW},
     {"_send_fileno", chan_send_fileno, METH_NOARGS, DOC_SEND_FILENO},
     {"_export", chan_export, METH_NOARGS, DOC_EXPORT},
     {NULL, NULL, 0, NULL},
@@ -361,7 +369,8 @@ int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state)
     state->chan_type = PyType_FromModuleAndSpec(module, &spec, NULL);
     if (state->chan_type == NULL || defaults(state) < 0 ||
         PyModule_AddType(module, (PyTypeObject *)state->chan_type) < 0 ||
-        ipcx_py_sending_init(module, state) < 0 || ipcx_py_listener_init(module, state) < 0) {
+        ipcx_py_sending_init(module, state) < 0 || ipcx_py_loan_init(module, state) < 0 ||
+        ipcx_py_listener_init(module, state) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, ipcx_py_chan_functions);

@@ -123,6 +123,18 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST);
 PyObject *ipcx_py_chan_receive_into(IPCX_PY_FAST);
 PyObject *ipcx_py_chan_poll(IPCX_PY_FAST);
 PyObject *ipcx_py_chan_next(PyObject *op);
+/* The next message, lent by ipcx_chan_receive; INTR: an exception is set. TypeError, -1 or NULL:
+ * the message has no bytes, but receive() gives it; keep: an end, which cannot be put back. */
+ipcx_status ipcx_py_chan_lend(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
+                              ipcx_error *err);
+PyObject *ipcx_py_chan_no_bytes(const ipcx_py_chan *self, const char *op);
+PyObject *ipcx_py_chan_keep(ipcx_py_chan *self, ipcx_chan *end, const char *op);
+/* py_loan_make.c: */
+PyObject *ipcx_py_chan_reserve(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_reserve_now(PyObject *op, PyObject *size);
+PyObject *ipcx_py_chan_receive_view(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_receive_view_now(PyObject *op, PyObject *ignored);
+PyObject *ipcx_py_chan_trim(PyObject *op, PyObject *ignored);
 /* py_chan_make.c, functions of the module: */
 extern PyMethodDef ipcx_py_chan_functions[];
 /* py_chan_exit.c: the lists of all channels and listeners, and what they owe at the exit. */

@@ -289,11 +289,23 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
 
 /* ---- into the caller's memory */
 
-static Py_ssize_t no_bytes(PyObject *message)
+static Py_ssize_t no_bytes(PyObject *message, const char *op)
 {
-    PyErr_Format(PyExc_TypeError, "receive_into: the message is a %.100s: receive() gives it",
+    PyErr_Format(PyExc_TypeError, "%s: the message is a %.100s: receive() gives it", op,
                  Py_TYPE(message)->tp_name);
     return -1;
+}
+
+PyObject *ipcx_py_chan_no_bytes(const ipcx_py_chan *self, const char *op)
+{
+    (void)no_bytes(PyList_GET_ITEM(self->kept, 0), op);
+    return NULL;
+}
+
+ipcx_status ipcx_py_chan_lend(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
+                              ipcx_error *err)
+{
+    return next(self, message, ns, err);
 }
 
 /* The size of the message, copied if it fits; -1 with an exception. */
@@ -325,7 +337,7 @@ static Py_ssize_t object_into(ipcx_py_chan *self, const Py_buffer *room, PyObjec
         return text != NULL ? copy_into(self, room, text, (size_t)size) : -1;
     }
     if (!PyObject_CheckBuffer(object)) {
-        return no_bytes(object);
+        return no_bytes(object, "receive_into");
     }
     if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
         return -1;
@@ -335,21 +347,20 @@ static Py_ssize_t object_into(ipcx_py_chan *self, const Py_buffer *room, PyObjec
     return size;
 }
 
-/* An end cannot be put back: it is kept here. */
-static Py_ssize_t keep_end(ipcx_py_chan *self, ipcx_message *message)
+PyObject *ipcx_py_chan_keep(ipcx_py_chan *self, ipcx_chan *end, const char *op)
 {
-    PyObject *made = take(self, message);
+    PyObject *made = ipcx_py_chan_around(self->state, end);
     if (made == NULL) {
-        return -1;
+        return NULL;
     }
     if (self->kept == NULL) {
         self->kept = PyList_New(0);
     }
     if (self->kept != NULL && PyList_Append(self->kept, made) == 0) {
-        (void)no_bytes(made);
+        (void)no_bytes(made, op);
     }
     Py_DECREF(made);
-    return -1;
+    return NULL;
 }
 
 static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_t ns)
@@ -359,7 +370,7 @@ static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_
     ipcx_status status;
     Py_ssize_t size;
     if (self->kept != NULL) {
-        return no_bytes(PyList_GET_ITEM(self->kept, 0));
+        return no_bytes(PyList_GET_ITEM(self->kept, 0), "receive_into");
     }
     status = next(self, &message, ns, &err);
     if (status != IPCX_OK) {
@@ -367,7 +378,10 @@ static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_
         return -1;
     }
     if (message.flags & IPCX_MESSAGE_END) {
-        return keep_end(self, &message);
+        ipcx_chan *end = (ipcx_chan *)message.data;
+        ipcx_chan_release(self->core, &message);
+        (void)ipcx_py_chan_keep(self, end, "receive_into");
+        return -1;
     }
     if (message.flags & IPCX_MESSAGE_OBJECT) {
         PyObject *object = (PyObject *)message.data;

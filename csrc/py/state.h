@@ -57,6 +57,8 @@ typedef enum ipcx_py_verb {
     X(no_arguments)      /* () */                                                                  \
     X(chan_type)         /* ipcx.Channel */                                                        \
     X(listener_type)     /* ipcx.Listener */                                                       \
+    X(loan_type)         /* ipcx.channel.Loan */                                                   \
+    X(view_type)         /* ipcx.channel.View */                                                   \
     X(sending_type)      /* what _send_now() returns of an unfinished send */                      \
     X(chan_stats)        /* ipcx.channel.ChannelStats, or NULL */                                  \
     X(listener_stats)    /* ipcx.channel.ListenerStats, or NULL */                                 \
@@ -89,6 +91,7 @@ int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_spawn_init(PyObject *module);
 int ipcx_py_files_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_loan_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_server_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_mmap_init(PyObject *module, ipcx_py_state *state);
 

@@ -72,6 +72,8 @@ class Async:
     def wrap(self, result):
         if isinstance(result, self.aio.Channel | self.aio.Listener):
             return Proxy(self, result)
+        if isinstance(result, self.aio.Loan | self.aio.View):
+            return Lent(self, result)
         if type(result) is tuple:
             return tuple(map(self.wrap, result))
         return result
@@ -111,6 +113,13 @@ class Proxy:
 
     def __exit__(self, *what) -> None:
         self._driver.call(self._thing.__aexit__, *what)
+
+
+class Lent(Proxy):
+    """A loan or a view of `ipcx.aio`: its block gives the memoryview."""
+
+    def __enter__(self):
+        return self._driver.call(self._thing.__aenter__)
 
 
 DRIVERS = {

@@ -32,6 +32,7 @@
 
 #include "ipcx/url.h"
 #include "ipcx/chan.h"
+#include "ipcx/loan.h"
 #include "ipcx/connect.h"
 #include "ipcx/mux.h"
 #include "ipcx/mux_info.h"

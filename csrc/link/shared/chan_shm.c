@@ -15,6 +15,7 @@
 #include "ipcx/crc32c.h"
 #include "ipcx/endian.h"
 #include "ipcx/fd.h"
+#include "link/shared/chan_shm_loan.h"
 #include "link/shared/chan_shm_wait.h"
 #include "os/map.h"
 
@@ -371,4 +372,9 @@ static const ipcx__transport transport = {
     .max_message = ipcx__shm_max_message,
     .count = count,
     .unreceived = unreceived,
+    .reserve = ipcx__shm_reserve,
+    .commit = ipcx__shm_commit,
+    .cancel = ipcx__shm_cancel,
+    .receive_view = ipcx__shm_receive_view,
+    .return_view = ipcx__shm_return_view,
 };

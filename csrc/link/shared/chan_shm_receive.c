@@ -3,9 +3,11 @@
  * the peer cannot change afterwards.
  * Invariant: the rx turn is held from the look at the ring to the release of what was found; the
  * peer's end is looked at before the ring, so that what it had committed comes first. */
-#include "link/shared/chan_shm_wait.h"
-
 #include <string.h>
+
+#include "ipcx/alloc.h"
+#include "link/shared/chan_shm_loan.h"
+#include "link/shared/chan_shm_wait.h"
 
 #include "wire/frame.h"
 
@@ -154,6 +156,70 @@ void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message)
         ipcx__ring_release(&self->rx);
     }
     leave(self);
+}
+
+/* What lies in private memory (a text, the whole of fragments, all of a stranger's) goes with it to
+ * the reader; what lies in the ring stays there if there is a slot, else a copy of it goes. */
+static ipcx_status hand_out(ipcx__shm *self, ipcx_loan *view, ipcx_error *err)
+{
+    ipcx__ring_message *held = &self->held;
+    ipcx_buf *from = ipcx_buf_data(&self->text) == held->data ? &self->text : &self->rx.whole;
+    void *memory = NULL;
+    unsigned slot = 0;
+    if (!held->shared && held->size > 0) {
+        size_t limit = from->limit;
+        memory = from->memory;
+        *from = (ipcx_buf){.limit = limit};
+    } else if (!ipcx__ring_keep(&self->rx, &slot)) {
+        memory = ipcx_alloc(held->size);
+        if (memory == NULL) {
+            return ipcx_error_set(err, IPCX_NOMEM, 0, "receive", "no memory for %zu bytes",
+                                  held->size);
+        }
+        memcpy(memory, held->data, held->size);
+        held->data = memory;
+    }
+    *view = (ipcx_loan){.data = (void *)(uintptr_t)held->data,
+                        .size = held->size,
+                        .flags = held->text ? IPCX_MESSAGE_TEXT : 0,
+                        .in_place = memory == NULL && !self->careful,
+                        .chan = &self->head,
+                        .memory = memory,
+                        .slot = slot};
+    if (slot == 0 && !ipcx__ring_keep(&self->rx, &view->slot)) {
+        ipcx__ring_release(&self->rx); /* received with that */
+    }
+    return IPCX_OK;
+}
+
+ipcx_status ipcx__shm_receive_view(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline,
+                                   ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx_status status = find(self, deadline, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = hand_out(self, view, err);
+    if (status == IPCX_OK) {
+        self->holds = false;
+        ipcx__shm_add(&self->received, 1);
+        ipcx__shm_add(&self->received_bytes, view->size);
+    }
+    leave(self);
+    return status;
+}
+
+ipcx_status ipcx__shm_return_view(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx_status status = take_turn(self, deadline, NULL);
+    if (status == IPCX_OK) {
+        ipcx__ring_give_back(&self->rx, view->slot);
+        view->slot = 0;
+        leave(self);
+    }
+    return status == IPCX_CLOSED ? IPCX_OK : status;
 }
 
 ipcx_status ipcx__shm_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)

@@ -3,8 +3,13 @@
  * fragments; one that is left in the middle has not begun, and its fragments are discarded.
  * Invariant: whoever has the tx turn writes to the ring, and keeps it while it waits for room, so
  * that no message comes between the fragments of another. */
-#include "link/shared/chan_shm_wait.h"
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
 
+#include "ipcx/alloc.h"
+#include "link/shared/chan_shm_loan.h"
+#include "link/shared/chan_shm_wait.h"
 #include "os/gate.h"
 #include "wire/frame.h"
 
@@ -74,6 +79,11 @@ static ipcx_status wait_for_room(ipcx__shm *self, uint64_t size, ipcx_deadline d
     const ipcx__shm_wish wish = {.room = true, .size = size};
     ipcx_status status;
     if (deadline != IPCX_NOW) {
+        if (ipcx__ring_kept_by(&self->tx, (uint64_t)pthread_self())) {
+            return ipcx_error_set(err, IPCX_EXHAUSTED, ENOBUFS, "send",
+                                  "%s: this thread has reserved the room and not committed it",
+                                  self->head.url);
+        }
         status = ipcx__shm_wait_space(self, &wish, deadline, err);
         return status == IPCX_OK ? may_send(self, err) : status;
     }
@@ -228,4 +238,141 @@ ipcx_status ipcx__shm_send_many(ipcx_chan *chan, const ipcx_message *messages, s
     ipcx__shm_tell_data(self);
     ipcx__turn_leave(&self->tx_turn);
     return status;
+}
+
+/* ---- loans */
+
+static ipcx_status lend(ipcx__shm *self, size_t size, ipcx_deadline deadline, ipcx_loan *loan,
+                        ipcx_error *err)
+{
+    ipcx_status status = may_send(self, err);
+    uint8_t *room;
+    unsigned slot;
+    if (self->careful) { /* what the peer could change is not lent */
+        return status == IPCX_OK ? ipcx__loan_private(&self->head, size, loan, err) : status;
+    }
+    while (status == IPCX_OK) {
+        status = ipcx__ring_lend(&self->tx, size, &slot, &room);
+        if (IPCX_LIKELY(status == IPCX_OK)) {
+            self->tx.slots.slot[slot - 1].owner = (uint64_t)pthread_self();
+            *loan = (ipcx_loan){
+                .data = room, .size = size, .in_place = 1, .chan = &self->head, .slot = slot};
+            return status;
+        }
+        if (status == IPCX_TOO_LARGE) {
+            return ipcx__loan_private(&self->head, size, loan, err);
+        }
+        if (status == IPCX_PROTOCOL) {
+            return broken(self, err);
+        }
+        ipcx__ring_publish(&self->tx); /* padding, perhaps */
+        ipcx__shm_tell_data(self);
+        status = wait_for_room(self, size, deadline, err);
+    }
+    return status;
+}
+
+ipcx_status ipcx__shm_reserve(ipcx_chan *chan, size_t size, ipcx_deadline deadline, ipcx_loan *loan,
+                              ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    const ipcx_message message = {.size = size};
+    ipcx_status status = ipcx__shm_begin(self, err);
+    if (status == IPCX_OK) {
+        status = acceptable(self, &message, err);
+    }
+    if (status == IPCX_OK) {
+        status = take_turn(self, deadline, err);
+    }
+    if (status != IPCX_OK) {
+        return status;
+    }
+    self->parts_ticket = 0; /* a message that stands in between: what went in part begins anew */
+    status = lend(self, size, deadline, loan, err);
+    ipcx__turn_leave(&self->tx_turn);
+    return status;
+}
+
+/* Its bytes leave the ring: another message has overtaken it, or whoever sends one just now may
+ * wait for the very place. */
+static ipcx_status take_out(ipcx__shm *self, ipcx_loan *loan, size_t size, ipcx_error *err)
+{
+    void *memory = ipcx_alloc(size);
+    if (memory == NULL) {
+        return ipcx_error_set(err, IPCX_NOMEM, 0, "commit", "no memory for %zu bytes", size);
+    }
+    memcpy(memory, loan->data, size);
+    ipcx__shm_cancel(&self->head, loan);
+    loan->data = loan->memory = memory;
+    loan->in_place = 0;
+    loan->size = size;
+    return IPCX_OK;
+}
+
+/* OK: it is sent; AGAIN: it was overtaken. With the turn. */
+static ipcx_status commit(ipcx__shm *self, const ipcx_loan *loan, const ipcx_message *message,
+                          ipcx_sending *sending, ipcx_error *err)
+{
+    unsigned flags = (message->flags & IPCX_MESSAGE_TEXT) != 0 ? IPCX__RING_TEXT : 0;
+    ipcx_status status = may_send(self, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    if (!ipcx__ring_commit_lent(&self->tx, loan->slot, message->size, flags)) {
+        return IPCX_AGAIN;
+    }
+    ipcx__shm_add(&self->sent, 1);
+    ipcx__shm_add(&self->sent_bytes, message->size);
+    ipcx__shm_say_cpu(self);
+    ipcx__ring_publish(&self->tx);
+    if ((message->flags & IPCX_MESSAGE_SYNC) != 0) {
+        sending->begun = 1;
+        sending->ticket = self->tx.tail;
+    }
+    return IPCX_OK;
+}
+
+ipcx_status ipcx__shm_commit(ipcx_chan *chan, ipcx_loan *loan, const ipcx_message *message,
+                             ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx_message copy = *message;
+    ipcx_status status = IPCX_AGAIN;
+    if (sending->begun) {
+        return wait_until_received(self, sending, deadline, err);
+    }
+    status = acceptable(self, message, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = IPCX_AGAIN;
+    if (ipcx__turn_take(&self->tx_turn)) {
+        status = commit(self, loan, message, sending, err);
+        ipcx__turn_leave(&self->tx_turn);
+    }
+    if (IPCX_LIKELY(status == IPCX_OK)) {
+        ipcx__shm_tell_data(self);
+        return sending->begun ? wait_until_received(self, sending, deadline, err) : status;
+    }
+    if (status == IPCX_AGAIN) {
+        status = take_out(self, loan, message->size, err);
+    }
+    if (status == IPCX_OK) {
+        copy.data = loan->data;
+        status = ipcx__shm_send(chan, &copy, deadline, sending, err);
+    }
+    return status;
+}
+
+void ipcx__shm_cancel(ipcx_chan *chan, ipcx_loan *loan)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx__ring_done(&self->tx, loan->slot);
+    if (ipcx__chan_pass(chan)) { /* who waits for room looks again */
+        ipcx__turn_tell(&self->space_turn);
+        if ((atomic_load(&self->mine->waiting) & IPCX__RING_SPACE) != 0) {
+            ipcx__shm_ring_self(self);
+        }
+        ipcx__chan_pass_out(chan);
+    }
 }

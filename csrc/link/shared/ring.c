@@ -16,7 +16,7 @@ enum {
     RING_MORE,
     RING_LAST
 };
-#define HEAD 8u
+#define HEAD IPCX__RING_HEADER
 #define WHOLE 8u             /* bytes of the length in a first fragment */
 #define FRAGMENT_MAX 262144u /* bytes of a fragment's record: both sides work in the cache */
 #define REFUSED 64u          /* large records until growing is tried again */
@@ -63,7 +63,8 @@ static bool fits(ipcx__ring_tx *tx, uint64_t need)
     /* Below a limit there is always place for one more header, for the SKIP. */
     bool here = tx->limit == tx->size || at + need + HEAD <= tx->limit;
     uint64_t end = tx->tail + need + (tx->skip = here ? 0 : tx->size - at);
-    return !tx->broken && (end - tx->head <= tx->size || (look(tx) && end - tx->head <= tx->size));
+    return !tx->broken && (end - ipcx__ring_floor(tx) <= tx->size ||
+                           (look(tx) && end - ipcx__ring_floor(tx) <= tx->size));
 }
 
 static void grow(ipcx__ring_tx *tx, uint64_t need)
@@ -108,10 +109,18 @@ static void put_record(ipcx__ring_tx *tx, uint64_t size, unsigned kind)
     tx->tail += record_bytes(size);
 }
 
+static void pass_by(ipcx__ring_tx *tx)
+{
+    if (IPCX_UNLIKELY(tx->slots.open != 0)) {
+        ipcx__ring_overtake(tx);
+    }
+}
+
 ipcx_status ipcx__ring_reserve(ipcx__ring_tx *tx, uint64_t size, uint8_t **room)
 {
     /* What is larger takes the whole ring for its fragments. */
     uint64_t need = size < tx->size ? record_bytes(size) : tx->size;
+    pass_by(tx);
     grow(tx, need);
     if (need > tx->limit / 2) {
         return IPCX_TOO_LARGE;
@@ -152,6 +161,7 @@ static ipcx_status send_fragment(ipcx__ring_tx *tx, const uint8_t *data, uint64_
     uint64_t before = *done == 0 ? WHOLE : 0, n = fragment_bytes(tx) - before;
     unsigned kind = *done == 0 ? RING_FIRST : RING_MORE;
     uint8_t *to;
+    pass_by(tx);
     if (n >= size - *done) {
         n = size - *done;
         kind = RING_LAST;
@@ -193,6 +203,7 @@ ipcx_status ipcx__ring_send(ipcx__ring_tx *tx, const void *data, uint64_t size, 
 bool ipcx__ring_room(ipcx__ring_tx *tx, uint64_t size)
 {
     uint64_t need = size < tx->size ? record_bytes(size) : tx->size;
+    pass_by(tx);
     return fits(tx, need <= tx->limit / 2 ? need : record_bytes(fragment_bytes(tx)));
 }
 
@@ -212,7 +223,8 @@ uint64_t ipcx__ring_unreceived(const ipcx__ring_tx *tx)
         const uint64_t *from = (const uint64_t *)(const void *)place(tx, at);
         uint64_t header = __atomic_load_n(from, __ATOMIC_RELAXED), step;
         unsigned kind = (unsigned)(header >> 32) & 0xff;
-        count += kind == RING_MESSAGE || kind == RING_LAST;
+        count +=
+            (kind == RING_MESSAGE && (header >> 32 & IPCX__RING_PAD) == 0) || kind == RING_LAST;
         step = kind == RING_SKIP ? tx->size - (at & (tx->size - 1))
                                  : record_bytes(header & UINT32_MAX);
         if (step > tx->published - at) {
@@ -234,6 +246,7 @@ void ipcx__ring_rx_init(ipcx__ring_rx *rx, ipcx__ring_words *words, const void *
                           .head = start,
                           .tail = start,
                           .told = start,
+                          .freed = start,
                           .max_message = max_message};
     ipcx_buf_init(&rx->whole, max_message);
 }
@@ -250,10 +263,14 @@ static ipcx_status broken(ipcx__ring_rx *rx, ipcx_status status, const char *why
     return status;
 }
 
-static void pass(ipcx__ring_rx *rx, uint64_t bytes)
+void ipcx__ring_pass(ipcx__ring_rx *rx, uint64_t bytes)
 {
+    uint64_t before = rx->freed;
     rx->head += bytes;
-    atomic_store_explicit(&rx->words->head, rx->head, memory_order_seq_cst);
+    rx->freed = ipcx__ring_free_up_to(rx);
+    if (rx->freed != before) {
+        atomic_store_explicit(&rx->words->head, rx->freed, memory_order_seq_cst);
+    }
 }
 
 /* One record, checked against the memory it may lie in. */
@@ -284,7 +301,8 @@ static ipcx_status look_at(ipcx__ring_rx *rx, record *found)
                       .kind = (unsigned)(header >> 32) & 0xff,
                       .flags = (unsigned)(header >> 32) & ~0xffu};
     found->bytes = found->kind == RING_SKIP ? rx->size - at : record_bytes(found->size);
-    if (found->kind < RING_MESSAGE || found->kind > RING_LAST || found->flags & ~IPCX__RING_TEXT) {
+    if (found->kind < RING_MESSAGE || found->kind > RING_LAST ||
+        found->flags & ~(IPCX__RING_TEXT | IPCX__RING_PAD)) {
         return broken(rx, IPCX_PROTOCOL, "a record of an unknown kind");
     }
     if (found->bytes > left) {
@@ -348,6 +366,10 @@ static ipcx_status take(ipcx__ring_rx *rx, record *found, ipcx__ring_message *me
 {
     ipcx_status status = IPCX_MORE;
     bool text = (found->flags & IPCX__RING_TEXT) != 0;
+    if (IPCX_UNLIKELY(found->flags & IPCX__RING_PAD)) {
+        ipcx__ring_pass(rx, found->bytes);
+        return status;
+    }
     if (found->kind == RING_MESSAGE) {
         if (found->size > rx->max_message) {
             return broken(rx, IPCX_TOO_LARGE, "the message is over the limit");
@@ -367,7 +389,7 @@ static ipcx_status take(ipcx__ring_rx *rx, record *found, ipcx__ring_message *me
         }
     }
     if (status == IPCX_MORE) {
-        pass(rx, found->bytes);
+        ipcx__ring_pass(rx, found->bytes);
     }
     return status;
 }
@@ -400,13 +422,13 @@ void ipcx__ring_release(ipcx__ring_rx *rx)
     if (IPCX_UNLIKELY(rx->due != 0)) {
         forget_fragments(rx);
     }
-    pass(rx, bytes);
+    ipcx__ring_pass(rx, bytes);
 }
 
 bool ipcx__ring_freed(ipcx__ring_rx *rx)
 {
-    bool freed = rx->told != rx->head;
-    rx->told = rx->head;
+    bool freed = rx->told != rx->freed;
+    rx->told = rx->freed;
     return freed;
 }
 

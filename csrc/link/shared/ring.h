@@ -6,10 +6,9 @@
  * A cursor counts bytes, for ever, modulo 2^64; its low bits are the place in the ring, which is
  * mapped twice back to back, so that no record is cut in two. A record is a header of 8 bytes
  * (length, kind) and the payload, rounded up to 8; it never takes more than half the ring, so an
- * empty ring always has room for it. Only `limit` bytes at the front of the ring are in use (a
- * small ring stays in the cache): where the next record does not fit below the limit, a SKIP sends
- * both sides to the start of the next round; a record over a quarter of the limit doubles it. A
- * message over half the ring goes in fragments.
+ * empty ring always has room for it. Only `limit` bytes at the front are in use (a small ring stays
+ * in the cache): where the next record does not fit below the limit, a SKIP sends both sides to the
+ * next round; one over a quarter of the limit doubles it. One over half the ring goes in fragments.
  *
  * Memory order. The producer writes records, then stores `tail`; the consumer loads `tail`, then
  * reads them. The consumer reads, then stores `head`; the producer loads `head`, then overwrites.
@@ -32,6 +31,7 @@
 
 #include "ipcx/buf.h"
 #include "ipcx/error.h"
+#include "link/shared/ring_loan.h"
 
 /* The shared words of a direction: one writer and two lines each (the CPU fetches pairs). */
 typedef struct ipcx__ring_words {
@@ -55,6 +55,7 @@ typedef struct ipcx__ring_tx {
     uint64_t room;      /* payload bytes reserved, and no more may be committed */
     unsigned refused;   /* large records until growing is tried again */
     bool broken;        /* the other side's cursor made no sense */
+    ipcx__ring_slots slots;
     /* grow: makes bytes from … to usable; false: there is no memory for them. NULL: never. */
     bool (*grow)(void *context, uint64_t from, uint64_t to);
     void *context;
@@ -65,10 +66,11 @@ typedef struct ipcx__ring_rx {
     ipcx__ring_words *words;
     const uint8_t *data;
     uint64_t size;
-    uint64_t head; /* the next record's place */
-    uint64_t tail; /* as last seen */
-    uint64_t lent; /* bytes of the record that is lent out; 0: none */
-    uint64_t told; /* ipcx__ring_freed has reported up to here */
+    uint64_t head;        /* the next record's place */
+    uint64_t tail;        /* as last seen */
+    uint64_t lent;        /* bytes of the record that is lent out; 0: none */
+    uint64_t told, freed; /* ipcx__ring_freed has reported up to here; what `head` says */
+    ipcx__ring_slots slots;
     size_t max_message;
     ipcx_buf whole;     /* a fragmented message as far as it has come */
     uint64_t due;       /* bytes it will have; 0: no first fragment was seen */
@@ -112,11 +114,9 @@ ipcx_status ipcx__ring_send(ipcx__ring_tx *tx, const void *data, uint64_t size, 
 bool ipcx__ring_room(ipcx__ring_tx *tx, uint64_t size);
 
 /* ipcx__ring_passed: whether the consumer is past cursor `at`, where a message of ours ended, and
- * so has received it. Any thread. */
+ * so has received it. Any thread. ipcx__ring_unreceived: messages that were published and that the
+ * consumer is not past. Exact when the consumer is no more. */
 bool ipcx__ring_passed(const ipcx__ring_words *words, uint64_t at);
-
-/* ipcx__ring_unreceived: messages that were published and that the consumer is not past. Exact when
- * the consumer is no more. */
 uint64_t ipcx__ring_unreceived(const ipcx__ring_tx *tx);
 
 /* ipcx__ring_next: the next whole message, lent until ipcx__ring_release. AGAIN: none yet.
@@ -129,7 +129,7 @@ ipcx_status ipcx__ring_next(ipcx__ring_rx *rx, ipcx__ring_message *message);
 void ipcx__ring_release(ipcx__ring_rx *rx);
 bool ipcx__ring_freed(ipcx__ring_rx *rx);
 
-/* ipcx__ring_empty: nothing new is there. What a sleeper looks at once it has announced itself. */
+/* Nothing new is there: what a sleeper looks at once it has announced itself. */
 bool ipcx__ring_empty(const ipcx__ring_rx *rx);
 
 /* The wait word of a side: what it sleeps for. It sets a bit and looks again; whoever makes that
