@@ -1,8 +1,8 @@
 """An image for another process, without the redundant copy. The bytes that are copied are counted.
 
-A message is copied twice, whatever carries it: in at the sender, out at the receiver. In a segment
-that both have mapped it is drawn once, and looked at where it lies; only the segment's name is
-sent. Who has a copy can change it and nobody notices; who has the memory itself cannot.
+A message is copied twice, whatever carries it: in at the sender, out at the receiver. On loan, it is
+drawn and looked at in the channel's own memory. And in a segment that both have mapped it stays for
+as long as they like; only the segment's name is sent.
 """
 
 from multiprocessing import Process
@@ -11,6 +11,8 @@ import ipcx
 from ipcx.shared_memory import SharedMemory
 
 WIDTH, HEIGHT = 640, 480
+SIZE = WIDTH * HEIGHT
+MIDDLE = SIZE // 2 + WIDTH // 2
 SHADES = " .:-=+*#%@"
 
 
@@ -30,40 +32,71 @@ def show(picture):
         print("".join(SHADES[pixel * len(SHADES) // 256] for pixel in row).rstrip())
 
 
-def viewer(channel, by_name):
-    """The other process: looks at the picture, makes its first pixel white, says what it cost."""
-    message = channel.receive()
-    if by_name:
-        with SharedMemory(message) as segment:
-            show(segment.buf[: WIDTH * HEIGHT])
-            segment.buf[0] = 255
-    else:
-        own = bytearray(message)
-        own[0] = 255
-    channel.send(str(channel.stats().received_bytes))
+# Each way: what the camera does, and what the viewer does in its own process. Both return how many
+# bytes they have copied.
 
 
-def pass_on(what, url, picture, message):
-    """Sends the message to a viewer, and tells what was copied on the way."""
+def send_message(channel):
+    picture = bytearray(SIZE)
+    draw(picture)
+    channel.send(picture)
+    return channel.stats().sent_bytes
+
+
+def receive_message(channel):
+    picture = channel.receive()
+    assert picture[MIDDLE] == 255
+    return channel.stats().received_bytes
+
+
+def send_on_loan(channel):
+    loan = channel.reserve(SIZE)
+    with loan as place:
+        draw(place)
+    return 0 if loan.in_place else SIZE
+
+
+def receive_on_loan(channel):
+    view = channel.receive_view()
+    with view as picture:
+        assert picture[MIDDLE] == 255
+    return 0 if view.in_place else SIZE
+
+
+def send_name(channel):
+    with SharedMemory(create=True, size=SIZE) as segment:
+        draw(segment.buf)
+        channel.send(segment.name)
+        channel.receive()  # it has been looked at
+        segment.unlink()
+    return channel.stats().sent_bytes
+
+
+def receive_name(channel):
+    with SharedMemory(channel.receive()) as segment:
+        show(segment.buf)
+    channel.send("seen")
+    return channel.stats().received_bytes
+
+
+def viewer(channel, receive):
+    channel.send(str(receive(channel)))
+
+
+def measure(what, url, send, receive):
     here, there = ipcx.pair(url)
-    process = Process(target=viewer, args=(there, isinstance(message, str)))
+    process = Process(target=viewer, args=(there, receive))
     process.start()
-    here.send(message)
-    out = int(here.receive())
-    copied = here.stats().sent_bytes + out
-    whose = "the camera's own memory" if picture[0] == 255 else "a copy"
-    print(f"{what:<24} {copied:>7} bytes copied; the viewer had {whose}", flush=True)
+    copied = send(here) + int(here.receive())
+    print(f"{what:<24} {copied:>7} bytes copied", flush=True)
     process.join()
     here.close()
     there.close()
 
 
 if __name__ == "__main__":
-    with SharedMemory(create=True, size=WIDTH * HEIGHT) as segment:
-        draw(segment.buf)
-        print(f"A picture of {WIDTH} x {HEIGHT} pixels, {WIDTH * HEIGHT} bytes", flush=True)
-        image = bytes(segment.buf[: WIDTH * HEIGHT])
-        pass_on("A message over unix://", "unix://", segment.buf, image)
-        pass_on("A message over shm://", "shm://", segment.buf, image)
-        pass_on("The segment's name", "shm://", segment.buf, segment.name)
-        segment.unlink()
+    print(f"A picture of {WIDTH} x {HEIGHT} pixels, {SIZE} bytes", flush=True)
+    measure("A message over unix://", "unix://", send_message, receive_message)
+    measure("A message over shm://", "shm://", send_message, receive_message)
+    measure("On loan over shm://", "shm://", send_on_loan, receive_on_loan)
+    measure("A segment's name", "shm://", send_name, receive_name)

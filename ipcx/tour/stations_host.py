@@ -129,15 +129,17 @@ MEMORY = (
     _alone(
         "shared_memory/image",
         "An image without the redundant copy",
-        "A message is copied in and out, whatever carries it. In memory that both have mapped, the "
-        "image stays where it was drawn, and only a name is sent.",
+        "A message is copied in and out, whatever carries it; on loan it is drawn and looked at in "
+        "the channel's own memory. In a segment that both have mapped it stays, and only a name is "
+        "sent.",
         "A picture of 640 x 480 pixels, 307200 bytes",
-        "A message over unix://    614400 bytes copied; the viewer had a copy",
-        "A message over shm://     614400 bytes copied; the viewer had a copy",
+        "A message over unix://    614400 bytes copied",
+        "A message over shm://     614400 bytes copied",
+        "On loan over shm://            0 bytes copied",
         None,
         "       .:-=+*#%%@@@@@@@@@%%#*+=-:.",
         None,
-        "The segment's name            24 bytes copied; the viewer had the camera's own memory",
+        "A segment's name              {any} bytes copied",
     ),
     _alone(
         "mmap/demand_paging",
