@@ -27,7 +27,9 @@ def test_memory_in_two_address_spaces():
 
 def test_an_image_without_the_redundant_copy():
     said = play("shared_memory/image.py")
-    told = [line.removesuffix(" bytes copied").rsplit(maxsplit=1) for line in said if "copied" in line]
+    told = [
+        line.removesuffix(" bytes copied").rsplit(maxsplit=1) for line in said if "copied" in line
+    ]
     copied = {what: int(count) for what, count in told}
     assert copied.pop("A segment's name") < 100
     assert copied == {
