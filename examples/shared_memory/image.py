@@ -1,8 +1,8 @@
 """An image for another process, without the redundant copy. The bytes that are copied are counted.
 
-A message is copied twice, whatever carries it: in at the sender, out at the receiver. On loan, it is
-drawn and looked at in the channel's own memory. And in a segment that both have mapped it stays for
-as long as they like; only the segment's name is sent.
+A message is copied twice, whatever carries it: in at the sender, out at the receiver. On loan, it
+is drawn and looked at in the channel's own memory. And in a segment that both have mapped it stays
+for as long as they like; only the segment's name is sent.
 """
 
 from multiprocessing import Process
