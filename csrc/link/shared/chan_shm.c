@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "ipcx/alloc.h"
 #include "ipcx/crc32c.h"
 #include "ipcx/endian.h"
@@ -113,7 +114,9 @@ static ipcx_status goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t *unse
     turn = ipcx__turn_take(&self->tx_turn) ||
            (deadline != IPCX_NOW &&
             ipcx__turn_take_by(&self->tx_turn, &chan->gate, deadline, NULL) == IPCX_OK);
+    IPCX_CRASH_POINT("close: no goodbye yet");
     atomic_store(&self->mine->bye, 1);
+    IPCX_CRASH_POINT("close: goodbye said");
     if (turn) {
         ipcx__turn_leave(&self->tx_turn);
     }

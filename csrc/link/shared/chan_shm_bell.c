@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "ipcx/clock.h"
 #include "os/futex.h"
 #include "os/gate.h"
@@ -67,6 +68,7 @@ void ipcx__shm_ring_self(ipcx__shm *self)
 static void ring_peer(ipcx__shm *self)
 {
     uint32_t how = atomic_load(&self->theirs->waiting);
+    IPCX_CRASH_POINT("bell: claimed, not rung");
     if ((how & IPCX__SHM_BY_FUTEX) != 0) {
         (void)ipcx__futex_wake(&self->theirs->waiting, INT_MAX, IPCX__SHARED);
     } else if (self->their_bell >= 0 && (how & IPCX__SHM_BY_SOCKET) == 0) {
@@ -317,10 +319,12 @@ ipcx_status ipcx__shm_sleep(ipcx__shm *self, int epoll, uint32_t bit, ipcx_deadl
         *rang = true;
         return sleep_at_word(self, bit, deadline, err);
     }
+    IPCX_CRASH_POINT("sleep: announced");
     if (ipcx__gate_sleep(&self->head.gate, &sleeper)) {
         n = wait_events(epoll, events, 4, deadline);
     }
     why = errno;
+    IPCX_CRASH_POINT("sleep: woken");
     ipcx__gate_wake_up(&self->head.gate, &sleeper);
     *rang = n > 0 && heed(self, epoll, events, n);
     if (ipcx__gate_is_closed(&self->head.gate)) {

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "os/map.h"
 
 #define OP "connect"
@@ -106,6 +107,7 @@ ipcx_status ipcx__shm_create(ipcx__shm *self, ipcx_error *err)
     if (status != IPCX_OK) {
         return status;
     }
+    IPCX_CRASH_POINT("connect: memory made");
     return make_bells(self, err);
 }
 
@@ -159,6 +161,7 @@ ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err)
     if (self->alone) {
         (void)atomic_fetch_or(&self->mine->waiting, IPCX__SHM_BY_SOCKET);
     }
+    IPCX_CRASH_POINT("meet: mapped");
     if (out == 0) {
         memcpy(self->segment->magic, magic, sizeof magic);
         self->segment->version = VERSION;
@@ -186,12 +189,14 @@ ipcx_status ipcx__shm_hello(ipcx__shm *self, ipcx_error *err)
                              .msg_controllen = CMSG_SPACE(size)};
     memcpy(text.magic, magic, sizeof magic);
     memset(&space, 0, sizeof space);
+    IPCX_CRASH_POINT("connect: mapped");
     space.align = (struct cmsghdr){
         .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(size)};
     memcpy(CMSG_DATA(&space.align), fds, size);
     if (sendmsg(self->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof text) {
         return failed(self, OP, err);
     }
+    IPCX_CRASH_POINT("connect: said hello");
     return IPCX_OK;
 }
 
@@ -315,6 +320,7 @@ ipcx_status ipcx__shm_shake(ipcx__shm *self, ipcx_error *err)
     self->memory = fds[0];
     self->their_bell = fds[1];
     self->bell = fds[2];
+    IPCX_CRASH_POINT("accept: heard hello");
     if (n < 0) {
         return errno == EAGAIN ? IPCX_AGAIN : failed(self, "accept", err);
     }
@@ -395,7 +401,9 @@ static ipcx_status first_use(ipcx__shm *self, ipcx_error *err)
                               "process %u uses this end of %s; each process uses an end of its own",
                               nobody, self->head.url);
     }
+    IPCX_CRASH_POINT("meet: owned");
     introduce(self);
+    IPCX_CRASH_POINT("meet: introduced");
     return IPCX_OK;
 }
 

@@ -5,10 +5,10 @@
  * peer's end is looked at before the ring, so that what it had committed comes first. */
 #include <string.h>
 
+#include "base/crash.h"
 #include "ipcx/alloc.h"
 #include "link/shared/chan_shm_loan.h"
 #include "link/shared/chan_shm_wait.h"
-
 #include "wire/frame.h"
 
 static ipcx_status take_turn(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
@@ -139,6 +139,7 @@ ipcx_status ipcx__shm_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadl
     ipcx__shm *self = (ipcx__shm *)chan;
     ipcx_status status = find(self, deadline, err);
     if (status == IPCX_OK) {
+        IPCX_CRASH_POINT("receive: lent");
         *message = (ipcx_message){.data = self->held.data,
                                   .size = self->held.size,
                                   .flags = self->held.text ? IPCX_MESSAGE_TEXT : 0};

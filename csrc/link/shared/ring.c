@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/crash.h"
+
 /* A record's header is one word: the payload's length in the low half, what it is in the high one.
  * 0 (a hole punched into the memory) is no record. */
 enum {
@@ -78,6 +80,7 @@ static void grow(ipcx__ring_tx *tx, uint64_t need)
             tx->refused = REFUSED;
             return;
         }
+        IPCX_CRASH_POINT("ring: grown");
         tx->limit *= 2;
     }
 }
@@ -107,6 +110,7 @@ static void put_record(ipcx__ring_tx *tx, uint64_t size, unsigned kind)
     }
     put_header(tx, size, kind);
     tx->tail += record_bytes(size);
+    IPCX_CRASH_POINT("ring: written");
 }
 
 static void pass_by(ipcx__ring_tx *tx)
@@ -143,7 +147,9 @@ void ipcx__ring_commit(ipcx__ring_tx *tx, uint64_t size, unsigned flags)
 void ipcx__ring_publish(ipcx__ring_tx *tx)
 {
     if (tx->published != tx->tail) {
+        IPCX_CRASH_POINT("ring: to be published");
         atomic_store_explicit(&tx->words->tail, tx->tail, memory_order_seq_cst);
+        IPCX_CRASH_POINT("ring: published");
         tx->published = tx->tail;
     }
 }
@@ -269,7 +275,9 @@ void ipcx__ring_pass(ipcx__ring_rx *rx, uint64_t bytes)
     rx->head += bytes;
     rx->freed = ipcx__ring_free_up_to(rx);
     if (rx->freed != before) {
+        IPCX_CRASH_POINT("ring: to be freed");
         atomic_store_explicit(&rx->words->head, rx->freed, memory_order_seq_cst);
+        IPCX_CRASH_POINT("ring: freed");
     }
 }
 
