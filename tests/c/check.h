@@ -132,6 +132,12 @@ static inline int check_valgrind(void)
     return getenv("IPCX_VALGRIND") != NULL;
 }
 
+/* Under qemu-user (make qemu), which knows less of pidfds and control messages than the kernel. */
+static inline int check_qemu(void)
+{
+    return getenv("IPCX_QEMU") != NULL;
+}
+
 /* A copy of `n` bytes that ends where the address space does: one byte further faults. */
 static inline char *check_guarded(const void *bytes, size_t n)
 {
