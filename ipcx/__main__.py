@@ -36,8 +36,10 @@ COMMANDS = {
     "race": Command("ipcx._race:main", "ten seconds: ipcx beside sockets, multiprocessing, pyzmq"),
     "duel": Command("ipcx._duel:main", "two pools of workers under kill -9: one of them freezes"),
     "explain": Command("ipcx.explain:main", "what an error means, its usual causes, the cure"),
-    "top": Command("ipcx._top:main", "what passes at a running server, second by second"),
-    "ls": Command("ipcx._segments:main_ls", "the segments of shared memory: whose, since when"),
+    "top": Command(
+        "ipcx._top:main", "what passes at a server, or in shared memory, second by second"
+    ),
+    "ls": Command("ipcx._segments:main_ls", "what is in shared memory: whose, since when"),
     "gc": Command("ipcx._segments:main_gc", "remove the segments that killed processes have left"),
     "rm": Command("ipcx._segments:main_rm", "remove segments by name that nobody uses"),
     "doctor": Command("ipcx.doctor:main", "what of this machine matters to ipcx"),

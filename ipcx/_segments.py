@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ipcx ls``, ``ipcx gc`` and ``ipcx rm``: the segments of shared memory on this machine.
+"""``ipcx ls``, ``ipcx gc`` and ``ipcx rm``: the shared memory on this machine.
 
 Invariant: what is alive is never touched, and neither is what ipcx has not made.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ipcx import _ledger
+from ipcx import _channels, _ledger
 
 ALIVE, LEFT, KEPT, FOREIGN = "alive", "left", "kept", "foreign"
 MEANING = {
@@ -104,23 +104,42 @@ def segments() -> list[Segment]:
     return found
 
 
+def _aligned(lines: list[tuple[str, ...]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _when(since: float | None) -> str:
+    return "-" if since is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+
+
+def _channel_table(rows: list[_channels.Channel]) -> str:
+    """The channels there are; who is at their ends says who uses them."""
+    cells: list[tuple[str, ...]] = [("channel", "ring", "memory", "since", "ends", "messages")]
+    for row in rows:
+        ends = " - ".join("unused" if end.pid is None else f"pid {end.pid}" for end in row.ends)
+        sent = " / ".join(str(end.sent) for end in row.ends)
+        url = ascii(row.url)[1:-1]
+        cells.append((url, str(row.ring), str(row.memory), _when(row.since), ends, sent))
+    return _aligned(cells)
+
+
 def _table(rows: list[Segment]) -> str:
     if not rows:
         return f"No segments in {_ledger.SHM}."
     head = ("name", "size", "memory", "user", "since", "made by", "state")
     cells: list[tuple[str, ...]] = [head]
     for row in rows:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.since))
+        since = _when(row.since)
         maker = "-" if row.pid is None else f"pid {row.pid}"
         use = ", in use" if row.in_use else ""
         name = ascii(row.name)[1:-1]  # a name may hold anything, escapes for a terminal too
         state = f"{row.state}: {MEANING[row.state]}{use}"
         cells.append((name, str(row.size), str(row.memory), row.user, since, maker, state))
-    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
+    return _aligned(cells)
 
 
 def _parser(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -134,12 +153,19 @@ def main_ls(argv: Sequence[str] | None = None) -> int:
     options = _parser(
         "ls",
         "The segments of shared memory on this machine: whose they are, since when, and who "
-        "still uses them.",
+        "still uses them; and the shm:// channels of your processes, with who is at their ends.",
         "A segment that is left goes with the next one that is made, or with `ipcx gc`; one that "
         "was kept, with `ipcx rm`. What ipcx has not made is listed and never removed.",
     ).parse_args(argv)
-    rows = segments()
-    print(json.dumps([row.as_json() for row in rows], indent=2) if options.json else _table(rows))
+    rows, channels = segments(), _channels.channels()
+    if options.json:
+        told = [row.as_json() for row in rows] + [channel.as_json() for channel in channels]
+        print(json.dumps(told, indent=2))
+        return 0
+    print(_table(rows))
+    if channels:
+        print()
+        print(_channel_table(channels))
     return 0
 
 

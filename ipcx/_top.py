@@ -20,7 +20,7 @@ from ipcx._terminal import Terminal
 
 __all__ = ["Column", "Reading", "Source", "main"]
 
-LOCAL = ""  # "module:function", which returns a Source; "": there is none
+LOCAL = "ipcx._channels:source"  # "module:function", which returns a Source; "": there is none
 
 
 class Column(NamedTuple):

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "ipcx/url.h"
+#include "link/shared/chan_shm_counts.h"
 #include "py/py_chan_doc.h"
+#include "py/py_loan.h"
 
 typedef struct address {
     char text[IPCX_URL_MAX + 32];
@@ -275,7 +277,44 @@ static PyObject *set_stats_types(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* One end of what was seen: a dict. */
+static PyObject *end_seen(const ipcx__shm_seen *seen, int role)
+{
+    return Py_BuildValue(
+        "{sKsKsKsKsKsKsKsKsKsKsKsK}", "pid", seen->ends[role].pid, "bye", seen->ends[role].bye,
+        "since", seen->ends[role].since, "wakes", seen->ends[role].wakes, "sent",
+        seen->ends[role].sent, "sent_bytes", seen->ends[role].sent_bytes, "send_waits",
+        seen->ends[role].send_waits, "received", seen->ends[role].received, "received_bytes",
+        seen->ends[role].received_bytes, "receive_waits", seen->ends[role].receive_waits, "most",
+        seen->ends[role].most, "queued", seen->ends[role].queued);
+}
+
+static PyObject *peek_channel(PyObject *module, PyObject *value)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    ipcx__shm_seen seen;
+    ipcx_error err;
+    ipcx_status status;
+    int fd = PyObject_AsFileDescriptor(value);
+    PyObject *url;
+    if (fd < 0) {
+        return NULL;
+    }
+    status = ipcx__shm_peek(fd, &seen, &err);
+    if (status == IPCX_UNSUPPORTED) {
+        Py_RETURN_NONE;
+    }
+    if (status != IPCX_OK) {
+        return ipcx_py_raise(state, status, &err);
+    }
+    url = PyUnicode_DecodeFSDefault(seen.url);
+    return url != NULL ? Py_BuildValue("(NKNN)", url, (unsigned long long)seen.ring,
+                                       end_seen(&seen, 0), end_seen(&seen, 1))
+                       : NULL;
+}
+
 PyMethodDef ipcx_py_chan_functions[] = {
+    {"_peek_channel", peek_channel, METH_O, DOC_PEEK},
     {"_connect", IPCX_PY_FAST_METHOD(make_connection), METH_FASTCALL, DOC_CONNECT},
     {"_listen", IPCX_PY_FAST_METHOD(make_listener), METH_FASTCALL, DOC_LISTEN},
     {"_pair", IPCX_PY_FAST_METHOD(make_pair), METH_FASTCALL, DOC_PAIR},

@@ -67,6 +67,10 @@ PyObject *ipcx_py_loan_failed(ipcx_py_chan *chan, const char *op, ipcx_status st
     "bytes. Nothing is lost: what is under way stays. Over shm:// each end has a ring\n"           \
     "of its own to give back; elsewhere there is nothing."
 
+#define DOC_PEEK                                                                                   \
+    "_peek_channel($module, fd, /)\n--\n\n"                                                        \
+    "(url, ring, end, end) of the shm:// channel whose memory `fd` is; None: of none."
+
 #define DOC_LOAN                                                                                   \
     "Memory for a message that is written in place; Channel.reserve() makes it.\n\n"               \
     "In a `with` block it is a writable memoryview."

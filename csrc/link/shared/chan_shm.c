@@ -380,4 +380,5 @@ static const ipcx__transport transport = {
     .cancel = ipcx__shm_cancel,
     .receive_view = ipcx__shm_receive_view,
     .return_view = ipcx__shm_return_view,
+    .trim = ipcx__shm_trim,
 };

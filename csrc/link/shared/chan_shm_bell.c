@@ -69,6 +69,8 @@ static void ring_peer(ipcx__shm *self)
 {
     uint32_t how = atomic_load(&self->theirs->waiting);
     IPCX_CRASH_POINT("bell: claimed, not rung");
+    (void)atomic_fetch_add_explicit(&self->segment->counts[self->role].wakes, 1,
+                                    memory_order_relaxed);
     if ((how & IPCX__SHM_BY_FUTEX) != 0) {
         (void)ipcx__futex_wake(&self->theirs->waiting, INT_MAX, IPCX__SHARED);
     } else if (self->their_bell >= 0 && (how & IPCX__SHM_BY_SOCKET) == 0) {

@@ -18,4 +18,7 @@ ipcx_status ipcx__shm_receive_view(ipcx_chan *chan, ipcx_loan *view, ipcx_deadli
                                    ipcx_error *err);
 ipcx_status ipcx__shm_return_view(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline);
 
+/* ---- chan_shm_trim.c */
+ipcx_status ipcx__shm_trim(ipcx_chan *chan, size_t *bytes, ipcx_error *err);
+
 #endif

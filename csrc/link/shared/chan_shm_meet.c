@@ -19,8 +19,8 @@
 #include "os/map.h"
 
 #define OP "connect"
-#define VERSION 1u
-#define ORDER 0x01020304u
+#define VERSION IPCX__SHM_VERSION
+#define ORDER IPCX__SHM_ORDER
 #define FDS 3 /* the memory, the connector's bell, the acceptor's; or the memory alone */
 /* Smaller rings are made without asking how much memory there is: the question costs 20 µs. */
 #define ASKED_FIRST ((size_t)8 << 20)
@@ -29,7 +29,7 @@
 #define SHARED 'P'
 #define ALONE 'N'
 
-static const char magic[8] = "ipcxshm";
+static const char magic[8] = IPCX__SHM_MAGIC;
 
 /* What the connector sends first; between processes of one machine, so in its own byte order. */
 typedef struct hello {
@@ -167,6 +167,7 @@ ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err)
         self->segment->version = VERSION;
         self->segment->order = ORDER;
         self->segment->ring = self->ring;
+        (void)snprintf(self->segment->url, sizeof self->segment->url, "%s", self->head.url);
     }
     return IPCX_OK;
 }
@@ -402,6 +403,7 @@ static ipcx_status first_use(ipcx__shm *self, ipcx_error *err)
                               nobody, self->head.url);
     }
     IPCX_CRASH_POINT("meet: owned");
+    ipcx__shm_show_begin(self);
     introduce(self);
     IPCX_CRASH_POINT("meet: introduced");
     return IPCX_OK;

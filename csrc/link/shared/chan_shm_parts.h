@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "link/chan.h"
+#include "link/shared/chan_shm_counts.h"
 #include "link/shared/ring.h"
 #include "os/turn.h"
 
@@ -48,7 +49,12 @@ typedef struct ipcx__shm_segment {
     uint64_t ring;           /* bytes of each */
     ipcx__shm_side sides[2];
     ipcx__ring_words words[2];
+    ipcx__shm_counts counts[2];
+    char url[IPCX__SHM_NAME]; /* what its maker connected to */
 } ipcx__shm_segment;
+#define IPCX__SHM_MAGIC "ipcxshm"
+#define IPCX__SHM_VERSION 1u
+#define IPCX__SHM_ORDER 0x01020304u
 
 /* What the last waits were like: whether it pays to wait awake. */
 typedef struct ipcx__shm_spin {

@@ -154,6 +154,7 @@ void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message)
     if (IPCX_LIKELY(!self->holds)) {
         ipcx__shm_add(&self->received, 1);
         ipcx__shm_add(&self->received_bytes, self->held.size);
+        ipcx__shm_show_received(self);
         ipcx__ring_release(&self->rx);
     }
     leave(self);
@@ -206,6 +207,7 @@ ipcx_status ipcx__shm_receive_view(ipcx_chan *chan, ipcx_loan *view, ipcx_deadli
         self->holds = false;
         ipcx__shm_add(&self->received, 1);
         ipcx__shm_add(&self->received_bytes, view->size);
+        ipcx__shm_show_received(self);
     }
     leave(self);
     return status;

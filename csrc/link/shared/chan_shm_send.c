@@ -194,6 +194,7 @@ ipcx_status ipcx__shm_send(ipcx_chan *chan, const ipcx_message *message, ipcx_de
     }
     ipcx__shm_say_cpu(self);
     ipcx__ring_publish(&self->tx);
+    ipcx__shm_show_sent(self);
     if ((message->flags & IPCX_MESSAGE_SYNC) != 0) {
         sending->begun = 1;
         sending->ticket = self->tx.tail;
@@ -235,6 +236,7 @@ ipcx_status ipcx__shm_send_many(ipcx_chan *chan, const ipcx_message *messages, s
     leave_part(self, done, sending);
     ipcx__shm_say_cpu(self);
     ipcx__ring_publish(&self->tx);
+    ipcx__shm_show_sent(self);
     ipcx__shm_tell_data(self);
     ipcx__turn_leave(&self->tx_turn);
     return status;
@@ -325,6 +327,7 @@ static ipcx_status commit(ipcx__shm *self, const ipcx_loan *loan, const ipcx_mes
     ipcx__shm_add(&self->sent_bytes, message->size);
     ipcx__shm_say_cpu(self);
     ipcx__ring_publish(&self->tx);
+    ipcx__shm_show_sent(self);
     if ((message->flags & IPCX_MESSAGE_SYNC) != 0) {
         sending->begun = 1;
         sending->ticket = self->tx.tail;

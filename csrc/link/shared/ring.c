@@ -302,6 +302,7 @@ static ipcx_status look_at(ipcx__ring_rx *rx, record *found)
             return broken(rx, IPCX_PROTOCOL, "the producer's cursor is outside the ring");
         }
         rx->tail = tail;
+        rx->most = left > rx->most ? left : rx->most;
     }
     header = __atomic_load_n((const uint64_t *)(const void *)(rx->data + at), __ATOMIC_RELAXED);
     *found = (record){.data = rx->data + at + HEAD,

@@ -70,6 +70,7 @@ typedef struct ipcx__ring_rx {
     uint64_t tail;        /* as last seen */
     uint64_t lent;        /* bytes of the record that is lent out; 0: none */
     uint64_t told, freed; /* ipcx__ring_freed has reported up to here; what `head` says */
+    uint64_t most;        /* bytes that were there when it looked, at most */
     ipcx__ring_slots slots;
     size_t max_message;
     ipcx_buf whole;     /* a fragmented message as far as it has come */
@@ -83,7 +84,7 @@ typedef struct ipcx__ring_message {
     const uint8_t *data; /* in the ring, 8-byte aligned; or in private memory */
     size_t size;
     bool text;
-    bool shared; /* it lies in the ring: the producer can still change it */
+    bool shared; /* it lies in the ring: the producer can change it */
 } ipcx__ring_message;
 
 /* ipcx__ring_tx_init, ipcx__ring_rx_init: a side at cursor `start` (0 in a new ring), the producer
@@ -129,8 +130,7 @@ ipcx_status ipcx__ring_next(ipcx__ring_rx *rx, ipcx__ring_message *message);
 void ipcx__ring_release(ipcx__ring_rx *rx);
 bool ipcx__ring_freed(ipcx__ring_rx *rx);
 
-/* Nothing new is there: what a sleeper looks at once it has announced itself. */
-bool ipcx__ring_empty(const ipcx__ring_rx *rx);
+bool ipcx__ring_empty(const ipcx__ring_rx *rx); /* what a sleeper looks at, once announced */
 
 /* The wait word of a side: what it sleeps for. It sets a bit and looks again; whoever makes that
  * true takes the bit away and wakes it. */

@@ -122,6 +122,18 @@ void ipcx__ring_done(ipcx__ring_tx *tx, unsigned slot)
     atomic_store_explicit(&tx->slots.slot[slot - 1].state, DONE, memory_order_seq_cst);
 }
 
+bool ipcx__ring_shrink(ipcx__ring_tx *tx, uint64_t *at)
+{
+    sweep(&tx->slots);
+    if (tx->slots.used != 0 || tx->limit <= IPCX__RING_LIMIT || tx->published != tx->tail ||
+        atomic_load_explicit(&tx->words->head, memory_order_seq_cst) != tx->tail) {
+        return false;
+    }
+    tx->limit = IPCX__RING_LIMIT;
+    *at = tx->tail & (tx->size - 1);
+    return true;
+}
+
 /* ---- the consumer */
 
 uint64_t ipcx__ring_free_up_to(const ipcx__ring_rx *rx)

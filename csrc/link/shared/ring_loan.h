@@ -52,6 +52,10 @@ uint64_t ipcx__ring_floor(struct ipcx__ring_tx *tx);
 /* Whether what the consumer has freed already is kept from use by a place of `owner`'s. */
 bool ipcx__ring_kept_by(struct ipcx__ring_tx *tx, uint64_t owner);
 
+/* ipcx__ring_shrink: an empty ring uses its first piece only from now on; `*at`: where in it the
+ * next record goes. False: it is not empty, something is lent, or it has not grown. */
+bool ipcx__ring_shrink(struct ipcx__ring_tx *tx, uint64_t *at);
+
 /* ipcx__ring_keep: instead of ipcx__ring_release: the record stays lent, in `*slot`; false: no slot
  * left. ipcx__ring_give_back: it is the producer's again. ipcx__ring_free_up_to: what the consumer
  * may tell the producer to be free. */

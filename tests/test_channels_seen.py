@@ -1,0 +1,229 @@
+"""What others see of shm:// channels: `ipcx ls`, `ipcx top`, and what trim() gives back."""
+
+import contextlib
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+
+import pytest
+
+import ipcx
+from ipcx import _channels
+
+BIG = bytes(1 << 20)
+
+
+@pytest.fixture
+def ends():
+    a, b = ipcx.pair("shm://")
+    yield a, b
+    a.close(0)
+    b.close(0)
+
+
+def _memory():
+    """The one channel's memory of this process."""
+    (seen,) = _mine()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.fstat(int(fd)).st_ino == seen.inode:
+                return int(fd)
+    raise AssertionError
+
+
+def _bytes():
+    return os.fstat(_memory()).st_blocks * 512
+
+
+def _mine():
+    return [one for one in _channels.channels() if os.getpid() in one.holders]
+
+
+def _ipcx(*arguments):
+    command = [sys.executable, "-m", "ipcx", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_what_both_ends_count(ends):
+    a, b = ends
+    assert [one.ends[0].pid for one in _mine()] == [None]
+    for _ in range(5):
+        a.send(b"x" * 1000)
+    assert b.receive() == b"x" * 1000
+    with b.receive_view() as view:
+        assert view.nbytes == 1000
+    with b.reserve(10):
+        pass
+    (seen,) = _mine()
+    one, two = seen.ends
+    assert (one.pid, two.pid) == (os.getpid(), os.getpid())
+    assert (one.sent, one.sent_bytes) == (5, 5000)
+    assert (two.received, two.received_bytes) == (2, 2000)
+    assert (two.sent, two.sent_bytes) == (1, 10)
+    assert one.queued == 3 * 1008
+    assert two.most >= 5 * 1008
+    assert seen.memory <= 256 * 1024
+    assert seen.since is not None
+    stats = a.stats()
+    assert (stats.sent, stats.sent_bytes) == (5, 5000)
+
+
+def test_the_processes_at_both_ends(unique_name):
+    url = f"shm://{unique_name()}"
+    with ipcx.listen(url) as listener:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                with ipcx.connect(url) as channel:
+                    channel.send(b"there")
+                    channel.receive()
+                status = 0
+            finally:
+                os._exit(status)
+        with listener.accept() as channel:
+            assert channel.receive() == b"there"
+            (seen,) = [one for one in _mine() if one.url == url]
+            assert [end.pid for end in seen.ends] == [pid, os.getpid()]
+            assert sorted(seen.holders) == sorted([pid, os.getpid()])
+            told = json.loads(_ipcx("ls", "--json").stdout)
+            (row,) = [one for one in told if one["kind"] == "channel" and one["url"] == url]
+            assert [end["pid"] for end in row["ends"]] == [pid, os.getpid()]
+            channel.send(b"go")
+            assert os.waitpid(pid, 0)[1] == 0
+    assert not [one for one in _channels.channels() if one.url == url]
+
+
+def test_ls_and_top(ends):
+    a, b = ends
+    for _ in range(7):
+        a.send(b"x" * 100)
+    assert b.receive() == b"x" * 100
+    told = _ipcx("ls")
+    assert told.returncode == 0
+    assert f"pid {os.getpid()} - pid {os.getpid()}" in told.stdout
+    once = _ipcx("top", "--once", "--json")
+    assert once.returncode == 0
+    rows = [json.loads(line) for line in once.stdout.splitlines()]
+    (row,) = [one for one in rows if f" {os.getpid()} - " in one["name"]]
+    assert (row["messages"], row["bytes"]) == (7, 700)
+    rates = _ipcx("top", "--count", "2", "--interval", "0.05", "--json")
+    assert '"messages_per_second": 0.0' in rates.stdout
+
+
+def test_what_is_no_channel_or_lies():
+    """Nothing is believed, and nothing reaches the terminal as it is."""
+    fds = [os.memfd_create("ipcx-shm") for _ in range(3)]
+    try:
+        os.write(fds[0], b"short")
+        os.write(fds[1], os.urandom(70_000))
+        os.ftruncate(fds[2], 1 << 20)
+        assert not _mine()
+        a, b = ipcx.pair("shm://")
+        with a, b:
+            a.send(b"x")
+            memory = _memory()
+            whole = os.pread(memory, 4096, 0)
+            url = whole.rindex(b"shm://")
+            os.pwrite(memory, b"\x1b[31m\xff\n" + b"A" * 200, url)
+            for at in range(64, 1920, 8):  # every count there is
+                if whole[at : at + 8] == struct.pack("Q", 1):
+                    os.pwrite(memory, b"\xff" * 8, at)
+            _mine()
+            told = _ipcx("ls")
+            assert told.returncode == 0
+            assert "\x1b" not in told.stdout
+            assert r"\x1b[31m" in told.stdout
+            assert "\x1b" not in _ipcx("top", "--once").stdout
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _flood(sender, receiver, times=8):
+    for _ in range(times):
+        sender.send(BIG)
+        assert receiver.receive() == BIG
+
+
+def test_trim(ends):
+    a, b = ends
+    small = _bytes()
+    for _ in range(3):
+        _flood(a, b)
+        _flood(b, a)
+        full = _bytes()
+        assert full > 2 * len(BIG)
+        given = a.trim()
+        assert given == full - _bytes() > len(BIG)
+        assert b.trim() > len(BIG)
+        assert _bytes() <= 256 * 1024
+        assert a.trim() == b.trim() == 0
+        a.send(b"and on")
+        assert b.receive() == b"and on"
+    assert small <= 256 * 1024
+
+
+def test_trim_takes_nothing_that_is_under_way(ends):
+    a, b = ends
+    _flood(a, b)
+    a.send(BIG)
+    assert a.trim() == 0
+    with b.receive_view() as view:
+        assert a.trim() == 0
+        assert view == BIG
+    with a.reserve(len(BIG)) as buffer:
+        assert a.trim() == 0
+        buffer[:] = BIG
+    assert b.receive() == BIG
+    assert a.trim() > 0
+    assert _bytes() <= 256 * 1024
+
+
+def _send_on(channel):
+    while True:
+        channel.send(b"third", timeout=10)
+
+
+@pytest.mark.parametrize("who", ["lender", "borrower"])
+@pytest.mark.hang_guard(60)
+def test_killed_in_the_middle_of_a_loan(who):
+    """What was not committed was never sent; what was viewed counts as not received."""
+    for _ in range(10):
+        a, b = ipcx.pair("shm://")
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if who == "lender":
+                    b.send(b"committed")
+                    loan = b.reserve(5000)
+                    loan.__enter__()[:] = b"x" * 5000
+                else:
+                    view = b.receive_view()
+                    assert view.__enter__() == b"first"
+                os.write(writing, b"!")
+                select.select([], [], [])
+            finally:
+                os._exit(1)
+        b.close()
+        if who == "borrower":
+            a.send(b"first")
+            a.send(b"second")
+        assert os.read(reading, 1) == b"!"
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        if who == "lender":
+            assert a.receive() == b"committed"
+        with pytest.raises(ipcx.PeerDied):
+            a.receive()
+        with pytest.raises(ipcx.PeerDied) as died:
+            _send_on(a)
+        if who == "borrower":
+            assert died.value.unreceived == 2
+        a.close()
+        os.close(reading)
+        os.close(writing)
