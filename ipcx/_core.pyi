@@ -213,6 +213,8 @@ class Child:
     @property
     def pid(self) -> int: ...
 
+def pipe_write(fd: int, data: ReadableBuffer, /) -> int: ...
+
 # The core of ipcx.signals. A signal is (number, code, value, pid, uid, status).
 _Signal: TypeAlias = tuple[int, int, int, int, int, int]
 

@@ -22,6 +22,7 @@
 #include "ipcx/gate.h"
 #include "ipcx/sock.h"
 #include "ipcx/sock_unix.h"
+#include "ipcx/pipe.h"
 #include "ipcx/sig.h"
 #include "ipcx/spawn.h"
 #include "ipcx/mapfile.h"

@@ -6,15 +6,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "link/stream/chan_stream_parts.h"
+#include "os/pipe.h"
 
 #define FDS_MAX IPCX__END_FDS
 
@@ -74,56 +73,32 @@ static bool ready(int fd, short events)
     return poll(&polled, 1, 0) > 0;
 }
 
-/* poll(2) promises room for PIPE_BUF bytes, and so little never blocks: pipe(7). */
-static ssize_t write_shared(int fd, const struct iovec *piece)
-{
-    if (!ready(fd, POLLOUT)) {
-        errno = EAGAIN;
-        return -1;
-    }
-    return write(fd, piece->iov_base, piece->iov_len < PIPE_BUF ? piece->iov_len : PIPE_BUF);
-}
-
+/* Where others have the open file too, poll(2) first: it promises room for PIPE_BUF bytes, and so
+ * little never blocks: pipe(7). */
 static ssize_t write_pipe(const ipcx__stream *self, const ipcx__unit *unit)
 {
+    struct iovec little = unit->piece[0];
+    const struct iovec *pieces = unit->piece;
+    int count = unit->pieces;
     if (self->write_way == IPCX__WAY_SHARED) {
-        return write_shared(self->write_fd, unit->piece);
+        if (!ready(self->write_fd, POLLOUT)) {
+            errno = EAGAIN;
+            return -1;
+        }
+        little.iov_len = little.iov_len < PIPE_BUF ? little.iov_len : PIPE_BUF;
+        pieces = &little;
+        count = 1;
     }
-    return writev(self->write_fd, unit->piece, unit->pieces);
-}
-
-/* The same where SIGPIPE would kill: it is held back in this thread, and taken if it came. */
-static ssize_t write_without_signal(const ipcx__stream *self, const ipcx__unit *unit)
-{
-    const struct timespec at_once = {0};
-    sigset_t sigpipe, old, pending;
-    ssize_t n;
-    int saved;
-    (void)sigemptyset(&sigpipe);
-    (void)sigaddset(&sigpipe, SIGPIPE);
-    (void)sigpending(&pending);
-    (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &old);
-    n = write_pipe(self, unit);
-    saved = errno;
-    if (n < 0 && saved == EPIPE && !sigismember(&pending, SIGPIPE)) {
-        (void)sigtimedwait(&sigpipe, NULL, &at_once);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-    errno = saved;
-    return n;
+    return self->raises_sigpipe ? ipcx__writev_quietly(self->write_fd, pieces, count)
+                                : writev(self->write_fd, pieces, count);
 }
 
 ssize_t ipcx__stream_write(ipcx__stream *self, const ipcx__unit *unit)
 {
     ssize_t n;
     do {
-        if (self->write_way == IPCX__WAY_SOCKET) {
-            n = send_socket(self->write_fd, unit);
-        } else if (self->raises_sigpipe) {
-            n = write_without_signal(self, unit);
-        } else {
-            n = write_pipe(self, unit);
-        }
+        n = self->write_way == IPCX__WAY_SOCKET ? send_socket(self->write_fd, unit)
+                                                : write_pipe(self, unit);
     } while (n < 0 && errno == EINTR);
     return n;
 }

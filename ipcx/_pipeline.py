@@ -1,0 +1,529 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipelines: programs whose output is the next one's input, as in a shell, without one.
+
+Invariant: whatever ends a run, an exception or an abandoned loop, every stage has been waited for
+and every descriptor is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import select
+import shlex
+import signal
+import time
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from ipcx import _core
+from ipcx._core import Error, PeerClosed, Timeout, WouldBlock
+from ipcx.signals import name as signal_name
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno, ReadableBuffer, StrPath
+
+    _Command: TypeAlias = str | Sequence[StrPath]
+    _Input: TypeAlias = ReadableBuffer | str | HasFileno | Iterable[ReadableBuffer | str] | None
+    _Output: TypeAlias = HasFileno | StrPath | None
+
+__all__ = ["Completed", "Pipeline", "StageEnding", "StageFailed"]
+
+PIECE = 1 << 18  # bytes read or written at a time
+ROOM = 1 << 20  # what our own ends of pipes may hold, where the system lets them
+GRACE = 0.5  # seconds that a stage has to end by itself when nobody wants it any more
+
+
+class StageEnding(NamedTuple):
+    """How one program of a pipeline ended."""
+
+    command: tuple[str, ...]
+    status: int | None
+    """Its exit status; None when a signal ended it, or nobody knows."""
+    signal: int | None
+    """The signal that ended it. SIGPIPE: the next stage wanted no more."""
+
+    @property
+    def ok(self) -> bool:
+        """Exit status 0, or ended by SIGPIPE because enough was read."""
+        return self.status == 0 or self.signal == signal.SIGPIPE
+
+    def __str__(self) -> str:
+        how = (
+            f"exit status {self.status}" if self.status is not None
+            else f"ended by {signal_name(self.signal)}" if self.signal is not None
+            else "ended, how is not known"
+        )  # fmt: skip
+        return f"{shlex.join(self.command)}: {how}"
+
+
+class StageFailed(Error):
+    """A stage of a pipeline ended with another exit status than 0; `completed` has all of them."""
+
+    completed: Completed
+
+
+class Completed(NamedTuple):
+    """What a pipeline has left: its output, and how each stage ended."""
+
+    output: bytes
+    endings: tuple[StageEnding, ...]
+
+    @property
+    def text(self) -> str:
+        """The output as text (UTF-8; what is none is shown as escapes)."""
+        return self.output.decode(errors="backslashreplace")
+
+    @property
+    def lines(self) -> list[str]:
+        """The output's lines."""
+        return self.text.splitlines()
+
+    @property
+    def ok(self) -> bool:
+        """No stage failed (a shell's ``pipefail``)."""
+        return all(ending.ok for ending in self.endings)
+
+    def check(self) -> Completed:
+        """Itself; `StageFailed` when a stage has failed, naming it."""
+        for number, ending in enumerate(self.endings, 1):
+            if not ending.ok:
+                error = StageFailed(f"stage {number} of {len(self.endings)}, {ending}")
+                error.completed = self
+                raise error
+        return self
+
+
+class Pipeline:
+    """Programs in a row, each reading what the one before it writes; nothing runs yet.
+
+    ``Pipeline("who") | "sort" | ["head", "-3"]``. A stage is a list of words, or a string that is
+    split into words as a shell would, quotes included; no shell is run: ``*`` and ``$HOME`` are
+    what they look like. `env` replaces the environment, `cwd` is where the programs run.
+
+    `run` waits for the end; ``for line in pipeline`` takes lines as they come, `chunks` bytes;
+    ``await pipeline`` and ``async for`` do the same in asyncio. All stages run at once, each a
+    process, together in a process group of their own.
+    """
+
+    def __init__(
+        self,
+        command: _Command,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: StrPath | None = None,
+    ) -> None:
+        self.commands: tuple[tuple[str, ...], ...] = (_words(command),)
+        self.env = env
+        self.cwd = cwd
+
+    def __or__(self, command: _Command | Pipeline) -> Pipeline:
+        """A longer one."""
+        added = command.commands if isinstance(command, Pipeline) else (_words(command),)
+        longer = Pipeline.__new__(Pipeline)
+        longer.commands = self.commands + added
+        longer.env, longer.cwd = self.env, self.cwd
+        return longer
+
+    def __str__(self) -> str:
+        return " | ".join(map(shlex.join, self.commands))
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self}>"
+
+    def run(
+        self,
+        input: _Input = None,
+        *,
+        output: _Output = None,
+        timeout: float | None = None,
+        check: bool = False,
+    ) -> Completed:
+        """Run it to its end.
+
+        `input` is what the first stage reads: bytes, text, a file, or an iterable of bytes or
+        texts, which is asked for the next one when there is room for it; None is nothing. `output`
+        is a file, or the path of one, that the last stage writes to; None collects it.
+        `Timeout` after `timeout` seconds: all stages are ended then, and ``error.completed`` has
+        what they had written. `check` raises `StageFailed` when a stage fails.
+        """
+        with _Run(self, input, output, timeout) as run:
+            pieces = list(run.pieces())
+            completed = Completed(b"".join(pieces), run.endings())
+        return completed.check() if check else completed
+
+    def chunks(self, input: _Input = None, *, timeout: float | None = None) -> Iterator[bytes]:
+        """The output's bytes, as they come. To leave the loop ends all stages."""
+        with _Run(self, input, None, timeout) as run:
+            yield from run.pieces()
+            run.endings()
+
+    def lines(self, input: _Input = None, *, timeout: float | None = None) -> Iterator[str]:
+        """The output's lines, as they come, without their ends. To leave the loop ends all
+        stages."""
+        yield from _split(self.chunks(input, timeout=timeout))
+
+    def __iter__(self) -> Iterator[str]:
+        return self.lines()
+
+    def __await__(self) -> Generator[Any, None, Completed]:
+        """``await pipeline``: as `run`, without an input."""
+        return self.complete().__await__()
+
+    async def complete(
+        self,
+        input: _Input = None,
+        *,
+        output: _Output = None,
+        timeout: float | None = None,
+        check: bool = False,
+    ) -> Completed:
+        """`run`, for asyncio. Cancelled, it ends all stages."""
+        with _Run(self, input, output, timeout) as run:
+            pieces = [piece async for piece in run.pieces_async()]
+            completed = Completed(b"".join(pieces), await run.endings_async())
+        return completed.check() if check else completed
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        with _Run(self, None, None, None) as run:
+            rest = b""
+            async for piece in run.pieces_async():
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    yield line.decode(errors="backslashreplace")
+            if rest:
+                yield rest.decode(errors="backslashreplace")
+            await run.endings_async()
+
+
+# ---- what the words are
+
+
+# Quoted and plain pieces, then what only a shell understands.
+_SHELL = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^'"\\|&;<>()])*([|&;<>()]+)""", re.DOTALL)
+
+
+def _words(command: _Command) -> tuple[str, ...]:
+    if isinstance(command, str):
+        words = tuple(shlex.split(command))
+        if meant := _SHELL.match(command):
+            raise ValueError(
+                f"{meant[1]!r} in {command!r} is for a shell, and there is none: join stages with "
+                "`|` outside of the quotes, give files as input= and output="
+            )
+    else:
+        words = tuple(os.fspath(word) for word in command)
+    if not words:
+        raise ValueError("a stage of a pipeline is a command, not nothing")
+    return words
+
+
+def _split(pieces: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    with contextlib.closing(pieces):  # type: ignore[type-var]
+        for piece in pieces:
+            *whole, rest = (rest + piece).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="backslashreplace")
+        if rest:
+            yield rest.decode(errors="backslashreplace")
+
+
+def _as_bytes(data: ReadableBuffer | str) -> memoryview:
+    if isinstance(data, str):
+        data = data.encode()
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        raise TypeError(f"a pipeline's input is bytes or text, not {type(data).__name__}") from None
+
+
+# ---- one run
+
+
+class _Run:
+    """The processes of one run, and our ends of the pipes at its beginning and its end."""
+
+    def __init__(
+        self, pipeline: Pipeline, input: _Input, output: _Output, timeout: float | None
+    ) -> None:
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout is seconds >= 0 or None, not {timeout!r}")
+        self.pipeline = pipeline
+        self.until = None if timeout is None else time.monotonic() + timeout
+        self.timeout = timeout
+        self.children: list[_core.Child] = []
+        self.ended: list[StageEnding | None] = [None] * len(pipeline.commands)
+        self.source: Iterator[ReadableBuffer | str] | None = None
+        self.pending = memoryview(b"")  # of the source, not written yet
+        self.writes = self.reads = -1  # our ends: of the first stage's input, of the last's output
+        self.taken: list[bytes] = []  # for who asks after a time-out
+        self.opened: list[int] = []  # closed when all stages have theirs
+        try:
+            self.start(*self.ends(input, output))
+        except BaseException:
+            self.end_all(at_once=True)
+            raise
+        finally:
+            for fd in self.opened:
+                os.close(fd)
+            self.opened.clear()
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_all()
+
+    # -- beginning
+
+    def pipe(self) -> tuple[int, int]:
+        """Both ends; closed by us once the stages have them."""
+        ends = os.pipe()
+        self.opened += ends
+        return ends
+
+    def ours(self, fd: int) -> int:
+        """That end stays ours."""
+        self.opened.remove(fd)
+        os.set_blocking(fd, False)
+        with contextlib.suppress(OSError):  # a limit for this user: pipe(7)
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, ROOM)
+        return fd
+
+    def ends(self, input: _Input, output: _Output) -> tuple[int, int]:
+        """What the first stage reads from and the last one writes to."""
+        first, last = _fileno(input), _fileno(output)
+        if input is None:
+            first = os.open(os.devnull, os.O_RDONLY)
+            self.opened.append(first)
+        elif first is None:
+            whole: Any = (input,) if isinstance(input, str) or _is_buffer(input) else input
+            self.source = iter(whole)
+            first, writes = self.pipe()
+            self.writes = self.ours(writes)
+        if output is None:
+            reads, last = self.pipe()
+            self.reads = self.ours(reads)
+        elif last is None:
+            path: Any = output
+            last = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            self.opened.append(last)
+        return first, last
+
+    def start(self, first: int, last: int) -> None:
+        pipeline = self.pipeline
+        env = (
+            None if pipeline.env is None
+            else [os.fsencode(f"{name}={value}") for name, value in pipeline.env.items()]
+        )  # fmt: skip
+        cwd = None if pipeline.cwd is None else os.fsencode(pipeline.cwd)
+        group = -1 if os.isatty(first) else 0  # only the terminal's own group may read from it
+        for number, words in enumerate(pipeline.commands, 1):
+            out, following = last, -1
+            if number < len(pipeline.commands):
+                following, out = self.pipe()
+            argv = [os.fsencode(word) for word in words]
+            try:
+                child = _core.Child(argv, env, cwd, [(0, first), (1, out)], group, False)
+            except OSError as error:
+                raise self.cannot_start(number, error) from None
+            self.children.append(child)
+            group = child.pid if group == 0 else group
+            first = following
+
+    def cannot_start(self, number: int, error: OSError) -> OSError:
+        commands = self.pipeline.commands
+        why = (
+            str(error).partition("] ")[2].removeprefix(f"spawn: {os.strerror(error.errno or 0)}: ")
+        )
+        where = f"stage {number} of {len(commands)}, " if len(commands) > 1 else ""
+        return type(error)(error.errno, f"{where}{why}", commands[number - 1][0])
+
+    # -- going on
+
+    def pieces(self) -> Iterator[bytes]:
+        """The output, while the input is fed."""
+        while self.reads >= 0 or self.writes >= 0:
+            piece = self.step()
+            if piece:
+                yield piece
+            elif piece is None and (self.reads >= 0 or self.writes >= 0):
+                self.wait_for(self.wanted())
+
+    def endings(self) -> tuple[StageEnding, ...]:
+        """When all stages have ended."""
+        for number, child in enumerate(self.children):
+            try:
+                self.note(number, child.wait(self.left()))
+            except (Timeout, WouldBlock):
+                raise self.timed_out() from None
+        return tuple(filter(None, self.ended))
+
+    async def pieces_async(self) -> AsyncIterator[bytes]:
+        """As `pieces`, in the running loop."""
+        while self.reads >= 0 or self.writes >= 0:
+            piece = self.step()
+            if piece:
+                yield piece
+            elif piece is None and (self.reads >= 0 or self.writes >= 0):
+                await self.wait_async(self.wanted())
+
+    async def endings_async(self) -> tuple[StageEnding, ...]:
+        """As `endings`, in the running loop."""
+        for number, child in enumerate(self.children):
+            while self.ended[number] is None:
+                try:
+                    self.note(number, child.wait(0))
+                except WouldBlock:
+                    await self.wait_async([(child.fileno(), select.POLLIN)])
+        return tuple(filter(None, self.ended))
+
+    def step(self) -> bytes | None:
+        """What can be done without waiting: output, b"" for something else, None for nothing."""
+        done: bytes | None = b"" if self.writes >= 0 and self.feed() else None
+        if self.reads < 0:
+            return done
+        try:
+            piece = os.read(self.reads, PIECE)
+        except BlockingIOError:
+            return done
+        if not piece:
+            os.close(self.reads)
+            self.reads = -1
+            return b""
+        if self.timeout is not None:
+            self.taken.append(piece)
+        return piece
+
+    def feed(self) -> bool:
+        """Whether something was written, or the input ended."""
+        if not self.pending:
+            assert self.source is not None
+            item = next(self.source, None)
+            if item is None:
+                self.end_input()
+                return True
+            self.pending = _as_bytes(item)
+        try:
+            written = _core.pipe_write(self.writes, self.pending[:PIECE])
+        except WouldBlock:
+            return False
+        except PeerClosed:  # the first stage wants no more
+            self.end_input()
+            return True
+        self.pending = self.pending[written:]
+        return True
+
+    def end_input(self) -> None:
+        self.pending = memoryview(b"")
+        if self.writes >= 0:
+            os.close(self.writes)
+            self.writes = -1
+        source, self.source = self.source, None
+        close = getattr(source, "close", None)
+        if close is not None:  # a generator's `finally` runs now
+            close()
+
+    def wanted(self) -> list[tuple[int, int]]:
+        fds = [(self.reads, select.POLLIN), (self.writes, select.POLLOUT)]
+        return [entry for entry in fds if entry[0] >= 0]
+
+    def left(self) -> float | None:
+        return None if self.until is None else max(0.0, self.until - time.monotonic())
+
+    def wait_for(self, fds: list[tuple[int, int]]) -> None:
+        poll = select.poll()
+        for fd, events in fds:
+            poll.register(fd, events)
+        left = self.left()
+        if not poll.poll(None if left is None else left * 1000) and self.left() == 0:
+            raise self.timed_out()
+
+    async def wait_async(self, fds: list[tuple[int, int]]) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def ready() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        for fd, events in fds:
+            (loop.add_reader if events == select.POLLIN else loop.add_writer)(fd, ready)
+        try:
+            await asyncio.wait_for(future, self.left())
+        except TimeoutError:
+            raise self.timed_out() from None
+        finally:
+            for fd, events in fds:
+                (loop.remove_reader if events == select.POLLIN else loop.remove_writer)(fd)
+
+    # -- ending
+
+    def note(self, number: int, ending: tuple[int, int, bool, bool]) -> None:
+        status, killer, _, lost = ending
+        self.ended[number] = StageEnding(
+            self.pipeline.commands[number],
+            None if lost or killer else status,
+            killer or None,
+        )
+
+    def timed_out(self) -> Timeout:
+        self.end_all(at_once=True)
+        running = [
+            shlex.join(e.command) for e in self.ended if e is not None and e.signal is not None
+        ]
+        error = Timeout(
+            f"{self.pipeline}: not done after {self.timeout} s; ended by us: {', '.join(running)}"
+        )
+        error.completed = Completed(  # type: ignore[attr-defined]
+            b"".join(self.taken), tuple(filter(None, self.ended))
+        )
+        return error
+
+    def end_all(self, at_once: bool = False) -> None:
+        """Closes our ends, which tells the stages to end, and ends those that do not."""
+        self.end_input()
+        if self.reads >= 0:
+            os.close(self.reads)
+            self.reads = -1
+        left = self.unknown()
+        until = time.monotonic() + (0 if at_once else GRACE)
+        for number in left:
+            poll = select.poll()
+            poll.register(self.children[number], select.POLLIN)
+            poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        if left:
+            self.kill_group()
+        for number in left:
+            with contextlib.suppress(ProcessLookupError):
+                self.children[number].signal(signal.SIGKILL)
+            self.note(number, self.children[number].wait(None))
+
+    def unknown(self) -> list[int]:
+        """The stages that were not waited for."""
+        return [n for n in range(len(self.children)) if self.ended[n] is None]
+
+    def kill_group(self) -> None:
+        """Also what the stages have started; before the first of them, who leads the group, was
+        waited for: so long the group's number is theirs."""
+        if 0 in self.unknown():
+            with contextlib.suppress(OSError, ValueError):
+                self.children[0].signal_group(signal.SIGKILL)
+
+
+def _fileno(file: object) -> int | None:
+    """The descriptor of a file, of a socket …; None: it has none."""
+    fileno = getattr(file, "fileno", None)
+    return None if fileno is None else int(fileno())
+
+
+def _is_buffer(data: object) -> bool:
+    try:
+        memoryview(data).release()  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True

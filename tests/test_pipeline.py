@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipelines: what comes out, how each stage ends, and that nothing is left."""
+
+import asyncio
+import errno
+import gc
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from beside import interrupt
+
+import ipcx
+from ipcx.pipes import Completed, Pipeline, StageEnding, StageFailed
+
+PYTHON = sys.executable
+
+
+def children():
+    pid = os.getpid()
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += (task / "children").read_text().split()
+    return [int(child) for child in found if int(child) != pid]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    fds, there = sorted(os.listdir("/proc/self/fd")), children()
+    yield
+    gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == fds
+    assert children() == there  # a zombie is one, too
+
+
+def test_the_lectures_sort():
+    done = (Pipeline("sort") | ["head", "-2"]).run(input="pear\napple\nfig\n")
+    assert done.output == b"apple\nfig\n"
+    assert done.text == "apple\nfig\n"
+    assert done.lines == ["apple", "fig"]
+    assert done.endings == (
+        StageEnding(("sort",), 0, None),
+        StageEnding(("head", "-2"), 0, None),
+    )
+    assert done.ok
+    assert done.check() is done
+
+
+def test_processes_that_match():
+    done = (Pipeline("ps -e") | ["grep", "python"] | "wc -l").run()
+    assert int(done.text) >= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "arrives"),
+    [
+        (None, b""),
+        (b"", b""),
+        (b"bytes", b"bytes"),
+        (bytearray(b"more"), b"more"),
+        ("gr\u00fc\u00df", "gr\u00fc\u00df".encode()),
+        ([b"a", "b", memoryview(b"c")], b"abc"),
+        ((f"{i}\n" for i in range(1000)), b"".join(b"%d\n" % i for i in range(1000))),
+        (b"x" * 3_000_000, b"x" * 3_000_000),
+    ],
+    ids=["none", "empty", "bytes", "bytearray", "text", "list", "generator", "long"],
+)
+def test_every_kind_of_input(given, arrives):
+    assert (Pipeline("cat") | "cat").run(given).output == arrives
+
+
+def test_files_at_both_ends(tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_text("b\na\n")
+    with source.open() as file:
+        done = Pipeline("sort").run(file, output=target)
+    assert (done.output, target.read_text()) == (b"", "a\nb\n")
+    with target.open("wb") as file:
+        Pipeline("echo written").run(output=file)
+    assert target.read_text() == "written\n"
+
+
+def test_lines_come_as_they_are_written():
+    program = "import sys\nfor line in sys.stdin: print('got', line, end='', flush=True)"
+    asked = []
+
+    def questions():
+        for i in range(3):
+            asked.append(i)
+            yield f"{i}\n"
+
+    lines = Pipeline([PYTHON, "-c", program]).lines(questions())
+    assert next(lines) == "got 0"
+    assert list(lines) == ["got 1", "got 2"]
+    assert asked == [0, 1, 2]
+    assert list(Pipeline(["printf", "no end"])) == ["no end"]
+    assert list(Pipeline(["printf", r"\377"])) == [r"\xff"]
+
+
+def test_a_loop_that_is_left_ends_all_stages():
+    for line in Pipeline("yes") | "cat":
+        assert line == "y"
+        break
+    gc.collect()
+    assert children() == []
+
+
+def test_who_reads_enough_lets_the_others_end():
+    done = (Pipeline("yes") | "head -3").run()
+    assert done.lines == ["y"] * 3
+    assert done.endings[0].signal == signal.SIGPIPE
+    assert done.ok
+    ended = []
+
+    def endless():
+        try:
+            while True:
+                yield "y\n"
+        finally:
+            ended.append(True)
+
+    assert Pipeline("head -1").run(endless()).output == b"y\n"
+    assert ended == [True]
+
+
+def test_how_each_stage_ended():
+    done = (Pipeline("sh -c 'exit 3'") | "sh -c 'kill -9 $$'" | "true").run()
+    assert [e.status for e in done.endings] == [3, None, 0]
+    assert done.endings[1].signal == signal.SIGKILL
+    assert not done.ok
+    with pytest.raises(StageFailed, match=r"stage 1 of 3, sh -c 'exit 3': exit status 3") as caught:
+        done.check()
+    assert caught.value.completed is done
+    with pytest.raises(StageFailed, match="ended by SIGKILL"):
+        Pipeline("sh -c 'kill -9 $$'").run(check=True)
+    assert isinstance(caught.value, ipcx.Error)
+
+
+def test_a_stage_in_the_middle_dies():
+    done = (Pipeline("yes") | "sh -c 'read a; kill -9 $$'" | "cat").run(timeout=20)
+    assert done.endings[0].signal == signal.SIGPIPE
+    assert done.endings[1].signal == signal.SIGKILL
+    assert done.endings[2].status == 0
+
+
+def test_a_time_out_ends_all_stages_and_what_they_started():
+    script = "echo began; sleep 1000 & sleep 1000"
+    with pytest.raises(ipcx.Timeout, match="cat: not done after") as caught:
+        (Pipeline(["sh", "-c", script]) | "cat").run(timeout=0.2)
+    assert caught.value.completed.output == b"began\n"
+    assert [e.signal for e in caught.value.completed.endings] == [signal.SIGKILL] * 2
+    with pytest.raises(ipcx.Timeout):
+        Pipeline("sleep 1000").run(timeout=0)
+    with pytest.raises(ipcx.Timeout):
+        Pipeline("sleep 1000").run(output="/dev/null", timeout=0.05)
+    with pytest.raises(ValueError, match="timeout"):
+        Pipeline("true").run(timeout=-1)
+
+
+def test_ctrl_c_ends_it():
+    interrupt(lambda: Pipeline("sleep 1000").run())
+    interrupt(lambda: Pipeline("sleep 1000").run(output="/dev/null"))
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "number"),
+    [
+        ("no-such-command", FileNotFoundError, errno.ENOENT),
+        ("/etc/passwd", PermissionError, errno.EACCES),
+        ("/tmp", PermissionError, errno.EACCES),
+    ],
+)
+def test_what_cannot_be_started_is_named(command, kind, number):
+    with pytest.raises(kind, match="stage 2 of 3") as caught:
+        (Pipeline("yes") | command | "cat").run()
+    assert caught.value.errno == number
+    assert caught.value.filename == command
+    with pytest.raises(kind) as caught:
+        Pipeline(command).run()
+    assert "stage" not in str(caught.value)
+    if number == errno.ENOENT:
+        assert "PATH is" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["ls | wc", "ls > file", "a; b", "a && b", "echo (a)", "a &"])
+def test_there_is_no_shell(command):
+    with pytest.raises(ValueError, match="for a shell"):
+        Pipeline(command)
+
+
+def test_words_are_split_as_a_shell_would():
+    assert Pipeline("""grep "a | b" 'c d' e\\ f""").commands == (("grep", "a | b", "c d", "e f"),)
+    assert Pipeline(["a b", Path("c")]).commands == (("a b", "c"),)
+    assert Pipeline("echo $HOME *").run().text == "$HOME *\n"
+    for nothing in ("", "  ", []):
+        with pytest.raises(ValueError, match="a command, not nothing"):
+            Pipeline(nothing)
+    joined = Pipeline("a") | (Pipeline("b") | "c d")
+    assert str(joined) == "a | b | c d"
+    assert repr(joined) == "<Pipeline a | b | c d>"
+
+
+def test_environment_and_directory(tmp_path):
+    env = {"PATH": os.environ["PATH"], "COLOUR": "blue"}
+    done = (Pipeline(["sh", "-c", "echo $COLOUR $HOME; pwd"], env=env, cwd=tmp_path) | "cat").run()
+    assert done.lines == ["blue", str(tmp_path)]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Pipeline("true", cwd="/nowhere").run()
+
+
+def test_wrong_input():
+    for wrong in ({"a": 1}, [1]):
+        if isinstance(wrong, dict):
+            assert Pipeline("cat").run(wrong).output == b"a"
+            continue
+        with pytest.raises(TypeError, match="bytes or text, not int"):
+            Pipeline("cat").run(wrong)
+    with pytest.raises(TypeError):
+        Pipeline("cat").run(3)
+    with pytest.raises(ValueError, match="NUL"):
+        Pipeline(["echo", "a\0b"]).run()
+
+
+def failing():
+    yield "a\n"
+    raise LookupError("the input failed")
+
+
+def test_an_input_that_raises():
+    with pytest.raises(LookupError, match="the input failed"):
+        Pipeline("cat").run(failing())
+
+
+def test_sigpipe_never_kills_us():
+    program = """
+import signal
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+from ipcx.pipes import Pipeline
+done = Pipeline("head -c 1").run(b"x" * 10_000_000)
+print(done.output.decode(), done.ok)
+"""
+    assert Pipeline([PYTHON, "-c", program]).run().text == "x True\n"
+
+
+def test_a_child_gets_its_own_descriptors_only():
+    loose = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(loose, True)
+    done = (Pipeline(["sh", "-c", "ls /proc/$$/fd"]) | "sort -n").run()
+    os.close(loose)
+    assert set(map(int, done.lines)) <= {0, 1, 2, 10}  # 10: where dash keeps a script
+
+
+def test_from_many_threads_at_once():
+    wrong = []
+
+    def work(number):
+        for i in range(25):
+            text = f"{number} {i}\n"
+            done = (Pipeline("cat") | "cat" | "cat").run(text)
+            if done != Completed(
+                text.encode(), tuple(StageEnding(("cat",), 0, None) for _ in "123")
+            ):
+                wrong.append(done)
+
+    threads = [threading.Thread(target=work, args=[n]) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_in_asyncio():
+    async def main():
+        done = await (Pipeline("echo a b c") | "wc -w")
+        assert done.text.strip() == "3"
+        assert [line async for line in Pipeline("seq 3")] == ["1", "2", "3"]
+        done = await Pipeline("cat").complete(["x" * 1_000_000] * 3)
+        assert len(done.output) == 3_000_000
+        with pytest.raises(StageFailed):
+            await Pipeline("false").complete(check=True)
+        with pytest.raises(ipcx.Timeout):
+            await Pipeline("sleep 1000").complete(timeout=0.05)
+        task = asyncio.create_task(Pipeline("sleep 1000").complete())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        both = await asyncio.gather(*(Pipeline(f"echo {i}").complete() for i in range(10)))
+        assert [done.text for done in both] == [f"{i}\n" for i in range(10)]
+
+    asyncio.run(main())
+
+
+def test_a_status_that_somebody_else_took():
+    program = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from ipcx.pipes import Pipeline
+done = (Pipeline("echo a") | "cat").run()
+print(done.output, [str(e) for e in done.endings], done.ok)
+"""
+    done = Pipeline([PYTHON, "-c", program]).run(timeout=30)
+    assert "b'a\\n'" in done.text
+    assert "how is not known" in done.text
+
+
+def test_a_long_output_comes_in_pieces():
+    total = 0
+    for piece in (Pipeline("head -c 256M /dev/zero") | "cat").chunks():
+        total += len(piece)
+    assert total == 256 << 20
