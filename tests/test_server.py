@@ -442,36 +442,6 @@ def test_silent_connections_keep_no_honest_one_out():
             each.close()
 
 
-SILENT = """
-import socket, sys
-port, many = map(int, sys.argv[1:])
-silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(many)]
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.skipif(not NIGHT, reason="night load: `make night` runs it")
-@pytest.mark.hang_guard(120)
-def test_ten_thousand_silent_connections():
-    """From a second process, as many as RLIMIT_NOFILE allows."""
-    many = min(9_900, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100)
-    with Server("tcp://127.0.0.1:0", backlog=4096, handshake_timeout=60) as server:
-        loop = threading.Thread(target=lambda: [peer.send(said) for peer, said in server])
-        loop.start()
-        command = [sys.executable, "-c", SILENT, server.url.rpartition(":")[2], str(many)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as others:
-            assert others.stdout.readline() == b"ready\n"
-            with ipcx.connect(server.url) as honest:
-                for n in range(100):
-                    honest.send(str(n))
-                    assert honest.receive(timeout=SOON) == str(n)
-            assert server.stats().waiting == many
-            others.stdin.close()
-        server.close()
-        loop.join()
-
-
 # ---- the end
 
 

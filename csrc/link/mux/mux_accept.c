@@ -15,6 +15,8 @@
 
 /* So many in a row before the others get their turn. */
 #define BATCH 64
+/* So many are asked whether they are silent. */
+#define ONES 16
 /* How long new peers are not looked at when there is no descriptor for them. */
 #define MUTED_NS INT64_C(100000000)
 
@@ -34,15 +36,19 @@ void ipcx__mux_unmute(ipcx_mux *self)
     }
 }
 
-/* Whoever has waited longest without a word makes room. */
+/* Whoever has waited longest without a word makes room; not who has said something that we have
+ * not read yet. */
 static bool one_less(ipcx_mux *self)
 {
-    ipcx__wait *oldest = self->greeting.oldest;
-    if (oldest == NULL) {
-        return false;
+    ipcx__wait *wait = self->greeting.oldest;
+    for (int looked = 0; wait != NULL && looked < ONES; looked++) {
+        if (!ipcx__mux_has_sent(wait->peer)) {
+            ipcx__mux_leave(wait->peer, IPCX_EXHAUSTED, "its place was needed");
+            return true;
+        }
+        wait = wait->newer;
     }
-    ipcx__mux_leave(oldest->peer, IPCX_EXHAUSTED, "its place was needed");
-    return true;
+    return false;
 }
 
 /* There is no descriptor, or no memory. Where no silent peer has any either, the program has them

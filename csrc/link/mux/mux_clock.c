@@ -47,7 +47,7 @@ void ipcx__wait_in(ipcx_mux *self, ipcx__waits *queue, ipcx__wait *wait)
     ipcx__mux_arm(self, wait->until);
 }
 
-static bool has_sent(const ipcx_mux_peer *peer)
+bool ipcx__mux_has_sent(const ipcx_mux_peer *peer)
 {
     struct pollfd polled = {.fd = peer->fd, .events = POLLIN};
     return (peer->interest & EPOLLIN) == 0 || poll(&polled, 1, 0) > 0;
@@ -63,7 +63,7 @@ static void end_of(ipcx_mux *self, ipcx__wait *wait)
     } else if (queue == &self->midway && peer->progress >= PROGRESS_LEAST) {
         peer->progress = 0;
         ipcx__wait_in(self, queue, wait);
-    } else if (has_sent(peer)) {
+    } else if (ipcx__mux_has_sent(peer)) {
         ipcx__wait_in(self, queue, wait);
     } else {
         ipcx__mux_leave(peer, IPCX_TIMEOUT,

@@ -35,29 +35,38 @@ void ipcx__held_free(ipcx_mux *self, ipcx__held *held)
     }
 }
 
-static size_t debt_of(const ipcx_mux_peer *peer)
+static size_t held_by(const ipcx_mux_peer *peer)
 {
-    return peer->stage == IPCX__DOOMED ? 0
-                                       : peer->owed + (peer->held != NULL ? peer->held->cap : 0);
+    return peer->held != NULL ? peer->held->cap : 0;
+}
+
+/* Who has most, of those who stay; *going: what goes with those who do not. */
+static ipcx_mux_peer *largest(const ipcx_mux *self, size_t *going)
+{
+    ipcx_mux_peer *most = NULL;
+    size_t debt = 0;
+    *going = 0;
+    for (size_t i = 0; i < self->peer_count; i++) {
+        ipcx_mux_peer *peer = self->peers[i];
+        if (peer->stage == IPCX__DOOMED) {
+            *going += held_by(peer); /* until who has the turn looks at it */
+        } else if (peer->owed + held_by(peer) > debt) {
+            most = peer;
+            debt = peer->owed + held_by(peer);
+        }
+    }
+    return most;
 }
 
 void ipcx__mux_spare(ipcx_mux *self)
 {
     while (atomic_load(&self->memory) > self->options.max_memory) {
-        ipcx_mux_peer *most = NULL;
-        for (size_t i = 0; i < self->peer_count; i++) {
-            ipcx_mux_peer *peer = self->peers[i];
-            if (debt_of(peer) > (most != NULL ? debt_of(most) : 0)) {
-                most = peer;
-            }
-        }
-        if (most == NULL) {
-            return; /* what is lent to the program, and those who go anyway */
+        size_t going;
+        ipcx_mux_peer *most = largest(self, &going);
+        if (most == NULL || atomic_load(&self->memory) - going <= self->options.max_memory) {
+            return; /* no peer's: lent to the program; or it goes anyway */
         }
         most->greedy = true;
         ipcx__mux_doom(most, IPCX_EXHAUSTED, "max_memory was used up, and it had most of it");
-        if (most->held != NULL) {
-            return; /* that goes with the peer, as soon as who has the turn looks at it */
-        }
     }
 }

@@ -19,7 +19,9 @@ void ipcx__mux_bury(ipcx_mux *self, bool all);
 /* ipcx__mux_watch: tells epoll what is wanted of the peer now. */
 void ipcx__mux_watch(ipcx_mux_peer *peer);
 
-/* mux_clock.c: into a queue, with its whole time again, if it has one; out of it. */
+/* mux_clock.c: whether there is something of it to be read. */
+bool ipcx__mux_has_sent(const ipcx_mux_peer *peer);
+/* Into a queue, with its whole time again, if it has one; out of it. */
 void ipcx__wait_in(ipcx_mux *self, ipcx__waits *queue, ipcx__wait *wait);
 void ipcx__wait_out(ipcx__wait *wait);
 void ipcx__mux_arm(ipcx_mux *self, ipcx_deadline when);
