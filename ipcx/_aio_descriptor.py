@@ -25,8 +25,10 @@ class Descriptor:
     but its own; an event that finds nobody waiting disarms it.
     """
 
-    def __init__(self, add: str, remove: str) -> None:
+    def __init__(self, add: str, remove: str, again: float | None = None) -> None:
         self._add, self._remove = add, remove
+        self._again = again  # seconds after which those who wait try again, whatever it shows
+        self._comes_again = False
         self.queue: deque[_Entry] = deque()  # in turn: who comes first is served first
         self.aside: list[_Entry] = []  # each waits for an answer of its own
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,6 +54,7 @@ class Descriptor:
         line = self.aside if aside else self.queue
         line.append(entry)
         timer = None if timeout is None else loop.call_later(timeout, _expire, future, what)
+        self._try_again_later(loop)
         try:
             return await future
         except asyncio.CancelledError:
@@ -92,6 +95,17 @@ class Descriptor:
             self._disarm()
             if aside and loop is not None:
                 loop.call_later(LOOK_AGAIN, self._look_again, loop, fd)
+
+    def _try_again_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._again is not None and not self._comes_again:
+            self._comes_again = True
+            loop.call_later(self._again, self._try_again, loop)
+
+    def _try_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._comes_again = False
+        if self:
+            self.serve()
+            self._try_again_later(loop)
 
     def _look_again(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         if self.aside and self._loop is None:

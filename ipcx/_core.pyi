@@ -358,6 +358,7 @@ def _connect(
     allow_uids: bytes | None,
     trust: str,
     ring: int,
+    vanish_timeout: float | None,
     /,
 ) -> Channel: ...
 def _listen(
@@ -373,6 +374,7 @@ def _listen(
     allow_uids: bytes | None,
     trust: str,
     max_segment: int,
+    vanish_timeout: float | None,
     /,
 ) -> Listener: ...
 def _pair(
@@ -423,6 +425,7 @@ class Server:
         private_stats: bool,
         authkey: bytes | None,
         allow_uids: bytes | None,
+        vanish_timeout: float | None,
         /,
     ) -> Self: ...
     @property

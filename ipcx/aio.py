@@ -149,7 +149,9 @@ class Channel:
     def __init__(self, core: sync.Channel) -> None:
         self.core = core
         self._read = Descriptor("add_reader", "remove_reader")
-        self._write = Descriptor("add_writer", "remove_writer")
+        # What receives is woken for a look at the peer's host by its descriptor, who sends is not.
+        watched = core.url.startswith(("tcp:", "tls:"))
+        self._write = Descriptor("add_writer", "remove_writer", 1.0 if watched else None)
         self._returned: deque[Any] = deque()  # received, and then the receiver was cancelled
         # What a call that need not wait looks at.
         self._senders, self._receivers = self._write.queue, self._read.queue

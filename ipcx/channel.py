@@ -65,6 +65,7 @@ def connect(
     allow_uids: Iterable[int] | None = None,
     trust: Literal["same-uid", "none"] = "same-uid",
     ring: int = RING,
+    vanish_timeout: float | None = 15,
 ) -> Channel:
     """Connect to the listener at `url`: an end of a new channel.
 
@@ -83,13 +84,17 @@ def connect(
     and the listener waits `handshake_timeout` for it. `allow_uids` are users, beside this one and
     root, that may listen there (``unix://``).
 
+    tcp:// alone: a call that waits raises `PeerDied` when the peer's host has been silent for
+    `vanish_timeout` seconds (at least 3; None: nobody looks) although it was asked. A living host
+    whose program does not read for hours answers, and is not taken for gone.
+
     shm:// alone: whoever connects makes the memory, with two rings of at most `ring` bytes, which
     hold little of it until large messages come; `ResourceExhausted` when the machine has not got
     so much. `trust` as in `listen`.
     """
     return _core._connect(
         url, timeout, max_message, checksum, _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
-        trust, ring,
+        trust, ring, vanish_timeout,
     )  # fmt: skip
 
 
@@ -107,6 +112,7 @@ def listen(
     allow_uids: Iterable[int] | None = None,
     trust: Literal["same-uid", "none"] = "same-uid",
     max_segment: int = MAX_SEGMENT,
+    vanish_timeout: float | None = 15,
 ) -> Listener:
     """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``shm://name``, …
 
@@ -123,7 +129,8 @@ def listen(
     encrypts nothing. `allow_uids` are the users that may connect to ``unix://`` beside this one and
     root; the socket's file is open to all then, and the system says who they are.
 
-    `max_message` and `checksum` are as in `connect`, `capacity` and `copy` as in `pair`.
+    `max_message`, `checksum` and `vanish_timeout` are as in `connect`, `capacity` and `copy` as in
+    `pair`.
 
     shm:// alone: a peer that comes with more than `max_segment` bytes of shared memory is dropped.
     No peer can make this end crash, hang or read too far, but one with ``trust="same-uid"`` may
@@ -134,6 +141,7 @@ def listen(
     return _core._listen(
         url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,
         _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids), trust, max_segment,
+        vanish_timeout,
     )  # fmt: skip
 
 

@@ -67,8 +67,8 @@ class Server(_core.Server):
     "drop_oldest", both counted. Who sends nothing for `idle_timeout` seconds is dropped (None:
     nobody is), and so is who begins a message and does not get on with it: it must be whole within
     `progress_timeout` seconds, or at least 4 KiB more of it have come. None waits as long as it
-    takes. With `reuse_port` several processes may serve one TCP port. With `authkey` and
-    `allow_uids`, as in `ipcx.listen`, nobody joins who may not.
+    takes; `vanish_timeout` is as in `ipcx.connect`. With `reuse_port` several processes may serve
+    one TCP port. With `authkey` and `allow_uids`, as in `ipcx.listen`, nobody joins who may not.
 
     All peers together hold at most `max_memory` bytes of messages that have half come and of what
     waits to be sent (None: 1 GiB, or a quarter of the machine's memory where that is less); beyond
@@ -102,6 +102,7 @@ class Server(_core.Server):
         private_stats: bool = False,
         authkey: str | ReadableBuffer | None = None,
         allow_uids: Iterable[int] | None = None,
+        vanish_timeout: float | None = 15,
     ) -> Self:
         if on_full not in _ON_FULL:
             raise ValueError(f"on_full is one of {', '.join(_ON_FULL)}, not {on_full!r}")
@@ -109,7 +110,7 @@ class Server(_core.Server):
             cls, urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog,
             _ON_FULL.index(on_full), backlog, handshake_timeout, idle_timeout, progress_timeout,
             _max_memory(max_memory), private_stats,
-            _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
+            _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids), vanish_timeout,
         )  # fmt: skip
         self._line = (time.monotonic(), self.stats())
         _open.add(self)

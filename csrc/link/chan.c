@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
+#include "link/address/vigil.h"
 #include "os/gate.h"
 #include "wire/frame.h"
 
@@ -51,9 +52,9 @@ ipcx_status ipcx__chan_options_fill(const ipcx_chan_options *given, ipcx_chan_op
                               "max_message is %zu; it is 4096 to 2147483648 bytes",
                               all.max_message);
     }
-    if (all.handshake_timeout < 0 || all.backlog < 0) {
+    if (all.handshake_timeout < 0 || all.backlog < 0 || !ipcx__vigil_fill(&all.vanish_timeout)) {
         return ipcx_error_set(err, IPCX_INVALID, 0, "options",
-                              "handshake_timeout and backlog cannot be negative");
+                              "handshake_timeout or backlog < 0, or vanish_timeout < 3 s");
     }
     if (all.authkey != NULL && all.authkey_size == 0) {
         return ipcx_error_set(err, IPCX_INVALID, 0, "options", "an empty authkey proves nothing");

@@ -103,8 +103,9 @@ static inline bool ipcx_py_chan_traced(const ipcx_py_state *state)
 void ipcx_py_drop(void *object);
 void ipcx_py_drop_all(void);
 
-/* ipcx_py_trust: puts both in, each bytes or None, borrowed. False: an exception is set. */
+/* ipcx_py_trust, ipcx_py_vanish: put in bytes or None, borrowed; seconds or None. False: raised. */
 bool ipcx_py_trust(PyObject *authkey, PyObject *allow_uids, ipcx_chan_options *options);
+bool ipcx_py_vanish(PyObject *value, ipcx_chan_options *options);
 
 /* ipcx_py_chan_around: a new Channel that owns `core`; frees it on failure. */
 PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core);

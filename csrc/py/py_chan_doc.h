@@ -130,11 +130,11 @@
 #define DOC_LISTENER_URL "Where it listens, port or path filled in: what connect() takes."
 
 #define DOC_CONNECT                                                                                \
-    "(url, timeout, max_message, checksum, authkey, allow_uids, trust, ring): the core of\n"       \
-    "ipcx.connect()."
+    "(url, timeout, max_message, checksum, authkey, allow_uids, trust, ring,\n"                    \
+    "vanish_timeout): the core of ipcx.connect()."
 #define DOC_LISTEN                                                                                 \
     "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,\n"         \
-    "authkey, allow_uids, trust, max_segment): the core of ipcx.listen()."
+    "authkey, allow_uids, trust, max_segment, vanish_timeout): the core of ipcx.listen()."
 #define DOC_PAIR                                                                                   \
     "(url, max_message, checksum, capacity, copy, trust, ring): the core of ipcx.pair()."
 #define DOC_IMPORT                                                                                 \

@@ -119,6 +119,17 @@ static bool shared_parse(PyObject *trust, PyObject *ring, PyObject *max_segment,
             number_parse(max_segment, "max_segment", 1, &options->max_segment));
 }
 
+/* Seconds, or None for ever; what is given is never the core's default, which is 0. */
+bool ipcx_py_vanish(PyObject *value, ipcx_chan_options *options)
+{
+    int64_t ns;
+    if (!ipcx_py_patience(value, 0, &ns)) {
+        return false;
+    }
+    options->vanish_timeout = ns == IPCX_PY_EVER ? IPCX_FOREVER : ns + (ns == 0);
+    return true;
+}
+
 static bool count_check(const char *name, Py_ssize_t nargs, Py_ssize_t wanted)
 {
     if (nargs != wanted) {
@@ -136,7 +147,7 @@ static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, P
     return made;
 }
 
-/* (url, timeout, max_message, checksum, authkey, allow_uids, trust, ring) */
+/* (url, timeout, max_message, checksum, authkey, allow_uids, trust, ring, vanish_timeout) */
 static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -148,10 +159,10 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
     ipcx_status status;
     PyObject *made = NULL;
     int64_t ns;
-    if (!count_check("connect", nargs, 8) || !address_parse(state, args[0], "connect", &url) ||
+    if (!count_check("connect", nargs, 9) || !address_parse(state, args[0], "connect", &url) ||
         !ipcx_py_patience(args[1], IPCX_PY_EVER, &ns) ||
         !limits_parse(args[2], args[3], &options) || !ipcx_py_trust(args[4], args[5], &options) ||
-        !shared_parse(args[6], args[7], NULL, &options)) {
+        !shared_parse(args[6], args[7], NULL, &options) || !ipcx_py_vanish(args[8], &options)) {
         return NULL;
     }
     deadline = ipcx_py_deadline(ns);
@@ -165,7 +176,7 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
 }
 
 /* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy, authkey,
- * allow_uids, trust, max_segment) */
+ * allow_uids, trust, max_segment, vanish_timeout) */
 static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -176,12 +187,12 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
     ipcx_status status;
     PyObject *made = NULL;
     size_t backlog;
-    if (!count_check("listen", nargs, 12) || !address_parse(state, args[0], "listen", &url) ||
+    if (!count_check("listen", nargs, 13) || !address_parse(state, args[0], "listen", &url) ||
         !limits_parse(args[1], args[2], &options) ||
         !ipcx_py_patience(args[3], 0, &options.handshake_timeout) ||
         !number_parse(args[4], "backlog", 1, &backlog) || !flag_parse(args[5], &options.insecure) ||
         !capacity_parse(args[6], args[7], &options) || !ipcx_py_trust(args[8], args[9], &options) ||
-        !shared_parse(args[10], NULL, args[11], &options)) {
+        !shared_parse(args[10], NULL, args[11], &options) || !ipcx_py_vanish(args[12], &options)) {
         return NULL;
     }
     options.backlog = backlog < INT_MAX ? (int)backlog : INT_MAX;

@@ -59,16 +59,17 @@ static bool time_parse(PyObject *value, int64_t forever, int64_t *ns)
 
 /* (urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog, on_full, backlog,
  * handshake_timeout, idle_timeout, progress_timeout, max_memory, private_stats,
- * authkey, allow_uids) */
+ * authkey, allow_uids, vanish_timeout) */
 static bool options_parse(PyObject *args, PyObject **urls, ipcx_mux_options *out)
 {
     Py_ssize_t max_message, max_peers, max_backlog, max_memory;
     int full;
-    PyObject *handshake, *idle, *progress, *authkey, *allow_uids;
-    if (!PyArg_ParseTuple(args, "O!npppnniiOOOnpOO", &PyTuple_Type, urls, &max_message,
+    PyObject *handshake, *idle, *progress, *authkey, *allow_uids, *vanish;
+    if (!PyArg_ParseTuple(args, "O!npppnniiOOOnpOOO", &PyTuple_Type, urls, &max_message,
                           &out->channel.checksum, &out->channel.insecure, &out->channel.reuse_port,
                           &max_peers, &max_backlog, &full, &out->channel.backlog, &handshake, &idle,
-                          &progress, &max_memory, &out->private_stats, &authkey, &allow_uids)) {
+                          &progress, &max_memory, &out->private_stats, &authkey, &allow_uids,
+                          &vanish)) {
         return false;
     }
     if (max_message < 1 || max_peers < 1 || max_backlog < 1 || max_memory < 0 ||
@@ -83,6 +84,7 @@ static bool options_parse(PyObject *args, PyObject **urls, ipcx_mux_options *out
     out->max_memory = (size_t)max_memory;
     out->on_full = (ipcx_mux_full)full;
     return ipcx_py_trust(authkey, allow_uids, &out->channel) &&
+           ipcx_py_vanish(vanish, &out->channel) &&
            time_parse(handshake, INT64_MAX, &out->channel.handshake_timeout) &&
            time_parse(idle, 0, &out->idle_timeout) &&
            time_parse(progress, INT64_MAX, &out->progress_timeout);

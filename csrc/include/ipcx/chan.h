@@ -16,7 +16,7 @@
  * have had to wait) · TIMEOUT · INTR (run the signal handlers, call again with the same deadline) ·
  * EOF (the peer has said goodbye, and all it had sent was received). Failures of every verb: CLOSED
  * · FORKED (another process used this end first) · PEER_CLOSED (a send after the peer's goodbye) ·
- * PEER_DIED (it hung up without one) · PROTOCOL … (what it sent: broken for good) · NOMEM, SYSTEM.
+ * PEER_DIED (it or its host has gone) · PROTOCOL … (what it sent: broken for good) · NOMEM, SYSTEM.
  * Invariant: a message arrives whole or not at all, and never twice. */
 #ifndef IPCX_CHAN_H
 #define IPCX_CHAN_H

@@ -45,6 +45,8 @@ typedef struct ipcx_chan_options {
     int copy;                   /* inproc: messages are copied, as over any other transport */
     int64_t handshake_timeout;  /* listen: nanoseconds a peer has for its HELLO: 5 s */
     int backlog;                /* listen(2)'s: 512 */
+    int64_t vanish_timeout;     /* tcp: nanoseconds until a silent peer's host counts as vanished:
+                                   15 s, at least 3; IPCX_FOREVER: as long as the kernel waits */
     void (*drop)(void *object); /* inproc: gives back an OBJECT that nobody will receive; called
                                    from within send, receive, close and free only */
     size_t ring;                /* shm: address space of each of the two rings, rounded up to a

@@ -303,7 +303,7 @@
           "went away.",                                                                            \
           "the process at the other end was killed or ended without close()\n"                     \
           "an exception ended it before it came to close()\n"                                      \
-          "the network between the two was cut",                                                   \
+          "its host has vanished (power, network): it did not answer for vanish_timeout seconds",  \
           "What it had sent was delivered before this. Look at how that process ended, start "     \
           "it again and connect again.",                                                           \
           "import os\n"                                                                            \

@@ -36,7 +36,7 @@
     X(UNSUPPORTED, -12, "Unsupported", "Error io.UnsupportedOperation", "not possible here")       \
     X(VERSION, -13, "VersionMismatch", "ProtocolError", "the peer speaks another version")         \
     X(CORRUPT, -14, "CorruptData", "ProtocolError", "the data were changed on the way")            \
-    X(PEER_DIED, -15, "PeerDied", "PeerClosed", "the peer died: it hung up without goodbye")       \
+    X(PEER_DIED, -15, "PeerDied", "PeerClosed", "the peer died without goodbye")                   \
     X(FORKED, -16, "ForkedError", "Error RuntimeError", "another process owns this end")           \
     X(INVALID_URL, -17, "InvalidURL", "Error ValueError", "that is no address of a channel")       \
     X(AUTH, -18, "AuthError", "Error PermissionError", "the peer is not who it should be")         \

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * TCP as channels use it: addresses, and options every socket gets.
- * Invariant: a reader that is merely slow is never taken for dead. */
+ * TCP as channels use it: addresses, and options every socket gets. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -11,19 +10,7 @@
 
 #include "link/address/dial.h"
 #include "link/address/url.h"
-
-/* A host that has gone is noticed: idle, after 5 s of silence and a probe every 3 s, three times.
- * Busy, the kernel gives up after 15 retransmissions, 15 to 16 s when none waits for more than a
- * second (TCP_RTO_MAX_MS, Linux 6.15; before that it takes a quarter of an hour).
- * TCP_USER_TIMEOUT is not used: it also ends a connection whose peer is alive, answers every probe
- * and has merely not read for so long (seen on Linux 6.18). */
-#define IDLE_S 5
-#define INTERVAL_S 3
-#define PROBES 3
-#define RTO_MAX_MS 1000
-#ifndef TCP_RTO_MAX_MS
-#define TCP_RTO_MAX_MS 44 /* linux/tcp.h */
-#endif
+#include "link/address/vigil.h"
 
 static bool set(int fd, int level, int option, int value)
 {
@@ -35,10 +22,7 @@ ipcx_status ipcx__tcp_open(const ipcx_addr *addr, int *fd, ipcx_error *err)
     int made = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
     ipcx_status status;
     if (made >= 0 && set(made, IPPROTO_TCP, TCP_NODELAY, 1) &&
-        set(made, SOL_SOCKET, SO_KEEPALIVE, 1) && set(made, IPPROTO_TCP, TCP_KEEPIDLE, IDLE_S) &&
-        set(made, IPPROTO_TCP, TCP_KEEPINTVL, INTERVAL_S) &&
-        set(made, IPPROTO_TCP, TCP_KEEPCNT, PROBES)) {
-        (void)set(made, IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS);
+        ipcx__vigil_begin(made, IPCX__VANISH_NS)) {
         *fd = made;
         return IPCX_OK;
     }

@@ -161,6 +161,10 @@ ipcx_status ipcx_mux_open(const char *const *urls, size_t count, const ipcx_mux_
         self->idle.span = self->options.idle_timeout;
         self->midway.span = self->options.progress_timeout;
         self->leaving.span = self->options.close_timeout;
+        if (self->options.channel.vanish_timeout != IPCX_FOREVER) {
+            self->rarely.span = self->options.channel.vanish_timeout / 3 * 2;
+            self->often.span = self->options.channel.vanish_timeout / 15;
+        }
         status = make_hello(self, err);
     }
     if (status == IPCX_OK) {

@@ -11,6 +11,7 @@
 
 #include "link/admit.h"
 #include "link/listener.h"
+#include "link/address/vigil.h"
 #include "link/mux/mux_parts.h"
 
 /* So many in a row before the others get their turn. */
@@ -135,6 +136,9 @@ static void admit(ipcx_mux_peer *peer)
         ipcx__mux_leave(peer, IPCX_EXHAUSTED, "the system watches no more descriptors");
     } else {
         peer->interest = EPOLLIN;
+        if (!peer->is_unix && self->options.channel.vanish_timeout != IPCX__VANISH_NS) {
+            (void)ipcx__vigil_begin(peer->fd, self->options.channel.vanish_timeout);
+        }
         ipcx__wait_in(self, &self->greeting, &peer->life);
         if (self->peer_count > self->options.max_peers && !one_less(self)) {
             ipcx__mux_leave(peer, IPCX_EXHAUSTED, "there are max_peers");

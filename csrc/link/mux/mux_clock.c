@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "link/address/vigil.h"
 #include "link/mux/mux_parts.h"
 
 /* So much more of a message must have come by the end of its time. */
@@ -53,12 +54,38 @@ bool ipcx__mux_has_sent(const ipcx_mux_peer *peer)
     return (peer->interest & EPOLLIN) == 0 || poll(&polled, 1, 0) > 0;
 }
 
+/* ---- its host: while it has nothing of ours the kernel asks, by keepalive; so a peer is looked at
+ * from a send on, until it has acknowledged all: rarely, and once it is silent often */
+
+void ipcx__mux_attend(ipcx_mux_peer *peer)
+{
+    ipcx__wait_in(peer->mux, &peer->mux->rarely, &peer->host);
+}
+
+static void look_at_host(ipcx_mux_peer *peer)
+{
+    ipcx_mux *self = peer->mux;
+    int64_t timeout = self->options.channel.vanish_timeout;
+    ipcx__vigil seen;
+    if (!ipcx__vigil_owes(peer->fd) || !ipcx__vigil_look(peer->fd, timeout, &seen)) {
+        ipcx__wait_out(&peer->host);
+    } else if (seen.vanished) {
+        ipcx__mux_leave(peer, IPCX_PEER_DIED, IPCX__MUX_VANISHED);
+    } else {
+        /* A look after the long span must not come after the end of vanish_timeout. */
+        bool soon = seen.silent + self->rarely.span >= timeout - self->often.span;
+        ipcx__wait_in(self, soon ? &self->often : &self->rarely, &peer->host);
+    }
+}
+
 /* Its time is up. */
 static void end_of(ipcx_mux *self, ipcx__wait *wait)
 {
     ipcx_mux_peer *peer = wait->peer;
     ipcx__waits *queue = wait->queue;
-    if (queue == &self->leaving) {
+    if (queue == &self->rarely || queue == &self->often) {
+        look_at_host(peer);
+    } else if (queue == &self->leaving) {
         ipcx__mux_leave(peer, peer->why, peer->reason);
     } else if (queue == &self->midway && peer->progress >= PROGRESS_LEAST) {
         peer->progress = 0;
@@ -75,7 +102,9 @@ static void end_of(ipcx_mux *self, ipcx__wait *wait)
 
 void ipcx__mux_rang(ipcx_mux *self)
 {
-    ipcx__waits *const queues[] = {&self->greeting, &self->idle, &self->midway, &self->leaving};
+    enum { QUEUES = 6 };
+    ipcx__waits *const queues[QUEUES] = {&self->greeting, &self->idle,   &self->midway,
+                                         &self->leaving,  &self->rarely, &self->often};
     ipcx_deadline now = ipcx_clock_now(), next = self->muted_until;
     uint64_t times;
     (void)!read(self->timer, &times, sizeof times);
@@ -84,7 +113,7 @@ void ipcx__mux_rang(ipcx_mux *self)
         ipcx__mux_unmute(self);
         next = IPCX_FOREVER;
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < QUEUES; i++) {
         while (queues[i]->oldest != NULL && queues[i]->oldest->until <= now) {
             end_of(self, queues[i]->oldest);
         }

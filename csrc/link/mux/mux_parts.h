@@ -25,6 +25,9 @@ bool ipcx__mux_has_sent(const ipcx_mux_peer *peer);
 void ipcx__wait_in(ipcx_mux *self, ipcx__waits *queue, ipcx__wait *wait);
 void ipcx__wait_out(ipcx__wait *wait);
 void ipcx__mux_arm(ipcx_mux *self, ipcx_deadline when);
+/* ipcx__mux_attend: something goes to a tcp peer that is in no queue of its host's. */
+void ipcx__mux_attend(ipcx_mux_peer *peer);
+#define IPCX__MUX_VANISHED "its host has vanished: nothing was heard from it for too long"
 /* ipcx__mux_rang: the timer did: with the turn. */
 void ipcx__mux_rang(ipcx_mux *self);
 

@@ -41,7 +41,8 @@ ipcx_mux_peer *ipcx__mux_come(ipcx_mux *self, uint32_t door)
                                 .door = door,
                                 .is_unix = self->doors[door].scheme == IPCX_SCHEME_UNIX,
                                 .life = {.peer = peer},
-                                .frame = {.peer = peer}};
+                                .frame = {.peer = peer},
+                                .host = {.peer = peer}};
         atomic_init(&peer->refs, 1);
     }
     return peer;
@@ -113,6 +114,7 @@ void ipcx__mux_leave(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     peer->announced = !peer->joined;
     ipcx__wait_out(&peer->life);
     ipcx__wait_out(&peer->frame);
+    ipcx__wait_out(&peer->host);
     (void)ipcx__mux_forget(peer);
     ipcx__held_free(self, peer->held);
     peer->held = NULL;

@@ -241,7 +241,9 @@ static ssize_t read_some(ipcx_mux_peer *peer, uint8_t *room, size_t size)
         ipcx__mux_leave(peer, IPCX_OK, NULL);
     } else {
         ipcx__mux_leave(peer, IPCX_PEER_DIED,
-                        peer->held != NULL ? "it hung up in the middle of a message" : NULL);
+                        n < 0 && errno != ECONNRESET ? IPCX__MUX_VANISHED
+                        : peer->held != NULL         ? "it hung up in the middle of a message"
+                                                     : NULL);
     }
     return -1;
 }

@@ -205,6 +205,9 @@ static ssize_t send_frame(int fd, const going *what)
 static ipcx_status put(ipcx_mux_peer *peer, const going *what)
 {
     ssize_t n = 0;
+    if (IPCX_UNLIKELY(peer->host.queue == NULL) && !peer->is_unix) {
+        ipcx__mux_attend(peer);
+    }
     if (peer->first == NULL) {
         n = peer->greeted ? send_frame(peer->fd, what) : send_first(peer, what);
         if (n == (ssize_t)what->total) {

@@ -79,6 +79,7 @@ struct ipcx_mux_peer {
     ipcx_mux_peer *next_gone, *next_ungreeted;
     ipcx__wait life;  /* until its HELLO, its next message, or the end of leaving */
     ipcx__wait frame; /* midway in a message */
+    ipcx__wait host;  /* tcp: it has something of ours: until the next look at its host */
     size_t progress;  /* bytes since `frame` began */
     ipcx__held *held;
     size_t missing;  /* bytes its message still lacks, as far as is known */
@@ -124,7 +125,8 @@ struct ipcx_mux {
     ipcx_mux_peer *gone;
     ipcx_mux_peer *ungreeted; /* who joined in this batch; some of them are greeted by now */
     ipcx__waits greeting, idle, midway, leaving;
-    ipcx_deadline armed; /* when the timer rings; IPCX_FOREVER: not at all */
+    ipcx__waits rarely, often; /* looks at the hosts of peers */
+    ipcx_deadline armed;       /* when the timer rings; IPCX_FOREVER: not at all */
     ipcx_deadline muted_until;
     uint64_t ids;
     _Atomic size_t memory; /* of held and owed, all peers' together, and of `spent` */

@@ -53,6 +53,7 @@ static void hang_up(ipcx_chan *chan)
     close_fd(&self->nudge);
     close_fd(&self->epoll);
     close_fd(&self->bell);
+    close_fd(&self->timer);
     ipcx__fds_close(self->fds, &self->fd_count);
     ipcx__fds_close(self->front_fds, &self->front_fd_count);
     hang_up_inbox(self);
@@ -137,7 +138,8 @@ static ipcx_status begin(ipcx__stream *self, ipcx_scheme scheme, const char *url
     (void)pthread_mutex_init(&self->guard, NULL);
     self->inbox_last = &self->inbox;
     self->is_unix = scheme == IPCX_SCHEME_UNIX;
-    self->nudge = self->epoll = self->bell = -1;
+    self->nudge = self->epoll = self->bell = self->timer = -1;
+    atomic_store(&self->look_at, IPCX_FOREVER);
     self->raises_sigpipe = scheme == IPCX_SCHEME_PIPE && sigpipe_kills();
     atomic_store(&self->peer_limit, DEFAULT_LIMIT);
     return IPCX_OK;
@@ -173,6 +175,7 @@ static ipcx_status adopt(ipcx__stream *self, int read_fd, int write_fd, ipcx_err
     }
     if (self->chan.transport->scheme == IPCX_SCHEME_TCP) {
         (void)setsockopt(self->write_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        ipcx__stream_keep_vigil(self);
     }
     return IPCX_OK;
 }

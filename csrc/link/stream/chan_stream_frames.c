@@ -61,8 +61,9 @@ static ipcx_status IPCX_PRINTF(3, 4) wrong(ipcx__stream *self, size_t at, const 
 static ipcx_status died(ipcx__stream *self, int number)
 {
     bool cut = ipcx_decoder_pending(&self->decoder) > 0;
-    (void)ipcx_error_set(&self->over_error, IPCX_PEER_DIED, number, "receive",
-                         "the peer has hung up without goodbye%s",
+    char why[80];
+    (void)ipcx__stream_gone(self, &number, why, sizeof why);
+    (void)ipcx_error_set(&self->over_error, IPCX_PEER_DIED, number, "receive", "%s%s", why,
                          cut ? ", in the middle of a message" : "");
     return ipcx__stream_end(self, IPCX_PEER_DIED,
                             self->decoder.offset + ipcx_buf_len(&self->decoder.buf));
@@ -209,6 +210,7 @@ uint64_t ipcx_chan_error_offset(const ipcx_chan *chan)
 static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
 {
     if (number == EAGAIN) {
+        ipcx__stream_glance(self);
         ipcx__decoder_trim(&self->decoder, KEPT);
         return IPCX_AGAIN;
     }
@@ -218,8 +220,7 @@ static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
     if (number == EBADMSG) {
         (void)wrong(self, ipcx_decoder_pending(&self->decoder),
                     "more descriptors than an end of a channel has");
-    } else if (number == ECONNRESET || number == ETIMEDOUT || number == EPIPE ||
-               number == EHOSTUNREACH || number == ENETUNREACH) {
+    } else if (ipcx__stream_is_gone(number)) {
         (void)died(self, number);
     } else {
         (void)ipcx_error_set(&self->over_error, IPCX_SYSTEM, number, "receive", "%s",

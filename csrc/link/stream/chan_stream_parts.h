@@ -112,6 +112,23 @@ void ipcx__stream_set_bell(ipcx__stream *self); /* under guard: rings when a mes
 ipcx_status ipcx__stream_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
 ipcx_status ipcx__stream_send_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
 
+/* ---- chan_stream_vigil.c: is the peer's host still there; with nothing */
+
+void ipcx__stream_keep_vigil(ipcx__stream *self); /* of a TCP socket, from now on */
+/* ipcx__stream_glance: for who found nothing to do: looks if that is due. until: for who is about
+ * to sleep: looks if that is due; the deadline, or earlier the next look. */
+void ipcx__stream_glance(ipcx__stream *self);
+ipcx_deadline ipcx__stream_until(ipcx__stream *self, ipcx_deadline deadline);
+/* ipcx__stream_vigil_timer: under tx and guard: a descriptor that is readable when a look is due;
+ * -1: none is needed, or can be had. */
+int ipcx__stream_vigil_timer(ipcx__stream *self);
+/* ipcx__stream_wait_for_room: sleeps until the descriptor shows room. OK: try again. */
+ipcx_status ipcx__stream_wait_for_room(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err);
+/* ipcx__stream_is_gone: whether an errno says that the peer is not there. gone: and why, if it does
+ * so, or is 0: the end. */
+bool ipcx__stream_is_gone(int number);
+bool ipcx__stream_gone(ipcx__stream *self, int *number, char *why, size_t size);
+
 /* ---- chan_stream_end.c */
 
 ipcx_status ipcx__stream_export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error *err);

@@ -27,11 +27,11 @@
 
 static ipcx_status broken(ipcx__stream *self, int number)
 {
-    bool gone = number == EPIPE || number == ECONNRESET || number == ETIMEDOUT ||
-                number == EHOSTUNREACH || number == ENETUNREACH;
+    char why[80];
+    bool gone = ipcx__stream_gone(self, &number, why, sizeof why);
     self->broken = gone ? IPCX_PEER_DIED : IPCX_SYSTEM;
     (void)ipcx_error_set(&self->broken_error, self->broken, number, "send", "%s",
-                         gone ? "the peer has hung up without goodbye" : self->chan.url);
+                         gone ? why : self->chan.url);
     return self->broken;
 }
 
@@ -180,12 +180,15 @@ ipcx_status ipcx__stream_transmit(ipcx__stream *self, ipcx__unit *unit, ipcx_dea
     ipcx_status status;
     (void)pthread_mutex_lock(&self->tx);
     status = step(self, unit);
+    if (status == IPCX_AGAIN) {
+        ipcx__stream_glance(self);
+    }
     while (status == IPCX_AGAIN && deadline != IPCX_NOW) {
         self->flushing = true;
         ipcx__stream_owes(self);
         (void)pthread_mutex_unlock(&self->tx);
         (void)atomic_fetch_add_explicit(&self->chan.send_waits, 1, memory_order_relaxed);
-        status = ipcx__gate_poll(&self->chan.gate, self->write_fd, POLLOUT, deadline, err);
+        status = ipcx__stream_wait_for_room(self, deadline, err);
         (void)pthread_mutex_lock(&self->tx);
         self->flushing = false;
         if (status == IPCX_OK) {

@@ -81,7 +81,7 @@ static void make_bed(ipcx__stream *self, bool alone, bool owes, ipcx_deadline de
         return;
     }
     look_up = ipcx_deadline_after(LOOK_UP_NS);
-    to->until = look_up < deadline ? look_up : deadline;
+    to->until = look_up < to->until ? look_up : to->until;
 }
 
 ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
@@ -95,7 +95,7 @@ ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_
         }
         atomic_store(&self->asleep, true);
     }
-    make_bed(self, alone, ipcx__stream_push_on(self), deadline, &own);
+    make_bed(self, alone, ipcx__stream_push_on(self), ipcx__stream_until(self, deadline), &own);
     if (atomic_load(&self->watched)) {
         (void)pthread_mutex_lock(&self->guard);
         ipcx__stream_set_bell(self);
@@ -185,6 +185,10 @@ static ipcx_status watch(ipcx__stream *self, ipcx_error *err)
     if (epoll >= 0 && bell >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, bell, &event) == 0) {
         int added = epoll_ctl(epoll, EPOLL_CTL_ADD, self->read_fd, &event);
         if (added == 0 || errno == EPERM) {
+            int timer = ipcx__stream_vigil_timer(self);
+            if (timer >= 0) {
+                (void)epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
+            }
             self->always_readable = added != 0; /* a file, which never has one wait */
             self->epoll = epoll;
             self->bell = bell;
