@@ -70,6 +70,11 @@ def new_host(ip: str, ip6: str) -> tuple[int, int]:
     ):
         six = socket.inet_pton(socket.AF_INET6, ip6)
         fcntl.ioctl(sock, SET_ADDRESS, struct.pack("16sIi", six, 64, index))
+        for _ in range(400):  # the kernel makes it usable a little later, at its leisure
+            with contextlib.suppress(OSError):
+                sock.bind((ip6, 0))
+                break
+            time.sleep(0.005)
     return namespace, tun
 
 
