@@ -123,7 +123,8 @@ def _(ends):
         suppressed(UnicodeEncodeError, a.send, "\ud800")
         suppressed(TypeError, a.send_many, ["one", None])
         # Through another Python function: CPython 3.11 has a SystemError for no memory.
-        suppressed(ipcx.InvalidURL, _core._connect, "tpc://", 5, 4096, False, *[None] * 5)
+        rest = (5, 4096, False, None, None, "same-uid", 4096, 15)
+        suppressed(ipcx.InvalidURL, _core._connect, "tpc://", *rest)
         b.receive()
 
     return use
