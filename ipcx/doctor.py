@@ -4,8 +4,8 @@
 `report` returns the findings by name; the names are stable, for ``--json`` and for exercises:
 python, headers, compiler, core, fast_prefix, kernel, ipv4, ipv6, unix, abstract, seqpacket,
 peercred, pass_fds, accept4, eventfd, memfd, pidfd, membarrier, rseq, cpus, nofile, signals,
-inotify, shm, backlog,
-tcp_buffers, socket_buffers, ports, container, round_trip.
+inotify, shm, memory, memlock, maps, backlog, tcp_buffers, socket_buffers, ports, container,
+round_trip.
 """
 
 import argparse
@@ -266,10 +266,21 @@ def eventfd() -> Finding:
     )
 
 
+def _sealed() -> None:
+    import fcntl
+
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fd = os.memfd_create("ipcx-doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    finally:
+        os.close(fd)
+
+
 @check("Kernel")
 def memfd() -> Finding:
     return _tried(
-        lambda: os.close(os.memfd_create("ipcx-doctor")),
+        _sealed,
         "memfd: shared memory without a name, gone with its last user",
         "no memfd: shared memory needs names in /dev/shm",
     )
@@ -409,6 +420,44 @@ def shm() -> Finding:
     if size <= 64 * 2**20:
         text += ": a container's default; start it with --shm-size=1g for more"
     return Finding(size > 64 * 2**20, {"size": size, "free": free}, text)
+
+
+@check("Limits")
+def memory() -> Finding:
+    """A channel's memory is in no /dev/shm: the machine and the cgroup are its limits."""
+    from ipcx.shared_memory import _available, _cgroup_left
+
+    known = [left for left in (_available(), _cgroup_left()) if left is not None]
+    left = min(known, default=None)
+    if left is None:
+        return Finding(None, None, "how much memory is left cannot be read here")
+    text = f"{_mib(left)} left for shared memory, of this machine or its cgroup"
+    if left < 64 * 2**20:
+        text += ": little; what is asked for beyond it is refused (ResourceExhausted)"
+    return Finding(left >= 64 * 2**20, {"left": left}, text)
+
+
+@check("Limits")
+def memlock() -> Finding:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    value = {"soft": soft, "hard": hard}
+    told = "any amount of memory" if soft < 0 else f"{soft // 1024} KiB"
+    return Finding(None, value, f"{told} may be locked (mlock); ipcx locks none of its own")
+
+
+@check("Limits")
+def maps() -> Finding:
+    try:
+        most = int(_read("/proc/sys/vm/max_map_count"))
+        with open("/proc/self/maps") as lines:
+            used = sum(1 for _ in lines)
+    except (OSError, ValueError):
+        return Finding(None, None, "the number of maps a process may have cannot be read here")
+    channels = max(0, most - used) // 5  # the head, and each ring twice
+    text = f"{most} maps a process: room for {channels} ends of shm:// channels"
+    return Finding(channels >= 1000, {"most": most, "used": used}, text)
 
 
 @check("Limits")

@@ -183,6 +183,26 @@ def test_trim_takes_nothing_that_is_under_way(ends):
     assert _bytes() <= 256 * 1024
 
 
+def test_a_large_loan_in_a_large_ring():
+    a, b = ipcx.pair("shm://", ring=64 << 20)
+    with a, b:
+        size = 20 << 20
+        for _ in range(3):
+            loan = a.reserve(size)
+            assert loan.in_place
+            with loan as buffer:
+                buffer[-5:] = b"large"
+            view = b.receive_view()
+            assert view.in_place
+            with view as data:
+                assert data[-5:] == b"large"
+        assert a.trim() > size
+        assert _bytes() <= 256 * 1024
+        loan = a.reserve(40 << 20)
+        assert not loan.in_place
+        loan.cancel()
+
+
 def _send_on(channel):
     while True:
         channel.send(b"third", timeout=10)

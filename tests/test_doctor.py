@@ -35,6 +35,9 @@ KEYS = [
     "signals",
     "inotify",
     "shm",
+    "memory",
+    "memlock",
+    "maps",
     "backlog",
     "tcp_buffers",
     "socket_buffers",
@@ -71,6 +74,9 @@ def test_values_are_the_machines(findings):
     assert findings["python"].value["version"] == sys.version.split()[0]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert findings["nofile"].value == {"soft": soft, "hard": hard}
+    assert findings["memlock"].value["soft"] == resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    assert findings["memory"].value["left"] > 0
+    assert findings["maps"].value["most"] > findings["maps"].value["used"] > 10
     assert findings["cpus"].value["allowed"] >= 1
     assert findings["round_trip"].value["microseconds"] > 0
 
@@ -112,7 +118,7 @@ def test_something_needed_is_missing(capsys, monkeypatch, arguments):
 
 
 def test_something_missing_that_is_not_needed(monkeypatch):
-    def no_memfd(name):
+    def no_memfd(name, flags=0):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(doctor.os, "memfd_create", no_memfd)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Fuzz target: a ring, its honest producer and consumer against a queue of what should come out,
  * and between them somebody who scribbles over every shared byte and word. The first byte says
- * whether they do; each three bytes after it are one step. After the first scribble nothing is
+ * whether they do; each three bytes after it are one step: sending, receiving, lending places to
+ * either side for a while. After the first scribble nothing is
  * promised but that every access stays inside the mapping and every call comes back. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,6 +37,17 @@ static ipcx__ring_tx tx;
 static ipcx__ring_rx rx;
 static queue sent;
 static int trusted;
+
+/* Places lent to the producer, and messages kept by the consumer: data, and what is in them. */
+enum { LENT = 24 };
+typedef struct lent {
+    unsigned slot; /* 0: none */
+    uint8_t *data;
+    uint32_t size;
+    uint8_t mark;
+} lent;
+static lent loans[LENT], views[LENT];
+static unsigned viewed;
 static volatile uint8_t sink;
 
 static bool grow(void *context, uint64_t from, uint64_t to)
@@ -43,6 +55,15 @@ static bool grow(void *context, uint64_t from, uint64_t to)
     (void)from;
     (void)to;
     return *(const uint8_t *)context % 2 == 0;
+}
+
+static void enqueue(uint32_t size, uint8_t mark)
+{
+    if (sent.count < QUEUE) {
+        unsigned last = (sent.first + sent.count++) % QUEUE;
+        sent.sizes[last] = size;
+        sent.marks[last] = mark;
+    }
 }
 
 static void send_some(uint32_t size, uint8_t mark, int pieces)
@@ -57,10 +78,8 @@ static void send_some(uint32_t size, uint8_t mark, int pieces)
     ipcx__ring_publish(&tx);
     must(status == IPCX_OK || status == IPCX_AGAIN || status == IPCX_MORE ||
          (!trusted && status == IPCX_PROTOCOL));
-    if (status == IPCX_OK && sent.count < QUEUE) {
-        unsigned last = (sent.first + sent.count++) % QUEUE;
-        sent.sizes[last] = size;
-        sent.marks[last] = mark;
+    if (status == IPCX_OK) {
+        enqueue(size, mark);
     }
 }
 
@@ -75,22 +94,74 @@ static void inside(const ipcx__ring_message *got)
     }
 }
 
-static void receive_some(void)
+/* The next message, released at once or kept in `view`. */
+static void receive_some(lent *view)
 {
     ipcx__ring_message got;
     ipcx_status status = ipcx__ring_next(&rx, &got);
     must(status == IPCX_OK || status == IPCX_AGAIN || !trusted);
     if (trusted) {
-        must(ipcx__ring_unreceived(&tx) == sent.count);
+        must(viewed > 0 || ipcx__ring_unreceived(&tx) == sent.count);
         must((status == IPCX_OK) == (sent.count > 0));
     }
-    if (status == IPCX_OK) {
-        must(!trusted || got.size == sent.sizes[sent.first]);
-        inside(&got);
-        ipcx__ring_release(&rx);
-        sent.first = (sent.first + 1) % QUEUE;
-        sent.count -= sent.count > 0;
+    if (status != IPCX_OK) {
+        return;
     }
+    must(!trusted || got.size == sent.sizes[sent.first]);
+    inside(&got);
+    if (view != NULL && got.shared && ipcx__ring_keep(&rx, &view->slot)) {
+        view->data = (uint8_t *)(uintptr_t)got.data;
+        view->size = (uint32_t)got.size;
+        view->mark = sent.marks[sent.first];
+        viewed++;
+    } else {
+        ipcx__ring_release(&rx);
+    }
+    sent.first = (sent.first + 1) % QUEUE;
+    sent.count -= sent.count > 0;
+}
+
+static void check_lent(const lent *one)
+{
+    must(one->data >= map && one->data + one->size <= map + 2 * (size_t)SIZE);
+    for (uint32_t k = 0; k < one->size; k++) {
+        sink = one->data[k];
+        must(!trusted || one->data[k] == one->mark);
+    }
+}
+
+static void lend_or_end(lent *one, uint32_t size, uint8_t mark, int cancels)
+{
+    if (one->slot == 0) {
+        if (ipcx__ring_lend(&tx, size, &one->slot, &one->data) == IPCX_OK) {
+            one->size = size;
+            one->mark = mark;
+            memset(one->data, mark, size);
+        } else {
+            one->slot = 0;
+        }
+        return;
+    }
+    check_lent(one);
+    if (cancels || !ipcx__ring_commit_lent(&tx, one->slot, one->size / 2, 0)) {
+        ipcx__ring_done(&tx, one->slot);
+    } else {
+        enqueue(one->size / 2, one->mark);
+        ipcx__ring_publish(&tx);
+    }
+    one->slot = 0;
+}
+
+static void keep_or_end(lent *one)
+{
+    if (one->slot == 0) {
+        receive_some(one);
+        return;
+    }
+    check_lent(one);
+    ipcx__ring_give_back(&rx, one->slot);
+    one->slot = 0;
+    viewed--;
 }
 
 static void step(const uint8_t *op)
@@ -98,7 +169,7 @@ static void step(const uint8_t *op)
     uint32_t word = (uint32_t)op[1] << 8 | op[2];
     uint64_t header;
     uint8_t *room;
-    switch (op[0] % 12) {
+    switch (op[0] % 16) {
     case 0:
     case 1:
         send_some(op[1], op[2], 1);
@@ -118,7 +189,7 @@ static void step(const uint8_t *op)
     case 5:
     case 6:
     case 7:
-        receive_some();
+        receive_some(NULL);
         break;
     case 8:
         atomic_store(&words->tail, atomic_load(&words->tail) + (uint64_t)(int64_t)(int16_t)word);
@@ -132,6 +203,14 @@ static void step(const uint8_t *op)
         header = (uint64_t)(op[1] % 7) << 32 | op[2];
         memcpy(map + (rx.head & (SIZE - 1)), &header, sizeof header);
         trusted = 0;
+        break;
+    case 12:
+    case 13:
+        lend_or_end(&loans[op[1] % LENT], word % LIMIT, op[2], op[0] % 3 == 0);
+        break;
+    case 14:
+    case 15:
+        keep_or_end(&views[op[1] % LENT]);
         break;
     default:
         memset(map + word % SIZE, op[1] ^ op[2], op[2]);
@@ -167,10 +246,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tx.grow = grow;
     tx.context = (void *)(uintptr_t)data;
     ipcx__ring_rx_init(&rx, words, map, SIZE, MOST, start);
-    sent.first = sent.count = 0;
+    sent.first = sent.count = viewed = 0;
+    memset(loans, 0, sizeof loans);
+    memset(views, 0, sizeof views);
     trusted = 1;
     for (i = 1; i + 2 < size && i < 3000; i += 3) {
-        if (data[0] % 4 == 0 && data[i] % 12 >= 8) {
+        if (data[0] % 4 == 0 && data[i] % 16 >= 8 && data[i] % 16 < 12) {
             continue; /* all honest */
         }
         step(data + i);
