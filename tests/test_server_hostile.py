@@ -1,4 +1,4 @@
-"""A server among those who mean harm: whoever does it is dropped, the others are served as before."""
+"""A server among those who mean harm: who does it is dropped, the others are served as before."""
 
 import contextlib
 import os
