@@ -6,6 +6,7 @@ import os
 import random
 import select
 import signal
+import time
 
 import pytest
 
@@ -218,3 +219,49 @@ def _target(fd):
         return os.readlink(f"/proc/self/fd/{fd}")
     except FileNotFoundError:
         return ""
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"ring": 0}, "at least 1"),
+        ({"ring": -1}, "at least 1"),
+        ({"ring": 65535}, "65536 to 1073741824"),
+        ({"ring": (1 << 30) + 1}, "65536 to 1073741824"),
+        ({"trust": "all"}, "'same-uid' or 'none'"),
+        ({"trust": None}, "'same-uid' or 'none'"),
+    ],
+    ids=str,
+)
+def test_options_that_are_none(options, why):
+    with pytest.raises(ValueError, match=why):
+        ipcx.pair("shm://", **options)
+    with pytest.raises(TypeError):
+        ipcx.pair("shm://", ring="large")
+
+
+def test_a_peer_with_too_much_is_dropped(unique_name):
+    with ipcx.listen(f"shm://{unique_name()}", max_segment=1 << 20) as listener:
+        with ipcx.connect(listener.url) as client:
+            with pytest.raises(ipcx.WouldBlock):
+                listener.accept(0)
+            with pytest.raises(ipcx.PeerDied):
+                client.receive(10)
+        assert listener.stats().dropped == 1
+
+
+@pytest.mark.parametrize("trust", ["same-uid", "none"])
+def test_an_idle_channel_takes_no_cpu(trust):
+    """Two that wait for each other for a while have run for a small part of it."""
+    ours, theirs = ipcx.pair("shm://", trust=trust)
+    with ours, theirs:
+        ours.send(b"awake")
+        theirs.receive()
+        with pytest.raises(ipcx.Timeout):
+            theirs.receive(0.01)
+        before = time.process_time(), time.monotonic()
+        with pytest.raises(ipcx.Timeout):
+            theirs.receive(0.5)
+        used, passed = time.process_time() - before[0], time.monotonic() - before[1]
+        assert passed >= 0.5
+        assert used < passed / 10

@@ -53,7 +53,9 @@ ipcx_status ipcx__memory_make(const char *name, size_t size, int *fd, ipcx_error
     if (made >= 0) {
         (void)close(made);
     }
-    return ipcx_error_system(err, saved, op, "%zu bytes of shared memory", whole);
+    return saved == ENOMEM
+               ? ipcx_error_set(err, IPCX_EXHAUSTED, saved, op, "%zu bytes of shared memory", whole)
+               : ipcx_error_system(err, saved, op, "%zu bytes of shared memory", whole);
 }
 
 static ipcx_status unfit(ipcx_error *err, int sys_errno, const char *what)
@@ -185,6 +187,12 @@ ipcx_status ipcx__memory_release(int fd, uint64_t from, uint64_t to, ipcx_error 
 
 /* ---- mapping */
 
+static ipcx_status no_map(ipcx_error *err, int sys_errno, size_t size)
+{
+    ipcx_status status = sys_errno == ENOMEM ? IPCX_EXHAUSTED : IPCX_SYSTEM;
+    return ipcx_error_set(err, status, sys_errno, "mmap", "no place for %zu shared bytes", size);
+}
+
 ipcx_status ipcx__memory_map(int fd, uint64_t offset, size_t size, bool twice, void **at,
                              ipcx_error *err)
 {
@@ -194,14 +202,14 @@ ipcx_status ipcx__memory_map(int fd, uint64_t offset, size_t size, bool twice, v
     char *base =
         mmap(NULL, copies * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        return ipcx_error_system(err, errno, "mmap", "%zu bytes of address space", copies * size);
+        return no_map(err, errno, copies * size);
     }
     for (i = 0; i < copies; i++) {
         if (mmap(base + i * size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
                  (off_t)offset) == MAP_FAILED) {
             saved = errno;
             (void)munmap(base, copies * size);
-            return ipcx_error_system(err, saved, "mmap", "%zu bytes of shared memory", size);
+            return no_map(err, saved, size);
         }
     }
     *at = base;

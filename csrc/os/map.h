@@ -37,7 +37,7 @@ size_t ipcx__memory_left(void);
 
 /* ipcx__memory_map: `size` bytes of `fd` from `offset` (both multiples of the page) as shared
  * memory, and the same bytes once more right behind them if `twice`. ipcx__memory_unmap takes the
- * same `size` and `twice`; NULL is allowed. NOMEM (address space, number of maps), SYSTEM. */
+ * same `size` and `twice`; NULL is allowed. EXHAUSTED (address space, number of maps), SYSTEM. */
 ipcx_status ipcx__memory_map(int fd, uint64_t offset, size_t size, bool twice, void **at,
                              ipcx_error *err);
 void ipcx__memory_unmap(void *at, size_t size, bool twice);

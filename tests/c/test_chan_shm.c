@@ -7,8 +7,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 #include "link/shared/chan_shm.h"
 #include "link/shared/chan_shm_wait.h"
@@ -1030,4 +1032,93 @@ TEST(a_segment_that_is_too_large)
         CHECK(round || strstr(err.detail, "max_segment") != NULL);
         stream_free(server, client);
     }
+}
+
+/* A machine with so little memory, as far as /proc says; false where nobody may pretend that. */
+static bool pretend(const char *meminfo)
+{
+    char name[] = "/tmp/ipcx-t-XXXXXX";
+    int fd = mkstemp(name);
+    bool good = fd >= 0 && write(fd, meminfo, strlen(meminfo)) == (ssize_t)strlen(meminfo) &&
+                unshare(CLONE_NEWNS) == 0 &&
+                mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+                mount(name, "/proc/meminfo", NULL, MS_BIND, NULL) == 0;
+    if (fd >= 0) {
+        close(fd);
+        unlink(name);
+    }
+    return good;
+}
+
+/* Asked for before it is made; and who grows is refused before the OOM killer comes. */
+TEST(more_than_the_machine_has)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        const ipcx_chan_options much = {.ring = (size_t)64 << 20}, some = {.ring = 1 << 20};
+        ipcx_chan *a, *b;
+        ipcx_error err;
+        if (!pretend("MemTotal: 200000 kB\nMemAvailable: 16500 kB\n")) {
+            _exit(0);
+        }
+        CHECK_STATUS(ipcx_pair("shm://", &much, &a, &b, &err), IPCX_EXHAUSTED);
+        CHECK_INT(err.sys_errno, ENOMEM);
+        CHECK(strstr(err.detail, "left") != NULL);
+        pair(&a, &b, &some);
+        /* 64 KiB, then 128, 256: so far nobody asks; then there is not enough. */
+        for (uint64_t i = 0; i < 20; i++) {
+            CHECK_OK(send_bytes(a, i, 200000, IPCX_NOW));
+            CHECK(receive_bytes(b, i, 200000));
+        }
+        CHECK(held(a) < 1024 * K);
+        stream_free(a, b);
+        _exit(check_failed != 0);
+    }
+    CHECK(check_child(child));
+}
+
+/* Whoever connects as another user is not trusted, whatever was said. */
+TEST(another_user_is_a_stranger)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    socklen_t size = sizeof at;
+    int listening, fd, pipes[2];
+    ipcx_chan *server;
+    pid_t child;
+    char byte;
+    if (geteuid() != 0) {
+        return;
+    }
+    listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* at a name the kernel chooses */
+    REQUIRE(bind(listening, (struct sockaddr *)&at, sizeof at.sun_family) == 0);
+    REQUIRE(getsockname(listening, (struct sockaddr *)&at, &size) == 0);
+    REQUIRE(listen(listening, 1) == 0);
+    REQUIRE(pipe2(pipes, O_CLOEXEC) == 0);
+    child = fork();
+    if (child == 0) {
+        ipcx_chan *client;
+        REQUIRE(setuid(65534) == 0);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        REQUIRE(connect(fd, (struct sockaddr *)&at, size) == 0);
+        REQUIRE_OK(ipcx__chan_shm_connect(fd, "shm://test", NULL, &client, NULL));
+        CHECK(shm(client)->careful);
+        stream_say(client, "from nobody");
+        CHECK_HEARS(client, "to nobody");
+        close(pipes[1]);
+        _exit(check_failed != 0);
+    }
+    close(pipes[1]);
+    fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    REQUIRE_OK(ipcx__chan_shm_accept(fd, "shm://test", NULL, &server, NULL));
+    CHECK(shm(server)->careful);
+    while (ipcx__chan_shm_shake(server, NULL) == IPCX_AGAIN) {
+        (void)sched_yield();
+    }
+    CHECK_HEARS(server, "from nobody");
+    stream_say(server, "to nobody");
+    CHECK(read(pipes[0], &byte, 1) == 0);
+    CHECK(check_child(child));
+    ipcx_chan_free(server);
+    close(pipes[0]);
+    close(listening);
 }

@@ -24,7 +24,7 @@ static void mark(long which)
 }
 
 /* What the traced process tells by its exit status. */
-enum { GOOD, GOOD_FAILED, BAD_STATUS, LEAK, BAD_RETRY };
+enum { GOOD, GOOD_FAILED, GOOD_EXHAUSTED, BAD_STATUS, LEAK, BAD_RETRY };
 
 typedef ipcx_status (*scenario)(const char *url);
 
@@ -68,6 +68,53 @@ static ipcx_status pair(const char *url)
     ipcx_chan_free(a);
     ipcx_chan_free(b);
     return status;
+}
+
+static ipcx_status one_way(ipcx_chan *from, ipcx_chan *to, size_t size)
+{
+    static char bytes[30000];
+    ipcx_message said = {.data = bytes, .size = size}, heard;
+    ipcx_status status = ipcx_chan_send(from, &said, IPCX_FOREVER, NULL, NULL);
+    if (status == IPCX_OK) {
+        status = ipcx_chan_receive(to, &heard, IPCX_FOREVER, NULL);
+    }
+    if (status == IPCX_OK) {
+        status = heard.size == size ? IPCX_OK : IPCX_INVALID;
+        ipcx_chan_release(to, &heard);
+    }
+    return status;
+}
+
+/* Memory that grows, a wait and a descriptor to wait at. */
+static ipcx_status shared_memory(int trust, const char *url)
+{
+    const ipcx_chan_options options = {.trust = trust, .ring = (size_t)16 << 20};
+    ipcx_chan *a = NULL, *b = NULL;
+    ipcx_message heard;
+    ipcx_status status = ipcx_pair(url, &options, &a, &b, NULL);
+    if (status == IPCX_OK) {
+        status = one_way(a, b, 5);
+    }
+    if (status == IPCX_OK) {
+        status = one_way(b, a, 30000);
+    }
+    if (status == IPCX_OK) {
+        status = ipcx_chan_receive(a, &heard, ipcx_deadline_after(MS), NULL);
+        status = status == IPCX_TIMEOUT ? IPCX_OK : status;
+    }
+    ipcx_chan_free(a);
+    ipcx_chan_free(b);
+    return status;
+}
+
+static ipcx_status trusting(const char *url)
+{
+    return shared_memory(IPCX_TRUST_SAME_UID, url);
+}
+
+static ipcx_status wary(const char *url)
+{
+    return shared_memory(IPCX_TRUST_NONE, url);
 }
 
 static int is_named(ipcx_status status)
@@ -116,7 +163,9 @@ static void traced(scenario run, const char *url)
     if (run(url) != IPCX_OK) {
         _exit(BAD_RETRY);
     }
-    _exit(status == IPCX_OK ? GOOD : GOOD_FAILED);
+    _exit(status == IPCX_OK                                  ? GOOD
+          : status == IPCX_EXHAUSTED || status == IPCX_NOMEM ? GOOD_EXHAUSTED
+                                                             : GOOD_FAILED);
 }
 
 /* Calls whose failure means nothing here: they cannot fail so, or only this process suffers. */
@@ -202,8 +251,8 @@ static void each_call_fails(scenario run, const char *url)
                 CHECK(failures > 0 || k == 1);
                 break;
             }
-            failures += result == GOOD_FAILED;
-            if (result != GOOD && result != GOOD_FAILED) {
+            failures += result != GOOD;
+            if (result > GOOD_EXHAUSTED) {
                 check_fail(__FILE__, __LINE__, "%s: call %d (number %ld) fails with %s: %d", url, k,
                            failed, strerrorname_np(errors[e]), result);
             }
@@ -226,6 +275,56 @@ TEST(every_call_of_a_pair_fails)
     each_call_fails(pair, "unix://");
     each_call_fails(pair, "pipe://");
     each_call_fails(pair, "tcp://");
+}
+
+TEST(every_call_of_shared_memory_fails)
+{
+    each_call_fails(trusting, "shm://");
+    each_call_fails(wary, "shm://");
+}
+
+/* What is used up for the moment is said so; what the kernel refuses for good is done without. */
+static void one_resource_fails(scenario run, long number, int error)
+{
+    int met = 0;
+    for (int k = 1;; k++) {
+        long failed = -1;
+        int result = run_with(run, "shm://", k, error, &failed), good;
+        if (result < 0 || result == 99) {
+            break;
+        }
+        if (failed != number) {
+            continue;
+        }
+        met++;
+        /* A ring that cannot grow stays small; malloc has other ways; without a pidfd to watch, the
+         * peer is looked at now and then. */
+        good = result == GOOD ? error == EPERM || number == SYS_fallocate || number == SYS_mmap ||
+                                    number == SYS_epoll_ctl
+                              : result == GOOD_EXHAUSTED && error != EPERM;
+        if (!good) {
+            check_fail(__FILE__, __LINE__, "call %d (number %ld) fails with %s: %d", k, failed,
+                       strerrorname_np(error), result);
+        }
+    }
+    CHECK(met > 0 || check_valgrind());
+}
+
+TEST(what_shared_memory_needs)
+{
+    const long numbers[] = {SYS_memfd_create, SYS_fallocate,     SYS_mmap,
+                            SYS_eventfd2,     SYS_epoll_create1, SYS_epoll_ctl};
+    if (check_valgrind()) {
+        return;
+    }
+    for (int i = 0; i < 6; i++) {
+        one_resource_fails(trusting, numbers[i], i < 3 ? ENOMEM : EMFILE);
+        one_resource_fails(wary, numbers[i], i < 3 ? ENOMEM : EMFILE);
+    }
+    for (int i = 3; i < 6; i++) {
+        one_resource_fails(trusting, numbers[i], EPERM);
+        one_resource_fails(wary, numbers[i], EPERM);
+    }
 }
 
 #else

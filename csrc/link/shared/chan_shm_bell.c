@@ -157,12 +157,12 @@ static void meet(ipcx__shm *self)
             continue;
         }
         (void)watch(epolls[i], EPOLL_CTL_MOD, self->socket, EPOLLRDHUP, SOCKET);
-        if (peer >= 0) {
-            (void)watch(epolls[i], EPOLL_CTL_ADD, peer, EPOLLIN, PEER);
+        if (peer >= 0 && watch(epolls[i], EPOLL_CTL_ADD, peer, EPOLLIN, PEER) < 0) {
+            deaf = true; /* to its death */
         }
         if (self->alone && !deaf &&
             watch(epolls[i], EPOLL_CTL_ADD, self->ears, EPOLLIN | EPOLLET, EARS) < 0) {
-            deaf = errno != EEXIST;
+            deaf = deaf || errno != EEXIST;
         }
     }
     if (deaf) {
@@ -216,7 +216,9 @@ static ipcx_status make_epoll(ipcx__shm *self, int *epoll, ipcx_error *err)
         } else if (ipcx__shm_refused(errno)) {
             sleep_in_slices(self);
         } else {
-            status = ipcx_error_system(err, errno, "epoll", "%s", self->head.url);
+            status = errno == ENOMEM ? IPCX_EXHAUSTED : ipcx_status_from_errno(errno);
+            status = ipcx_error_set(err, status < 0 ? status : IPCX_SYSTEM, errno, "epoll", "%s",
+                                    self->head.url);
         }
         if (fd >= 0 && *epoll < 0) {
             (void)close(fd);

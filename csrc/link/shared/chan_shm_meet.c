@@ -45,7 +45,7 @@ typedef union control_space {
 
 static ipcx_status failed(const ipcx__shm *self, const char *op, ipcx_error *err)
 {
-    ipcx_status status = ipcx_status_from_errno(errno);
+    ipcx_status status = errno == ENOMEM ? IPCX_EXHAUSTED : ipcx_status_from_errno(errno);
     return ipcx_error_set(err, status < 0 ? status : IPCX_SYSTEM, errno, op, "%s", self->head.url);
 }
 
