@@ -386,6 +386,18 @@ def test_two_epochs_at_one_address(stack, listener) -> None:
     ]
 
 
+def test_spoofed_numbers_from_another_port(raw, stack, listener) -> None:
+    """Whoever knows a channel's epoch and its next number, and sends from elsewhere, is another."""
+    peer, channel = raw
+    thief = stack.enter_context(contextlib.closing(Raw(listener.url)))
+    thief.send(datagram(b"spoofed", 2))
+    thief.send(datagram(type=wire.BYE, sequence=3))
+    assert list(keep(stack, listener.accept(timeout=GUARD))) == [b"spoofed"]
+    peer.send(datagram(b"second", 2))
+    assert channel.receive(timeout=GUARD) == b"second"
+    assert losses(channel) == (0, 0, 0, 0, 0)
+
+
 def test_what_a_closed_channels_peer_sends_makes_no_new_one(raw, listener) -> None:
     peer, channel = raw
     channel.close()

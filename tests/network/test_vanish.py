@@ -235,7 +235,7 @@ def test_it_takes_15_seconds_unless_told_otherwise(link: Link, stack) -> None:
 @pytest.mark.hang_guard(90)
 def test_a_peer_that_does_not_read_lives(hosts: Hosts) -> None:
     """Its kernel answers each probe of its closed window, however long that takes."""
-    seconds = 40 if NIGHT else 2.5 * QUICK
+    seconds = 40 if NIGHT else 2 * QUICK
     pairs = [hosts.ends() for _ in range(2)]
     as_before_linux_6_15(pairs[1][0])
     server, client = hosts.server()
@@ -289,7 +289,7 @@ def test_nobody_looks_when_told_so(link: Link, stack) -> None:
     link.cut()
     one.send("lost for now")
     with pytest.raises(ipcx.Timeout):
-        one.receive(timeout=1.5 * QUICK)
+        one.receive(timeout=1.2 * QUICK)
     link.mend()
     assert other.receive(timeout=GUARD) == "lost for now"
 
