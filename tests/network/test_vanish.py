@@ -310,7 +310,8 @@ def test_a_host_that_was_started_anew(hosts: Hosts) -> None:
     """It knows of no connection, and says so when it is asked: by data, by a probe."""
     (busy, _), (idle, _) = hosts.ends(), hosts.ends()
     hosts.link.reboot("b")
-    busy.send("do you remember me?")
+    with contextlib.suppress(ipcx.PeerDied):  # a probe may have been first
+        busy.send("do you remember me?")
     for one in (busy, idle):
         with pytest.raises(ipcx.PeerDied, match="it hung up"):
             one.receive(timeout=GUARD)
@@ -325,7 +326,8 @@ def test_half_open(hosts: Hosts) -> None:
     other.close(0)
     until(lambda: hosts.link.counts("ba").cut > 0, "its reset is lost")
     hosts.link.mend()
-    one.send("are you there?")
+    with contextlib.suppress(ipcx.PeerDied):
+        one.send("are you there?")
     with pytest.raises(ipcx.PeerDied, match="it hung up"):
         one.receive(timeout=GUARD)
 
