@@ -105,6 +105,7 @@ MEANINGS = {
     "HELLO": "the first frame: versions, limits, capabilities",
     "BYE": "the last frame: a clean end",
     "HANDOVER": "an end of a channel, to keep",
+    "PROOF": "the sender has the key; one byte: it does not talk to you",
 }
 FLAGS = {0x0001: "TEXT", 0x0002: "CORRELATION", 0x8004: "CRC", 0x0008: "SYNC"}
 

@@ -190,7 +190,13 @@ class Channel:
             # With `sync`, what is left once nothing is owed is the receiver's answer.
             return True if step() or (sending.begun and not core.stats().owed) else NotImplemented
 
+        def proven() -> object:
+            return True if core.poll(0) or not core._unproven else NotImplemented
+
         try:
+            if core._unproven and proven() is NotImplemented:
+                self._not_now(timeout, "send: the peer has not proven its key yet")
+                await self._read.wait(core.fileno(), proven, deadline.left(), "send", aside=True)
             if sending is None or not (sync and sending.begun and not core.stats().owed):
                 self._not_now(timeout, "send: no room yet")
                 await self._write.wait(core._send_fileno(), hand_over, deadline.left(), "send")

@@ -76,6 +76,7 @@ class FrameType(enum.IntEnum):
     HELLO = 11
     BYE = 12
     HANDOVER = 13
+    PROOF = 14
 
 
 _TYPES = (None, *FrameType)

@@ -28,7 +28,6 @@ OURS = {row["exception"]: row for row in ROWS if row["bases"]}
 NO_PROGRAM = {
     ("OK", ""),
     ("MORE", ""),
-    ("AUTH", ""),
 }
 # Programs that end without an exception: they show something.
 SHOWS = {("EOF", ""), ("EXHAUSTED", "ENFILE")}

@@ -248,7 +248,7 @@ GARBAGE = {
     "a frame without numbers": wire.frame(b"x"),
     "a short extension": datagram(extension=bytes(23)),
     "another version": datagram(b"x", 2, version=2),
-    "no such type": datagram(b"x", 2, type=14),
+    "no such type": datagram(b"x", 2, type=15),
     "a hello": datagram(b"", 2, type=wire.HELLO),
     "a number on a ping": datagram(b"", 2, type=wire.PING),
     "number 0": datagram(b"x", 0),

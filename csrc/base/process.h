@@ -47,6 +47,7 @@ typedef enum ipcx__own_list {
     IPCX__OWN_ENDS,      /* ends of channels in use */
     IPCX__OWN_NAMES,     /* listeners at inproc://name */
     IPCX__OWN_LISTENERS, /* the others, with the peers that wait in them */
+    IPCX__OWN_UNPROVEN,  /* connected ends whose proof of a key is under way */
     IPCX__OWN_LISTS
 } ipcx__own_list;
 

@@ -10,6 +10,7 @@
 
 #include "ipcx/alloc.h"
 #include "link/address/url.h"
+#include "wire/proof.h"
 
 static void *copy_of(const void *bytes, size_t size, ipcx_error *err)
 {
@@ -57,11 +58,11 @@ void ipcx__admit_forget(ipcx_chan_options *options)
 ipcx_status ipcx__admit_scheme(ipcx_scheme scheme, const ipcx_chan_options *options, const char *op,
                                const char *url, ipcx_error *err)
 {
-    (void)scheme;
-    if (options->authkey == NULL) {
+    if (options->authkey == NULL || scheme == IPCX_SCHEME_TCP || scheme == IPCX_SCHEME_UNIX) {
         return IPCX_OK;
     }
-    return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, op, url, "no authkey over this");
+    return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, op, url,
+                          "an authkey is proven over tcp:// and unix:// only");
 }
 
 bool ipcx__admit_user(int fd, const ipcx_chan_options *options, unsigned *uid)
@@ -82,4 +83,11 @@ bool ipcx__admit_user(int fd, const ipcx_chan_options *options, unsigned *uid)
         }
     }
     return peer.uid == mine || peer.uid == 0;
+}
+
+void ipcx__admit_refuse(int fd)
+{
+    uint8_t refusal[IPCX__REFUSAL_SIZE];
+    ipcx__proof_refusal(IPCX__NO_USER, refusal);
+    (void)!send(fd, refusal, sizeof refusal, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

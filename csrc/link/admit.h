@@ -22,4 +22,7 @@ ipcx_status ipcx__admit_scheme(ipcx_scheme scheme, const ipcx_chan_options *opti
  * one's in allow_uids. Without that list root talks to everybody. *uid is whose it is. */
 bool ipcx__admit_user(int fd, const ipcx_chan_options *options, unsigned *uid);
 
+/* ipcx__admit_refuse: tells a peer whose user is not admitted so, before its socket is closed. */
+void ipcx__admit_refuse(int fd);
+
 #endif

@@ -44,7 +44,15 @@ static ipcx_status begin(ipcx_scheme scheme, int fd, const char *url,
         (void)close(fd);
         return status;
     }
-    status = ipcx__chan_stream_greet(made, err);
+    if (options->authkey != NULL) {
+        status = ipcx__chan_stream_guard(made, false, options->authkey, options->authkey_size, err);
+        if (status == IPCX_OK) {
+            ipcx__chan_stream_offer(made);
+        }
+    }
+    if (status == IPCX_OK) {
+        status = ipcx__chan_stream_greet(made, err);
+    }
     if (status != IPCX_OK) {
         ipcx_chan_free(made);
         return status;

@@ -24,6 +24,7 @@
 #include "link/address/dial.h"
 #include "link/admit.h"
 #include "link/listener.h"
+#include "link/stream/chan_stream.h"
 #include "link/stream/lobby.h"
 #include "link/address/path.h"
 #include "link/address/url.h"
@@ -347,6 +348,9 @@ static ipcx_status accept_peer(ipcx_listener *self, ipcx_chan **chan, ipcx_deadl
     ipcx_status status;
     for (;;) {
         status = rounds(self, chan, deadline, err);
+        if (status == IPCX_AGAIN && self->options.authkey != NULL && ipcx__chan_stream_help()) {
+            continue; /* a peer in this very process has answered */
+        }
         if (status != IPCX_AGAIN || deadline == IPCX_NOW) {
             return status;
         }

@@ -8,6 +8,7 @@
 
 #include "link/chan.h"
 #include "link/memory/chan_mem.h"
+#include "link/stream/chan_stream.h"
 #include "py/py_chan_doc.h"
 #include "py/py_loan.h"
 
@@ -235,6 +236,11 @@ static PyObject *chan_max_message(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromSize_t(receive);
 }
 
+static PyObject *chan_unproven(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(ipcx__chan_stream_unproven(chan_of(op)->core));
+}
+
 static PyObject *chan_closed(PyObject *op, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(atomic_load(&chan_of(op)->core->closed));
@@ -319,6 +325,7 @@ static PyGetSetDef chan_getset[] = {
     {"url", chan_url, NULL, DOC_URL, NULL},
     {"max_message", chan_max_message, NULL, DOC_MAX_MESSAGE, NULL},
     {"closed", chan_closed, NULL, DOC_CLOSED, NULL},
+    {"_unproven", chan_unproven, NULL, DOC_UNPROVEN, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

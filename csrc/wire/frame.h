@@ -28,6 +28,13 @@ static inline void ipcx__decoder_limit(ipcx_decoder *decoder, size_t max_message
     decoder->framing.max_message = max_message;
 }
 
+/* ipcx__decoder_bound: no frame has more than `most` bytes in all, and no more are held or asked
+ * for; 0: as many as the limit allows. */
+static inline void ipcx__decoder_bound(ipcx_decoder *decoder, size_t most)
+{
+    decoder->most = most;
+}
+
 /* ipcx__decoder_trim: with nothing held and nothing lent: more memory than `most` is given back. */
 static inline void ipcx__decoder_trim(ipcx_decoder *decoder, size_t most)
 {

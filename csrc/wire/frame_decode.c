@@ -113,6 +113,9 @@ ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *
         wanted = held > wanted / 4 ? held * 4 : wanted;
         wanted = wanted < decoder->missing ? wanted : decoder->missing;
     }
+    if (decoder->most != 0 && wanted > decoder->most - held) {
+        wanted = decoder->most > held ? decoder->most - held : 1;
+    }
     status = ipcx_buf_reserve(&decoder->buf, wanted, room, err);
     if (status == IPCX_OK) {
         *size = decoder->room = wanted;
@@ -169,7 +172,7 @@ static ipcx_status check_header(ipcx_decoder *decoder, const look *at)
         return broken(decoder, IPCX_VERSION, 2, "version %d; this side speaks version %d", p[2],
                       IPCX_FRAME_VERSION);
     }
-    if (at->size > 3 && (p[3] < IPCX_FRAME_DATA || p[3] > IPCX_FRAME_HANDOVER)) {
+    if (at->size > 3 && (p[3] < IPCX_FRAME_DATA || p[3] > IPCX_FRAME_PROOF)) {
         return broken(decoder, IPCX_PROTOCOL, 3, "no such type: %d", p[3]);
     }
     if (at->size > 5 && ipcx__flags_bad(ipcx_endian_load16(p + 4))) {
@@ -193,6 +196,13 @@ static ipcx_status next_ipcx(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
     frame->payload_size = ipcx_endian_load32(p + 8);
     before = IPCX_FRAME_HEADER + (frame->flags & IPCX_FRAME_CORRELATION ? 8u : 0u);
     tail = frame->flags & IPCX_FRAME_CRC ? 4 : 0;
+    if (decoder->most != 0 && before + frame->extension_size + tail > decoder->most) {
+        return too_large(decoder, before + frame->extension_size + tail, 6);
+    }
+    if (decoder->most != 0 &&
+        frame->payload_size > decoder->most - before - frame->extension_size - tail) {
+        return too_large(decoder, frame->payload_size, 8);
+    }
     status = all_there(decoder, at, before + frame->extension_size, frame->payload_size, tail, 8);
     if (status != IPCX_OK) {
         return status;

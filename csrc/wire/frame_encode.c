@@ -49,7 +49,7 @@ static ipcx_status encode_ipcx(const ipcx_frame *frame, ipcx_envelope *envelope,
     ipcx_endian_store16(head + 4, frame->flags);
     ipcx_endian_store16(head + 6, (uint16_t)frame->extension_size);
     ipcx_endian_store32(head + 8, (uint32_t)frame->payload_size);
-    if (frame->type < IPCX_FRAME_DATA || frame->type > IPCX_FRAME_HANDOVER ||
+    if (frame->type < IPCX_FRAME_DATA || frame->type > IPCX_FRAME_PROOF ||
         ipcx__flags_bad(frame->flags) || frame->extension_size > UINT16_MAX) {
         return ipcx_error_set(err, IPCX_INVALID, 0, "encode",
                               "type %d, flags 0x%04x, extension of %zu bytes", (int)frame->type,

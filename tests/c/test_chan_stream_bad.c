@@ -52,7 +52,7 @@ TEST(bytes_that_are_no_frame)
         BAD("GET / HTTP/1.1\r\n", IPCX_PROTOCOL, 0),
         BAD("IY", IPCX_PROTOCOL, 1),
         BAD("IX\2", IPCX_VERSION, 2),
-        BAD("IX\1\16", IPCX_PROTOCOL, 3),
+        BAD("IX\1\17", IPCX_PROTOCOL, 3),
         BAD("IX\1\1\0\20", IPCX_PROTOCOL, 4),
         BAD("IX\1\1\0\0\0\0\xff\xff\xff\xff", IPCX_TOO_LARGE, 8),
         BAD("IX\1\1\0\0\0\0\4\0\0\1", IPCX_TOO_LARGE, 8),
@@ -149,7 +149,7 @@ TEST(a_stream_that_does_not_begin_with_hello)
 
 TEST(a_hello_from_the_future)
 {
-    static const char hello[] = "IX\1\13\200\4\0\0\0\0\0\24\7\0\0\0\4\0\0\0\0\0\0\377later....";
+    static const char hello[] = "IX\1\13\200\4\0\0\0\0\0\24\7\0\0\0\4\0\0\0\0\0\0\374later....";
     uint8_t bytes[64];
     ipcx_chan *chan;
     ipcx_envelope around;

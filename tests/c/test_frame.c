@@ -252,7 +252,7 @@ static const struct {
     BROKEN(OURS, "IX\2", IPCX_VERSION, 2),
     BROKEN(OURS, "IX\0", IPCX_VERSION, 2),
     BROKEN(OURS, "IX\1\0", IPCX_PROTOCOL, 3),
-    BROKEN(OURS, "IX\1\16", IPCX_PROTOCOL, 3),
+    BROKEN(OURS, "IX\1\17", IPCX_PROTOCOL, 3),
     BROKEN(OURS, "IX\1\1\0\20", IPCX_PROTOCOL, 4),
     BROKEN(OURS, "IX\1\1\0\4", IPCX_PROTOCOL, 4),
     BROKEN(OURS, "IX\1\1\200\0", IPCX_PROTOCOL, 4),
@@ -489,7 +489,7 @@ TEST(what_cannot_be_carried_is_refused_before_it_is_sent)
         ipcx_frame frame;
     } refused[] = {
         {OURS, {.type = (ipcx_frame_type)0}},
-        {OURS, {.type = IPCX_FRAME_HANDOVER + 1}},
+        {OURS, {.type = IPCX_FRAME_PROOF + 1}},
         {OURS, {.type = IPCX_FRAME_DATA, .flags = 0x10}},
         {OURS, {.type = IPCX_FRAME_DATA, .flags = 0x8000}},
         {OURS, {.type = IPCX_FRAME_DATA, .flags = 0x0004}},

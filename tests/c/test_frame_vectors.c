@@ -49,7 +49,7 @@ static ipcx_frame_type type_of(const char *name)
 {
     static const char *const names[] = {"",      "DATA",    "ACK",       "REQUEST",     "REPLY",
                                         "ERROR", "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PING",
-                                        "PONG",  "HELLO",   "BYE",       "HANDOVER"};
+                                        "PONG",  "HELLO",   "BYE",       "HANDOVER",    "PROOF"};
     int type = 1;
     while (strcmp(names[type], name) != 0) {
         type++;

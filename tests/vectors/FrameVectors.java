@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The protocol of docs/protocol.md written a second time, from the document alone: encodes and
-// decodes every test vector. `java FrameVectors.java docs/vectors/frames.txt`
+// decodes every test vector. `java FrameVectors.java docs/vectors/frames.txt
+// docs/vectors/proofs.txt`
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -10,16 +11,19 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.MessageDigest;
 import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.zip.CRC32C;
+import javax.crypto.Mac;
+import javax.crypto.spec.SecretKeySpec;
 
 public class FrameVectors {
     static final int MAX_MESSAGE = 1000;
     static final List<String> TYPES = List.of("", "DATA", "ACK", "REQUEST", "REPLY", "ERROR",
             "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PING", "PONG", "HELLO", "BYE",
-            "HANDOVER");
+            "HANDOVER", "PROOF");
     static final int TEXT = 0x0001, CORRELATION = 0x0002, CRC = 0x8004, SYNC = 0x0008;
 
     /** What a stream is broken by, and where. */
@@ -83,7 +87,7 @@ public class FrameVectors {
                 check(stream[start + i] == "IX".charAt(i), "PROTOCOL", start + i);
             }
             check(left() < 3 || stream[start + 2] == 1, "VERSION", start + 2);
-            check(left() < 4 || (stream[start + 3] >= 1 && stream[start + 3] <= 13), "PROTOCOL",
+            check(left() < 4 || (stream[start + 3] >= 1 && stream[start + 3] <= 14), "PROTOCOL",
                     start + 3);
             ByteBuffer head = ByteBuffer.wrap(stream, start, left());
             int flags = left() < 6 ? 0 : Short.toUnsignedInt(head.getShort(start + 4));
@@ -265,8 +269,35 @@ public class FrameVectors {
         return "is no error";
     }
 
+    static byte[] mac(byte[] key, String who, byte[] connector, byte[] listener) throws Exception {
+        var sha = MessageDigest.getInstance("SHA-256");
+        var mac = Mac.getInstance("HmacSHA256");
+        mac.init(new SecretKeySpec(key, "HmacSHA256"));
+        mac.update(Arrays.copyOf(who.getBytes(StandardCharsets.US_ASCII), 16));
+        mac.update(sha.digest(connector));
+        return mac.doFinal(sha.digest(listener));
+    }
+
+    static int proofs(String path) throws Exception {
+        int wrong = 0;
+        for (String line : Files.readAllLines(Path.of(path))) {
+            if (line.startsWith("#")) {
+                continue;
+            }
+            var column = line.split(" ");
+            byte[] key = hex(column[1]), connector = hex(column[2]), listener = hex(column[3]);
+            if (!Arrays.equals(mac(key, "ipcx 1 connector", connector, listener), hex(column[4]))
+                    || !Arrays.equals(mac(key, "ipcx 1 listener", connector, listener),
+                            hex(column[5]))) {
+                wrong++;
+                System.out.println("proof " + column[0] + " is another");
+            }
+        }
+        return wrong;
+    }
+
     public static void main(String[] args) throws Exception {
-        int checked = 0, failed = 0;
+        int checked = 0, failed = args.length > 1 ? proofs(args[1]) : 0;
         for (String line : Files.readAllLines(Path.of(args[0]))) {
             if (line.startsWith("#")) {
                 continue;

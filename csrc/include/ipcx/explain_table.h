@@ -342,13 +342,17 @@
           "different keys on the two sides\n"                                                      \
           "a process of another user\n"                                                            \
           "no key at all on one side",                                                             \
-          "Give both sides the same key, or name the users that may connect.",                     \
-          "")                                                                                      \
+          "Give both sides the same authkey, or name the users that may connect: allow_uids.",     \
+          "import threading\n"                                                                     \
+          "import ipcx\n"                                                                          \
+          "listener = ipcx.listen(\"unix://\", authkey=\"mountain\")\n"                            \
+          "threading.Thread(target=list, args=[listener], daemon=True).start()\n"                  \
+          "ipcx.connect(listener.url, authkey=\"valley\").receive()\n")                                                                                      \
     STATUS(INSECURE,                                                                               \
           "The listener would be open to the whole network, and nothing would protect it.",        \
           "an address like 0.0.0.0, or the host's own, where 127.0.0.1 was meant",                 \
-          "Listen on 127.0.0.1 for this host alone. For others, say insecure=True if the "         \
-          "network is yours alone.",                                                               \
+          "Listen on 127.0.0.1 for this host alone. For others, give both sides an authkey, or "   \
+          "say insecure=True if the network is yours alone.",                                                               \
           "import ipcx\n"                                                                          \
           "ipcx.listen(\"tcp://0.0.0.0:0\")\n")
 /* clang-format on */

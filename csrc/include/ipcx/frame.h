@@ -13,8 +13,7 @@
  *     │"IX"│version│type│flags│extension│payload length│ [correlation] │ext. │ payload │ [CRC] │
  *     │    │   1   │    │     │ length  │              │    8 bytes    │     │         │   4   │
  *     └────┴───────┴────┴─────┴─────────┴──────────────┴───────────────┴─────┴─────────┴───────┘
- * Invariant: a length is compared with the limit before a byte is allocated for it, and an error,
- * once seen, is every answer until the decoder is reset. */
+ * Invariant: no byte is allocated for a length over the limit; an error stays until a reset. */
 #ifndef IPCX_FRAME_H
 #define IPCX_FRAME_H
 
@@ -42,7 +41,8 @@ typedef enum ipcx_frame_type {
     IPCX_FRAME_PONG,        /* "I am here" */
     IPCX_FRAME_HELLO,       /* the first frame each way: versions, limits, capabilities */
     IPCX_FRAME_BYE,         /* the last: a clean end */
-    IPCX_FRAME_HANDOVER     /* an end of a channel, for the receiver to keep */
+    IPCX_FRAME_HANDOVER,    /* an end of a channel, for the receiver to keep */
+    IPCX_FRAME_PROOF        /* the sender has the key; or: it does not talk to you */
 } ipcx_frame_type;
 
 /* Flags; every other bit must be 0. */
@@ -104,13 +104,13 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_frame_encode(const ipcx_framing *framin
 typedef struct ipcx_decoder {
     ipcx_framing framing;
     ipcx_buf buf;
-    uint64_t offset;  /* of the first byte in `buf`, counted from the start of the stream */
-    size_t lent;      /* bytes of the message that next lent; the next call drops them */
-    size_t searched;  /* DELIMITER: it does not begin within so many bytes */
-    size_t missing;   /* bytes that the message under way still lacks; 0: not known */
-    size_t ahead;     /* so much a read asks for: doubled while it comes back full */
-    size_t room;      /* so much the last reserve lent */
-    ipcx_error error; /* status < 0: what is wrong, for good */
+    uint64_t offset;    /* of the first byte in `buf`, counted from the start of the stream */
+    size_t lent;        /* bytes of the message that next lent; the next call drops them */
+    size_t searched;    /* DELIMITER: it does not begin within so many bytes */
+    size_t missing;     /* bytes that the message under way still lacks; 0: not known */
+    size_t ahead, room; /* a read asks for: doubled while it comes back full; reserve lent */
+    size_t most;        /* bytes of a whole frame, and held at all; 0: no such bound */
+    ipcx_error error;   /* status < 0: what is wrong, for good */
     uint64_t error_offset;
 } ipcx_decoder;
 

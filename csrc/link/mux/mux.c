@@ -13,6 +13,7 @@
 #include "link/chan.h"
 #include "link/listener.h"
 #include "link/mux/mux_parts.h"
+#include "link/stream/chan_stream.h"
 #include "os/gate.h"
 #include "wire/hello.h"
 
@@ -68,23 +69,8 @@ static ipcx_status make_hello(ipcx_mux *self, ipcx_error *err)
     ipcx_framing framing = {.kind = IPCX_FRAMING_IPCX, .max_message = IPCX__BEFORE_HELLO};
     ipcx__hello hello = {.max_version = IPCX_FRAME_VERSION,
                          .max_message = (uint32_t)self->options.channel.max_message};
-    uint8_t payload[IPCX__HELLO_SIZE];
-    ipcx_frame frame = {.type = IPCX_FRAME_HELLO,
-                        .flags = self->options.channel.checksum ? IPCX_FRAME_CRC : 0,
-                        .payload = payload,
-                        .payload_size = sizeof payload};
-    ipcx_envelope around;
-    ipcx_status status;
-    ipcx__hello_encode(&hello, payload);
-    status = ipcx_frame_encode(&framing, &frame, &around, err);
-    if (status == IPCX_OK) {
-        memcpy(self->hello, around.head, around.head_size);
-        memcpy(self->hello + around.head_size, payload, sizeof payload);
-        memcpy(self->hello + around.head_size + sizeof payload, around.tail, around.tail_size);
-        self->hello_size = around.head_size + sizeof payload + around.tail_size;
-        status = ipcx_decoder_init(&self->decoder, &framing, err);
-    }
-    return status;
+    self->hello_size = ipcx__hello_frame(&hello, self->options.channel.checksum, self->hello);
+    return ipcx_decoder_init(&self->decoder, &framing, err);
 }
 
 static ipcx_status watch(ipcx_mux *self, int fd, void *who, ipcx_error *err)
@@ -174,6 +160,8 @@ ipcx_status ipcx_mux_open(const char *const *urls, size_t count, const ipcx_mux_
         ipcx_mux_free(self);
         return status;
     }
+    /* What was borrowed for the call: the listener has copies, and is there as long as we are. */
+    self->options.channel = *ipcx__listener_options(self->doors[0].listener);
     *mux = self;
     return IPCX_OK;
 }
@@ -313,6 +301,9 @@ static ipcx_status round_of(ipcx_mux *self, ipcx_deadline deadline, ipcx_error *
         ipcx__mux_greet_all(self); /* before the bury: who has left meanwhile is among them */
         ipcx__mux_bury(self, false);
         (void)pthread_mutex_unlock(&self->lock);
+        if (self->options.channel.authkey != NULL) {
+            (void)ipcx__chan_stream_help(); /* peers in this very process */
+        }
         status = sleep_until(self, deadline, err);
     }
     if (status == IPCX_OK) {

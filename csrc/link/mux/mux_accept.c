@@ -6,11 +6,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ipcx/alloc.h"
 #include "link/admit.h"
-#include "link/listener.h"
 #include "link/address/vigil.h"
 #include "link/mux/mux_parts.h"
 
@@ -115,8 +116,7 @@ static bool is_welcome(ipcx_mux_peer *peer)
     if (!peer->is_unix) {
         return true;
     }
-    if (!ipcx__admit_user(peer->fd, ipcx__listener_options(peer->mux->doors[peer->door].listener),
-                          &peer->uid)) {
+    if (!ipcx__admit_user(peer->fd, &peer->mux->options.channel, &peer->uid)) {
         return false;
     }
     if (getsockopt(peer->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {
@@ -125,13 +125,48 @@ static bool is_welcome(ipcx_mux_peer *peer)
     return true;
 }
 
+/* With a key each peer gets a challenge of its own, at once. */
+static bool challenge(ipcx_mux_peer *peer)
+{
+    const ipcx_chan_options *options = &peer->mux->options.channel;
+    ipcx__hello hello = {.max_version = IPCX_FRAME_VERSION,
+                         .max_message = (uint32_t)options->max_message};
+    uint8_t nonce[IPCX__NONCE_SIZE], bytes[IPCX__HELLO_FRAME];
+    ssize_t size;
+    if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce) {
+        return false;
+    }
+    peer->proof = ipcx_alloc(sizeof *peer->proof);
+    if (peer->proof == NULL) {
+        return false;
+    }
+    ipcx__proof_begin(peer->proof, IPCX__LISTENER, options->authkey, options->authkey_size, nonce);
+    size = (ssize_t)ipcx__proof_greet(peer->proof, &hello, options->checksum, bytes);
+    peer->greeted = true;
+    /* It fits into what an empty socket takes. Who has hung up is found out by reading. */
+    return send(peer->fd, bytes, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL) == size ||
+           errno == EPIPE || errno == ECONNRESET;
+}
+
+void ipcx__mux_unguard(ipcx_mux_peer *peer)
+{
+    if (peer->proof != NULL) {
+        ipcx__proof_end(peer->proof);
+        ipcx_free(peer->proof);
+        peer->proof = NULL;
+    }
+}
+
 static void admit(ipcx_mux_peer *peer)
 {
     ipcx_mux *self = peer->mux;
     struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = peer}};
     self->stats.waiting++;
     if (!is_welcome(peer)) {
+        ipcx__admit_refuse(peer->fd);
         ipcx__mux_leave(peer, IPCX_AUTH, "another user's process");
+    } else if (self->options.channel.authkey != NULL && !challenge(peer)) {
+        ipcx__mux_leave(peer, IPCX_NOMEM, "no memory for its challenge");
     } else if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, peer->fd, &event) < 0) {
         ipcx__mux_leave(peer, IPCX_EXHAUSTED, "the system watches no more descriptors");
     } else {

@@ -34,6 +34,8 @@ void ipcx__mux_rang(ipcx_mux *self);
 /* mux_accept.c: with the turn. SYSTEM, else OK. */
 ipcx_status ipcx__mux_welcome(ipcx_mux *self, ipcx__door *door, ipcx_error *err);
 void ipcx__mux_unmute(ipcx_mux *self);
+/* ipcx__mux_unguard: wipes its proof; with nothing, for who has it last. */
+void ipcx__mux_unguard(ipcx_mux_peer *peer);
 
 /* mux_receive.c: with the turn: reads what has come. MORE: the batch is full. NOMEM. */
 ipcx_status ipcx__mux_receive(ipcx_mux_peer *peer);

@@ -91,11 +91,13 @@ static void count_out(ipcx_mux_peer *peer)
     stats->wrong += peer->why < 0 && peer->why != IPCX_EXHAUSTED && peer->why != IPCX_PEER_DIED;
 }
 
-/* Who did not keep to the rules gets nothing more, and nothing of its stays in the kernel. */
+/* Who did not keep to the rules gets nothing more, and nothing of its stays in the kernel. Who
+ * lacks the key shall read that it does. */
 static void cut_off(ipcx_mux_peer *peer)
 {
     const struct linger at_once = {.l_onoff = 1};
-    if (peer->why != IPCX_OK && peer->why != IPCX_EOF && peer->why != IPCX_PEER_DIED) {
+    if (peer->why != IPCX_OK && peer->why != IPCX_EOF && peer->why != IPCX_PEER_DIED &&
+        peer->why != IPCX_AUTH) {
         (void)setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     }
 }
@@ -118,6 +120,7 @@ void ipcx__mux_leave(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     (void)ipcx__mux_forget(peer);
     ipcx__held_free(self, peer->held);
     peer->held = NULL;
+    ipcx__mux_unguard(peer);
     count_out(peer);
     cut_off(peer);
     /* By hand: a copy of the descriptor in a child would keep it in the set. */
@@ -188,6 +191,7 @@ void ipcx_mux_peer_drop(ipcx_mux_peer *peer)
 {
     if (atomic_fetch_sub(&peer->refs, 1) == 1) {
         ipcx_free(peer->held);
+        ipcx__mux_unguard(peer);
         ipcx_free(peer);
     }
 }

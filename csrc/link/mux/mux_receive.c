@@ -68,22 +68,15 @@ static ipcx_status wrong(ipcx_mux_peer *peer, ipcx_status status, const char *re
     return status;
 }
 
-static ipcx_status on_hello(ipcx_mux_peer *peer, const ipcx_frame *frame)
+/* The handshake is done. */
+static ipcx_status join(ipcx_mux_peer *peer)
 {
     ipcx_mux *self = peer->mux;
-    ipcx__hello hello;
-    size_t at;
-    ipcx_status status = ipcx__hello_decode(frame, &hello, &at, NULL);
-    if (status != IPCX_OK) {
-        return wrong(peer, status, "a HELLO that is none");
-    }
-    peer->limit = hello.max_message;
     ipcx__wait_out(&peer->life);
     ipcx__wait_in(self, &self->idle, &peer->life);
     self->stats.waiting--;
     peer->next_ungreeted = self->ungreeted;
     self->ungreeted = peer;
-    peer->asks = (hello.capabilities & IPCX__HELLO_ASKS) != 0;
     if (peer->asks) {
         peer->stage = IPCX__ASKING;
         return IPCX_OK;
@@ -95,6 +88,59 @@ static ipcx_status on_hello(ipcx_mux_peer *peer, const ipcx_frame *frame)
     ipcx__decoder_limit(&self->decoder, self->options.channel.max_message);
     event(peer, IPCX_MUX_JOINED, &(ipcx_message){0});
     return IPCX_OK;
+}
+
+static void meet(ipcx_mux_peer *peer, const ipcx__hello *hello)
+{
+    peer->limit = hello->max_message;
+    peer->asks = (hello->capabilities & IPCX__HELLO_ASKS) != 0;
+}
+
+static ipcx_status on_hello(ipcx_mux_peer *peer, const ipcx_frame *frame)
+{
+    ipcx__hello hello;
+    size_t at;
+    ipcx_status status = ipcx__hello_decode(frame, &hello, &at, NULL);
+    if (status != IPCX_OK) {
+        return wrong(peer, status, "a HELLO that is none");
+    }
+    if (ipcx__proof_unkeyed(&hello, NULL) != IPCX_OK) {
+        ipcx__mux_greet(peer); /* our HELLO tells it why */
+        return wrong(peer, IPCX_AUTH, "it demands a key, and there is none");
+    }
+    meet(peer, &hello);
+    return join(peer);
+}
+
+/* The frame of who has not proven itself. */
+static ipcx_status on_stranger(ipcx_mux_peer *peer, const ipcx_frame *frame)
+{
+    ipcx_decoder *decoder = &peer->mux->decoder;
+    ipcx__hello hello = {0};
+    ipcx__proof_answer answer;
+    size_t at;
+    ipcx_status status = ipcx__proof_take(peer->proof, frame, ipcx_buf_data(&decoder->buf),
+                                          decoder->lent, &hello, &answer, &at, NULL);
+    if (answer.size > 0) {
+        ipcx__mux_control(peer, &(ipcx_frame){.type = IPCX_FRAME_PROOF,
+                                              .payload = answer.payload,
+                                              .payload_size = answer.size});
+    }
+    if (status < 0) {
+        return wrong(peer, status,
+                     status == IPCX_AUTH ? "it has another key, or none"
+                                         : "a handshake that is none");
+    }
+    if (peer->stage != IPCX__GREETING) {
+        return IPCX_EOF;
+    }
+    if (status == IPCX_MORE) {
+        meet(peer, &hello);
+        return IPCX_OK;
+    }
+    ipcx__mux_unguard(peer);
+    ipcx__decoder_bound(decoder, 0);
+    return join(peer);
 }
 
 static ipcx_status on_data(ipcx_mux_peer *peer, const ipcx_frame *frame)
@@ -132,6 +178,9 @@ static ipcx_status on_request(ipcx_mux_peer *peer, const ipcx_frame *frame)
 /* OK: go on with the next. Else the peer has gone. */
 static ipcx_status judge(ipcx_mux_peer *peer, const ipcx_frame *frame)
 {
+    if (peer->proof != NULL) {
+        return on_stranger(peer, frame);
+    }
     if (peer->stage == IPCX__GREETING) {
         return frame->type == IPCX_FRAME_HELLO && !(frame->flags & IPCX_FRAME_SYNC)
                    ? on_hello(peer, frame)
@@ -172,6 +221,7 @@ static ipcx_status take_apart(ipcx_mux_peer *peer, uint8_t *bytes, size_t size, 
     decoder->lent = decoder->missing = 0;
     decoder->offset = peer->offset;
     decoder->error.status = IPCX_OK;
+    ipcx__decoder_bound(decoder, peer->proof != NULL ? IPCX__BEFORE_PROOF : 0);
     ipcx__decoder_limit(decoder, peer->stage == IPCX__JOINED ? self->options.channel.max_message
                                                              : IPCX__BEFORE_HELLO);
     do {

@@ -25,6 +25,7 @@
 #include "ipcx/mux_info.h"
 #include "ipcx/url.h"
 #include "os/turn.h"
+#include "wire/proof.h"
 
 /* Who waits for how long; all in one queue wait equally long, so the oldest is the first to go. */
 typedef struct ipcx__wait {
@@ -87,6 +88,7 @@ struct ipcx_mux_peer {
     ipcx__owed *first, *last;
     size_t owed, control; /* bytes in the queue with their cost; of them frames of our own */
     size_t limit;         /* what the peer takes */
+    ipcx__proof *proof;   /* as long as it has not proven that it has the key */
     ipcx_status why;
     const char *reason;
     uint64_t id, received, received_bytes, sent, sent_bytes, dropped;
@@ -131,7 +133,7 @@ struct ipcx_mux {
     uint64_t ids;
     _Atomic size_t memory; /* of held and owed, all peers' together, and of `spent` */
     ipcx_mux_stats stats;
-    uint8_t hello[64];
+    uint8_t hello[IPCX__HELLO_FRAME]; /* without a key the same for everybody */
     size_t hello_size;
     /* The turn's: */
     struct epoll_event *ready;

@@ -13,6 +13,7 @@
 
 #include "ipcx/alloc.h"
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "wire/hello.h"
 
 /* As long as the peer has not said what it takes. */
@@ -57,6 +58,7 @@ static void hang_up(ipcx_chan *chan)
     ipcx__fds_close(self->fds, &self->fd_count);
     ipcx__fds_close(self->front_fds, &self->front_fd_count);
     hang_up_inbox(self);
+    ipcx__own_remove(&self->offered);
 }
 
 static void discard(ipcx_chan *chan)
@@ -73,6 +75,7 @@ static void destroy(ipcx_chan *chan)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
     discard(chan);
+    ipcx__stream_unguard(self);
     ipcx__parcel_free(self->out_of_inbox);
     ipcx_decoder_fini(&self->decoder);
     ipcx_buf_fini(&self->owed);
@@ -217,14 +220,6 @@ ipcx_status ipcx__chan_stream_greet(ipcx_chan *chan, ipcx_error *err)
     return IPCX_OK;
 }
 
-/* Reads no more than the peer's HELLO has: its header first, which says how much that is. */
-static ipcx_status read_hello(ipcx__stream *self, ipcx_error *err)
-{
-    size_t held = ipcx_decoder_pending(&self->decoder);
-    size_t least = IPCX_FRAME_HEADER + IPCX__HELLO_SIZE;
-    return ipcx__stream_fill(self, held < least ? least - held : self->decoder.missing, err);
-}
-
 ipcx_status ipcx__chan_stream_shake(ipcx_chan *chan, ipcx_error *err)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
@@ -242,7 +237,7 @@ ipcx_status ipcx__chan_stream_shake(ipcx_chan *chan, ipcx_error *err)
             break;
         }
         if (status == IPCX_MORE) {
-            status = read_hello(self, err);
+            status = ipcx__stream_read_hello(self, err);
         }
     }
     ipcx__turn_leave(&self->pump);

@@ -22,6 +22,20 @@ ipcx_status ipcx__chan_stream_greet(ipcx_chan *chan, ipcx_error *err);
  * it is. AGAIN: not yet. EOF, < 0: it never will be. Does not make this process the owner. */
 ipcx_status ipcx__chan_stream_shake(ipcx_chan *chan, ipcx_error *err);
 
+/* ipcx__chan_stream_guard: from now on, and before it greets: its peer must prove that it has
+ * `key`, and so does it. NOMEM, SYSTEM. */
+ipcx_status ipcx__chan_stream_guard(ipcx_chan *chan, bool listens, const void *key, size_t size,
+                                    ipcx_error *err);
+
+/* ipcx__chan_stream_unproven: of any channel: a send would wait for its peer's proof. */
+bool ipcx__chan_stream_unproven(const ipcx_chan *chan);
+
+/* ipcx__chan_stream_offer: a connector's end, before it greets: a listener of this very process may
+ * help its proof on, so that connect and accept may follow each other in one thread.
+ * ipcx__chan_stream_help: does so, for all of them; never waits. True: one has moved on. */
+void ipcx__chan_stream_offer(ipcx_chan *chan);
+bool ipcx__chan_stream_help(void);
+
 /* ipcx__chan_stream_fd: the descriptor it reads from; -1 once it is closed. */
 int ipcx__chan_stream_fd(const ipcx_chan *chan);
 

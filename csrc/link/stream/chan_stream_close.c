@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "os/gate.h"
 
 /* A TCP socket that is closed with bytes unread answers with a reset, and so do bytes that come
@@ -102,6 +103,9 @@ ipcx_status ipcx__stream_goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t
     ipcx__stream_tell(self);
     if (self->write_way == IPCX__WAY_NONE || (over < 0 && over != IPCX_NOMEM)) {
         return IPCX_OK; /* to whom? */
+    }
+    if (atomic_load(&self->unproven)) {
+        return IPCX_OK; /* nothing of ours is for a stranger */
     }
     if (!atomic_load(&self->greeted)) {
         (void)ipcx__stream_greet(self, NULL);

@@ -132,7 +132,8 @@ ipcx_status ipcx__stream_export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error 
 {
     ipcx__stream *self = ipcx__stream_of(chan);
     ipcx_chan_end made = {.count = 0};
-    if (ipcx_buf_len(&self->owed) > 0 || ipcx_decoder_pending(&self->decoder) > 0) {
+    if (ipcx_buf_len(&self->owed) > 0 || ipcx_decoder_pending(&self->decoder) > 0 ||
+        atomic_load(&self->unproven)) {
         return ipcx_error_set(err, IPCX_INVALID, 0, "export",
                               "the handshake of this end is half done");
     }

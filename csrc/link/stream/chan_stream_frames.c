@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "wire/frame.h"
 #include "wire/hello.h"
 
@@ -85,6 +86,10 @@ static ipcx_status on_hello(ipcx__stream *self, const ipcx_frame *frame)
                                                              ipcx_buf_data(&self->decoder.buf));
         return ipcx__stream_end(self, status, payload + at);
     }
+    status = ipcx__proof_unkeyed(&hello, &self->over_error);
+    if (status != IPCX_OK) {
+        return ipcx__stream_end(self, status, self->decoder.offset);
+    }
     atomic_store(&self->peer_limit, hello.max_message);
     atomic_store(&self->heard, true);
     ipcx__decoder_limit(&self->decoder, self->chan.options.max_message);
@@ -143,6 +148,13 @@ static ipcx_status judge(ipcx__stream *self)
     const ipcx_frame *frame = &self->front;
     bool message = frame->type == IPCX_FRAME_DATA || frame->type == IPCX_FRAME_HANDOVER;
     ipcx_status status = IPCX_OK;
+    if (IPCX_UNLIKELY(self->proof != NULL)) {
+        return ipcx__stream_stranger(self);
+    }
+    if (!atomic_load(&self->heard) && frame->type == IPCX_FRAME_PROOF) {
+        return ipcx__stream_end(self, ipcx__proof_refused(frame, &self->over_error),
+                                self->decoder.offset);
+    }
     if (!atomic_load(&self->heard) && frame->type != IPCX_FRAME_HELLO) {
         return wrong(self, AT_TYPE, "a stream that does not begin with HELLO");
     }

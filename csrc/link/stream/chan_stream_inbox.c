@@ -99,7 +99,12 @@ static ipcx_status put_all(ipcx__stream *self, ipcx_error *err)
     }
 }
 
-/* ---- waiting for an ACK */
+/* ---- waiting for an ACK, or for the peer's proof */
+
+static bool is_there(ipcx__stream *self, uint64_t ticket)
+{
+    return ticket != 0 ? atomic_load(&self->acked) >= ticket : !atomic_load(&self->unproven);
+}
 
 /* With pump. OK: it is there. MORE: the inbox is full. */
 static ipcx_status pump_for(ipcx__stream *self, uint64_t ticket, ipcx_deadline deadline,
@@ -107,7 +112,7 @@ static ipcx_status pump_for(ipcx__stream *self, uint64_t ticket, ipcx_deadline d
 {
     for (;;) {
         ipcx_status status = put_all(self, err);
-        if (atomic_load(&self->acked) >= ticket) {
+        if (is_there(self, ticket)) {
             return IPCX_OK;
         }
         if (status != IPCX_MORE) {
@@ -158,7 +163,7 @@ ipcx_status ipcx__stream_await(ipcx__stream *self, uint64_t ticket, ipcx_deadlin
     }
     while (status == IPCX_OK) {
         uint32_t seen = ipcx__turn_look(&self->pump), room = ipcx__turn_look(&self->room);
-        if (atomic_load(&self->acked) >= ticket) {
+        if (is_there(self, ticket)) {
             break;
         }
         if (atomic_load(&self->closing)) {

@@ -7,6 +7,7 @@
 #include "ipcx/alloc.h"
 #include "ipcx/endian.h"
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "wire/frame.h"
 
 #define ROOM ((size_t)65536)
@@ -121,6 +122,7 @@ ipcx_status ipcx__stream_send_many(ipcx_chan *chan, const ipcx_message *messages
     if (sending->taken == count) { /* called again: the last of them may not be out yet */
         return ipcx__stream_flush(chan, deadline, err);
     }
+    status = ipcx__stream_prove(self, deadline, err);
     while (status == IPCX_OK && sending->taken < count) {
         const ipcx_message *next = messages + sending->taken;
         size_t used = 0;

@@ -48,7 +48,6 @@ void ipcx__stream_compose_bye(ipcx__stream *self, ipcx__composed *to);
 
 /* ---- chan_stream_send.c; with nothing */
 
-ipcx_status ipcx__stream_greet(ipcx__stream *self, ipcx_error *err);
 /* ipcx__stream_may_send: OK: this end can send, and this message. take_send_turn: or waits. */
 ipcx_status ipcx__stream_may_send(ipcx__stream *self, const ipcx_message *message, ipcx_error *err);
 ipcx_status ipcx__stream_take_send_turn(ipcx__stream *self, ipcx_deadline deadline,
@@ -87,7 +86,8 @@ ipcx_status ipcx__inbox_put(ipcx__stream *self, ipcx_error *err);
 ipcx__parcel *ipcx__inbox_take(ipcx__stream *self); /* with rx_turn; NULL: it is empty */
 void ipcx__inbox_put_back(ipcx__stream *self, ipcx__parcel *parcel);
 void ipcx__parcel_free(ipcx__parcel *parcel);
-/* ipcx__stream_await: waits for the ACK of `ticket`, putting into the inbox what comes before. */
+/* ipcx__stream_await: waits for the ACK of `ticket`, or with 0 for the peer's proof, putting into
+ * the inbox what comes before. */
 ipcx_status ipcx__stream_await(ipcx__stream *self, uint64_t ticket, ipcx_deadline deadline,
                                ipcx_error *err);
 /* ipcx__stream_drain: puts into the inbox what is there, up to the end; waits for pump alone. OK:

@@ -4,6 +4,7 @@
  * Invariant: a lent message keeps rx_turn, and the front one pump as well, until its release; so
  * ACKs leave in the order of the messages. */
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "os/gate.h"
 
 static ipcx_status throttle(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)

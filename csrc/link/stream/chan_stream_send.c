@@ -13,6 +13,7 @@
 
 #include "ipcx/alloc.h"
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "os/gate.h"
 #include "wire/frame.h"
 #include "wire/hello.h"
@@ -208,28 +209,6 @@ ipcx_status ipcx__stream_transmit(ipcx__stream *self, ipcx__unit *unit, ipcx_dea
 
 /* ---- the verbs */
 
-ipcx_status ipcx__stream_greet(ipcx__stream *self, ipcx_error *err)
-{
-    uint8_t payload[IPCX__HELLO_SIZE];
-    ipcx__hello hello = {.max_version = IPCX_FRAME_VERSION,
-                         .max_message = (uint32_t)self->chan.options.max_message};
-    ipcx_frame frame = {
-        .type = IPCX_FRAME_HELLO, .payload = payload, .payload_size = sizeof payload};
-    uint8_t *room;
-    ipcx_status status = IPCX_OK;
-    ipcx__hello_encode(&hello, payload);
-    (void)pthread_mutex_lock(&self->tx);
-    if (!atomic_load(&self->greeted)) {
-        status = ipcx_buf_reserve(&self->owed, 64, &room, err);
-        if (status == IPCX_OK) {
-            atomic_store(&self->greeted, true);
-            (void)ipcx__stream_frame(self, &frame); /* that the peer has gone, the verb finds out */
-        }
-    }
-    (void)pthread_mutex_unlock(&self->tx);
-    return status;
-}
-
 /* Whether there is somebody to send to. */
 static ipcx_status may_send(ipcx__stream *self, const char *op, ipcx_error *err)
 {
@@ -256,6 +235,9 @@ static ipcx_status peer_went(ipcx__stream *self, ipcx_deadline deadline, ipcx_er
     ipcx_status status = ipcx__stream_drain(self, deadline, err);
     if (status > 0 && status != IPCX_EOF) {
         return status;
+    }
+    if (atomic_load(&self->over) == IPCX_AUTH) {
+        return ipcx__stream_over(self, err);
     }
     if (atomic_load(&self->over) == IPCX_EOF) {
         return ipcx_error_set(err, IPCX_PEER_CLOSED, self->broken_error.sys_errno, "send",
@@ -468,7 +450,10 @@ ipcx_status ipcx__stream_send(ipcx_chan *chan, const ipcx_message *message, ipcx
     bool sync = (message->flags & IPCX_MESSAGE_SYNC) != 0;
     ipcx_status status;
     if (!sending->begun) {
-        status = ipcx__stream_may_send(self, message, err);
+        status = ipcx__stream_prove(self, deadline, err);
+        if (status == IPCX_OK) {
+            status = ipcx__stream_may_send(self, message, err);
+        }
         if (status == IPCX_OK) {
             status = ipcx__stream_take_send_turn(self, deadline, err);
         }

@@ -19,6 +19,7 @@
 #include "ipcx/frame.h"
 #include "link/stream/chan_stream.h"
 #include "os/turn.h"
+#include "wire/proof.h"
 
 /* As long as so many bytes of our own frames are owed nothing more is read: a peer that asks for
  * answers and does not take them gets no more of our memory. */
@@ -92,8 +93,11 @@ typedef struct ipcx__stream {
     _Atomic bool has_front;
     int front_fds[IPCX__END_FDS], front_fd_count;
     int fds[IPCX__END_FDS], fd_count; /* came, and no frame has claimed them yet */
-    bool waits_first;   /* the last receive had to wait: no vain try before the next */
-    _Atomic bool heard; /* the peer's HELLO is there */
+    bool waits_first;      /* the last receive had to wait: no vain try before the next */
+    _Atomic bool heard;    /* the peer's HELLO is there, and its proof where there is a key */
+    ipcx__proof *proof;    /* as long as the peer has not proven that it has the key */
+    _Atomic bool unproven; /* the same, for who has not pump */
+    ipcx__own offered;     /* in the list of those that a listener in this process helps on */
     _Atomic size_t peer_limit;
     _Atomic int over; /* EOF or < 0: what comes after the last message, for good */
     ipcx_error over_error;

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "link/stream/chan_stream_parts.h"
+#include "link/stream/chan_stream_prove.h"
 #include "os/gate.h"
 
 /* Without a descriptor to be nudged by (EMFILE) a sleeper looks up this often. */

@@ -193,6 +193,7 @@ static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan
         return IPCX_OK;
     }
     if (status != IPCX_AGAIN && status != IPCX_INTR) {
+        (void)atomic_fetch_add(&self->strangers, status == IPCX_AUTH);
         drop(self, peer);
     }
     return IPCX_MORE;
@@ -207,6 +208,7 @@ static ipcx_status greet(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan, 
         return IPCX_OK;
     }
     if (status != IPCX_AGAIN && status != IPCX_INTR) {
+        (void)atomic_fetch_add(&self->strangers, status == IPCX_AUTH);
         turn_away(self, peer);
         return IPCX_MORE;
     }
@@ -255,6 +257,10 @@ static ipcx_status make_channel(ipcx__lobby *self, ipcx__peer *peer, const ipcx_
     }
     if (status == IPCX_OK) {
         atomic_store(&peer->chan, made);
+        if (self->options->authkey != NULL) {
+            status = ipcx__chan_stream_guard(made, true, self->options->authkey,
+                                             self->options->authkey_size, err);
+        }
     }
     return status;
 }
@@ -317,6 +323,7 @@ static ipcx_status welcome(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *err)
         if (self->scheme != IPCX_SCHEME_TCP &&
             !ipcx__admit_user(atomic_load(&peer->fd), self->options, &uid)) {
             (void)atomic_fetch_add(&self->strangers, 1);
+            ipcx__admit_refuse(atomic_load(&peer->fd));
             turn_away(self, peer);
             continue;
         }
