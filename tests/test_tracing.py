@@ -6,6 +6,7 @@ import pytest
 
 import ipcx
 from ipcx import _core, socket
+from ipcx.server import Server
 
 
 def ops(seen):
@@ -35,6 +36,33 @@ def test_channels_and_sockets_are_in_one_trace():
     assert times == sorted(times)
     assert len(str(seen).splitlines()) == len(seen) == len(seen.json().splitlines())
     assert {"op", "bytes", "where"} <= json.loads(seen.json().splitlines()[0]).keys()
+
+
+def test_servers_are_in_it():
+    with Server("unix://") as server, ipcx.connect(server.url) as client:
+        client.send("one")
+        client.send(b"second")
+        with ipcx.trace() as seen:
+            peer, _ = server.receive(timeout=10)
+            assert peer.send("grüß dich") is True
+            server.receive_many(timeout=10)
+            server.broadcast(b"to all")
+            with pytest.raises(ipcx.WouldBlock):
+                server.receive(timeout=0)
+            with pytest.raises(TypeError):
+                peer.send(5)
+            client.close()
+            assert server._event(timeout=10)[0] == "leave"
+            assert peer.send("too late") is False
+            peer.close()
+            server.close()
+    assert ops(seen) == [
+        ("receive", 3), ("send", 11), ("receive", 6), ("broadcast", 6), ("receive", None),
+        ("close", None), ("leave", None), ("send", None), ("close", None), ("close", None),
+    ]  # fmt: skip
+    wheres = {event.where for event in seen}
+    assert wheres == {server.url}
+    assert [type(event.error) for event in seen if event.error] == [ipcx.WouldBlock]
 
 
 def test_an_error_is_in_it_and_reaches_the_program():

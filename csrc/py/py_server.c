@@ -201,8 +201,14 @@ static PyObject *server_broadcast(IPCX_PY_FAST)
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
-    return status == IPCX_OK ? PyLong_FromSize_t(sent)
-                             : ipcx_py_chan_raise(self->state, "broadcast", status, &err, 0);
+    if (status != IPCX_OK) {
+        (void)ipcx_py_chan_raise(self->state, "broadcast", status, &err, 0);
+    }
+    if (ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, "broadcast", op,
+                      status == IPCX_OK ? PyLong_FromSize_t(message.size) : NULL);
+    }
+    return status == IPCX_OK ? PyLong_FromSize_t(sent) : NULL;
 }
 
 static PyObject *server_close(IPCX_PY_FAST)
@@ -215,6 +221,7 @@ static PyObject *server_close(IPCX_PY_FAST)
     ipcx_status status;
     size_t unsent = 0;
     int64_t ns;
+    bool was_open = !self->closed;
     if (!ipcx_py_named(&timeout, names, 0, "close", args, nargs, kwnames) ||
         !ipcx_py_patience(timeout, (int64_t)5000000000, &ns)) {
         return NULL;
@@ -227,12 +234,14 @@ static PyObject *server_close(IPCX_PY_FAST)
     }
     ipcx_py_server_forget(self);
     PyDict_Clear(self->peers);
-    if (status == IPCX_OK) {
-        Py_RETURN_NONE;
+    if (status != IPCX_OK) {
+        (void)ipcx_py_chan_raise(self->state, "close", status, &err, ns);
+        ipcx_py_attribute("unsent", PyLong_FromSize_t(unsent));
     }
-    (void)ipcx_py_chan_raise(self->state, "close", status, &err, ns);
-    ipcx_py_attribute("unsent", PyLong_FromSize_t(unsent));
-    return NULL;
+    if (was_open && ipcx_py_chan_traced(self->state)) {
+        ipcx_py_trace(self->state, "close", op, status == IPCX_OK ? Py_NewRef(Py_None) : NULL);
+    }
+    return status == IPCX_OK ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *server_enter(PyObject *op, PyObject *Py_UNUSED(ignored))

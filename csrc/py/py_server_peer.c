@@ -136,6 +136,18 @@ static PyObject *answer(ipcx_py_peer *self, ipcx_status status, const ipcx_error
     return ipcx_py_chan_raise(self->server->state, "send", status, err, ns);
 }
 
+/* What the trace is told: the size; False when it was not sent, and nothing is wrong. */
+static PyObject *told(ipcx_py_peer *self, PyObject *answered, size_t size)
+{
+    if (ipcx_py_chan_traced(self->server->state)) {
+        ipcx_py_trace(self->server->state, "send", (PyObject *)self,
+                      answered == NULL      ? NULL
+                      : answered == Py_True ? PyLong_FromSize_t(size)
+                                            : Py_NewRef(Py_False));
+    }
+    return answered;
+}
+
 static PyObject *peer_send(IPCX_PY_FAST)
 {
     static const char *const names[] = {"message", "timeout", NULL};
@@ -160,12 +172,15 @@ static PyObject *peer_send(IPCX_PY_FAST)
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
-    return answer(self, status, &err, ns);
+    return told(self, answer(self, status, &err, ns), message.size);
 }
 
 static PyObject *peer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     IPCX_PY_WAKING(ipcx_mux_peer_close(peer_of(op)->core));
+    if (ipcx_py_chan_traced(peer_of(op)->server->state)) {
+        ipcx_py_trace(peer_of(op)->server->state, "close", op, Py_NewRef(Py_None));
+    }
     Py_RETURN_NONE;
 }
 

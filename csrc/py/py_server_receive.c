@@ -8,9 +8,44 @@ static ipcx_py_server *server_of(PyObject *op)
     return (ipcx_py_server *)op;
 }
 
-static PyObject *pair_of(ipcx_py_happened *what)
+static bool traced(PyObject *op)
 {
-    PyObject *pair = PyTuple_New(2);
+    return ipcx_py_chan_traced(server_of(op)->state);
+}
+
+/* An exception is set. */
+static PyObject *failed(PyObject *op, const char *verb)
+{
+    if (traced(op)) {
+        ipcx_py_trace(server_of(op)->state, verb, op, NULL);
+    }
+    return NULL;
+}
+
+static void show(PyObject *op, const char *verb, const ipcx_py_happened *what)
+{
+    Py_ssize_t size = 0;
+    if (!traced(op)) {
+        return;
+    }
+    if (what->message == NULL) {
+        ipcx_py_trace(server_of(op)->state, verb, what->peer, Py_NewRef(Py_None));
+        return;
+    }
+    if (PyBytes_Check(what->message)) {
+        size = PyBytes_GET_SIZE(what->message);
+    } else if (PyUnicode_AsUTF8AndSize(what->message, &size) == NULL) {
+        PyErr_Clear();
+    }
+    ipcx_py_trace(server_of(op)->state, verb, what->peer, PyLong_FromSsize_t(size));
+}
+
+/* What was received, for the program. */
+static PyObject *pair_of(PyObject *op, ipcx_py_happened *what)
+{
+    PyObject *pair;
+    show(op, "receive", what);
+    pair = PyTuple_New(2);
     if (pair == NULL) {
         Py_DECREF(what->peer);
         Py_DECREF(what->message);
@@ -24,7 +59,8 @@ static PyObject *pair_of(ipcx_py_happened *what)
 static PyObject *receive(PyObject *op, int64_t ns)
 {
     ipcx_py_happened what;
-    return ipcx_py_server_take(server_of(op), ns, true, &what) == IPCX_OK ? pair_of(&what) : NULL;
+    return ipcx_py_server_take(server_of(op), ns, true, &what) == IPCX_OK ? pair_of(op, &what)
+                                                                          : failed(op, "receive");
 }
 
 PyObject *ipcx_py_server_receive(IPCX_PY_FAST)
@@ -50,8 +86,9 @@ PyObject *ipcx_py_server_next(PyObject *op)
     status = ipcx_py_server_take(server_of(op), IPCX_PY_EVER, true, &what);
     if (status == IPCX_CLOSED) {
         PyErr_Clear();
+        return NULL;
     }
-    return status == IPCX_OK ? pair_of(&what) : NULL;
+    return status == IPCX_OK ? pair_of(op, &what) : failed(op, "receive");
 }
 
 PyObject *ipcx_py_server_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -62,7 +99,7 @@ PyObject *ipcx_py_server_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
         PyErr_Clear();
         return Py_NewRef(Py_NotImplemented);
     }
-    return status == IPCX_OK ? pair_of(&what) : NULL;
+    return status == IPCX_OK ? pair_of(op, &what) : failed(op, "receive");
 }
 
 PyObject *ipcx_py_server_receive_many(IPCX_PY_FAST)
@@ -114,10 +151,13 @@ PyObject *ipcx_py_server_event(IPCX_PY_FAST)
     PyObject *timeout;
     int64_t ns;
     if (!ipcx_py_named(&timeout, names, 0, "events", args, nargs, kwnames) ||
-        !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns) ||
-        ipcx_py_server_take(server_of(op), ns, false, &what) != IPCX_OK) {
+        !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
         return NULL;
     }
+    if (ipcx_py_server_take(server_of(op), ns, false, &what) != IPCX_OK) {
+        return failed(op, "receive");
+    }
+    show(op, what.kind == IPCX_MUX_MESSAGE ? "receive" : kinds[what.kind], &what);
     return Py_BuildValue("(sNN)", kinds[what.kind], what.peer,
                          what.message != NULL ? what.message : Py_NewRef(Py_None));
 }
