@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* What is known of a peer. ipcx_mux_peer_get: any time. */
+/* What is known of a peer. */
 typedef struct ipcx_mux_peer_info {
     uint64_t id; /* 1, 2 … in the order of their coming */
     int open;    /* joined, and neither side has closed */
@@ -22,9 +22,9 @@ typedef struct ipcx_mux_peer_info {
     unsigned uid;
     char url[IPCX_URL_MAX]; /* tcp: its own address; unix: the listener's */
 } ipcx_mux_peer_info;
-/* ipcx_mux_peer_id: that alone, for nothing. */
-IPCX_API uint64_t ipcx_mux_peer_id(const ipcx_mux_peer *peer);
+/* ipcx_mux_peer_get, ipcx_mux_peer_id: all of it, at any time; the id alone, for nothing. */
 IPCX_API void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info);
+IPCX_API uint64_t ipcx_mux_peer_id(const ipcx_mux_peer *peer);
 
 /* What came to a server. ipcx_mux_get_stats: any time. */
 typedef struct ipcx_mux_stats {
