@@ -92,7 +92,7 @@ setup(
             "ipcx._core",
             sources=sorted(
                 glob("csrc/base/*.c")
-                + glob("csrc/os/*.c")
+                + glob("csrc/os/**/*.c", recursive=True)
                 + glob("csrc/wire/*.c")
                 + glob("csrc/link/**/*.c", recursive=True)
                 + glob("csrc/py/*.c")

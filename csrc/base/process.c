@@ -76,6 +76,37 @@ ipcx__own *ipcx__own_first(ipcx__own_list list)
     return own_lists[list];
 }
 
+/* ---- threads that end */
+
+_Thread_local char ipcx__thread_mark;
+static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_key;
+static bool thread_key_made;
+
+static void thread_end(void *mark)
+{
+    ipcx__own_lock();
+    for (ipcx__own *own = own_lists[IPCX__OWN_SYNCS]; own != NULL; own = own->next) {
+        own->thread_ended(own, (uintptr_t)mark);
+    }
+    ipcx__own_unlock();
+}
+
+static void thread_key_make(void)
+{
+    thread_key_made = pthread_key_create(&thread_key, thread_end) == 0;
+}
+
+uintptr_t ipcx__thread_begin(void)
+{
+    (void)pthread_once(&thread_once, thread_key_make);
+    if (thread_key_made) { /* else all keys are taken: what it holds at its end goes with us */
+        (void)pthread_setspecific(thread_key, &ipcx__thread_mark);
+    }
+    ipcx__thread_mark = 1;
+    return (uintptr_t)&ipcx__thread_mark;
+}
+
 /* Half a megabyte of addresses, of which pages come into being as they are used. More ends than
  * this at a time have no claim. */
 #define CLAIMS 65536u

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The process-wide state of the core, all of it: the fork mark, what is this process's own, what
- * the CPU can do, the trace hook, the signals held, the guard of mapped files with its handler of
- * SIGBUS. Everything else lives in an object or belongs to the caller. Internal; C11 only.
- * Invariant: each word here is one atomic that is right to read at any time from any thread, before
- * and after fork; no lock is held across a fork in a way that the child could notice. */
+ * The process-wide state of the core, all of it: the fork mark, what is this process's own, the
+ * key that tells of threads' ends, what the CPU can do, the trace hook, the signals held, the
+ * guard of mapped files with its handler of SIGBUS. Everything else lives in an object or belongs
+ * to the caller. Internal; C11 only. Invariant: each word here is one atomic that is right to read
+ * at any time from any thread, before and after fork; no lock is held across a fork in a way that
+ * the child could notice. */
 #ifndef IPCX_BASE_PROCESS_H
 #define IPCX_BASE_PROCESS_H
 
@@ -35,12 +36,14 @@ static inline uint32_t ipcx__fork_generation(void)
  * the mark: as long as it stays the same, nobody has inherited anything. */
 uint32_t ipcx__fork_count(void);
 
-/* A thing that belongs to this process alone, embedded in it: a child of fork(2) has to let go. */
+/* A thing that is this process's alone, embedded in it: a child of fork(2) has to let go. */
 typedef struct ipcx__own {
     struct ipcx__own *next, **link; /* link NULL: in no list */
     /* Called in a child, which has one thread and holds the lock: nothing but what is
      * async-signal-safe, and no lock of anybody's. The lists are emptied by then. */
     void (*forked)(struct ipcx__own *own);
+    /* Of IPCX__OWN_SYNCS: called in a thread that ends, under the lock. */
+    void (*thread_ended)(struct ipcx__own *own, uintptr_t thread);
 } ipcx__own;
 
 typedef enum ipcx__own_list {
@@ -48,6 +51,7 @@ typedef enum ipcx__own_list {
     IPCX__OWN_NAMES,     /* listeners at inproc://name */
     IPCX__OWN_LISTENERS, /* the others, with the peers that wait in them */
     IPCX__OWN_UNPROVEN,  /* connected ends whose proof of a key is under way */
+    IPCX__OWN_SYNCS,     /* semaphores and locks that this process has a place in */
     IPCX__OWN_LISTS
 } ipcx__own_list;
 
@@ -58,6 +62,14 @@ void ipcx__own_unlock(void);
 void ipcx__own_add(ipcx__own_list list, ipcx__own *own);
 void ipcx__own_remove(ipcx__own *own); /* out of its list, if it is in one */
 ipcx__own *ipcx__own_first(ipcx__own_list list);
+
+/* ipcx__thread: this thread: never 0, its own until it has ended and thread_ended was called. */
+extern _Thread_local char ipcx__thread_mark;
+uintptr_t ipcx__thread_begin(void);
+static inline uintptr_t ipcx__thread(void)
+{
+    return ipcx__thread_mark != 0 ? (uintptr_t)&ipcx__thread_mark : ipcx__thread_begin();
+}
 
 /* A word in memory that stays common to this process and whoever inherits the thing by fork(2): it
  * says which of them used the thing first. {0}: there was no memory; then each process knows of

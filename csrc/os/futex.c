@@ -53,15 +53,6 @@ int ipcx__futex_wake(const _Atomic uint32_t *word, int count, ipcx__scope scope)
  * vain. */
 #define SPINS 100
 
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 void ipcx__latch_wait(ipcx__latch *latch)
 {
     for (int i = 0; i < SPINS; i++) {
@@ -71,7 +62,7 @@ void ipcx__latch_wait(ipcx__latch *latch)
                                                   memory_order_relaxed)) {
             return;
         }
-        pause_cpu();
+        ipcx__pause_cpu();
     }
     /* Taken as 2: whoever unlocks cannot know whether others sleep besides us. */
     while (atomic_exchange_explicit(&latch->word, 2, memory_order_acquire) != 0) {

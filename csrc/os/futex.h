@@ -24,6 +24,16 @@ ipcx_status ipcx__futex_wait(const _Atomic uint32_t *word, uint32_t expected,
  * how many. Change the word first. Keeps errno. */
 int ipcx__futex_wake(const _Atomic uint32_t *word, int count, ipcx__scope scope);
 
+/* ipcx__pause_cpu: between two looks at a word, without sleeping. */
+static inline void ipcx__pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* A lock for a few instructions, between threads of one process; {0} is free. Whoever holds it does
  * not sleep and calls nobody's code. Not for use after fork(2): its holder may be gone. */
 typedef struct ipcx__latch {

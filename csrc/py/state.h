@@ -94,5 +94,6 @@ int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_loan_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_server_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_mmap_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_sync_module_init(PyObject *module, ipcx_py_state *state);
 
 #endif

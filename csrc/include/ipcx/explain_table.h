@@ -354,7 +354,35 @@
           "Listen on 127.0.0.1 for this host alone. For others, give both sides an authkey, or "   \
           "say insecure=True if the network is yours alone.",                                                               \
           "import ipcx\n"                                                                          \
-          "ipcx.listen(\"tcp://0.0.0.0:0\")\n")
+          "ipcx.listen(\"tcp://0.0.0.0:0\")\n")                                                    \
+    STATUS(DEADLOCK,                                                                               \
+          "The lock is held by the very thread that now asks for it, so nobody could ever release it.", \
+          "a function that takes the lock calls another that takes it as well\n"                   \
+          "a reader of a read-write lock wants to write without having released it first",         \
+          "Take the lock in one place and call the others inside, or give each a form that "       \
+          "expects it to be held.",                                                                \
+          "from ipcx.sync import Mutex\n"                                                          \
+          "mutex = Mutex()\n"                                                                      \
+          "with mutex, mutex:\n"                                                                   \
+          "    pass\n")                                                                            \
+    STATUS(NOT_OWNER,                                                                              \
+          "Only who has taken a lock can release it: this thread has not, or not by this object.", \
+          "release() twice, or without acquire()\n"                                                \
+          "acquired in one thread and released in another\n"                                       \
+          "acquired before os.fork() and released in the child: the parent has it",                \
+          "Write `with mutex:`, which pairs the two. What one process takes and another gives "    \
+          "back is a Semaphore.",                                                                  \
+          "from ipcx.sync import Mutex\n"                                                          \
+          "Mutex().release()\n")                                                                   \
+    STATUS(BROKEN,                                                                                 \
+          "Not all will come to this barrier: somebody who belongs to it died or called abort().", \
+          "a process that takes part was killed\n"                                                 \
+          "abort() or reset() was called while others waited",                                     \
+          "Find out who died; reset() makes the barrier usable again for those who are left.",     \
+          "from ipcx.sync import Barrier\n"                                                        \
+          "barrier = Barrier(2)\n"                                                                 \
+          "barrier.abort()\n"                                                                      \
+          "barrier.wait()\n")
 /* clang-format on */
 
 #endif

@@ -25,6 +25,8 @@
 #include "ipcx/pipe.h"
 #include "ipcx/sig.h"
 #include "ipcx/spawn.h"
+#include "ipcx/sync.h"
+#include "ipcx/sync_wait.h"
 #include "ipcx/mapfile.h"
 #include "ipcx/file.h"
 #include "ipcx/watch.h"

@@ -40,6 +40,9 @@
     X(FORKED, -16, "ForkedError", "Error RuntimeError", "another process owns this end")           \
     X(INVALID_URL, -17, "InvalidURL", "Error ValueError", "that is no address of a channel")       \
     X(AUTH, -18, "AuthError", "Error PermissionError", "the peer is not who it should be")         \
-    X(INSECURE, -19, "InsecureAddress", "Error PermissionError", "open to the network")
+    X(INSECURE, -19, "InsecureAddress", "Error PermissionError", "open to the network")            \
+    X(DEADLOCK, -20, "Deadlock", "Error RuntimeError", "it would wait for ever")                   \
+    X(NOT_OWNER, -21, "NotOwner", "Error RuntimeError", "that is not yours to release")            \
+    X(BROKEN, -22, "BrokenBarrier", "Error threading.BrokenBarrierError", "the barrier is broken")
 
 #endif

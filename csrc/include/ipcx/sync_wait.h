@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The other kinds of ipcx/sync.h's objects: read-write lock, condition, event, barrier.
+ * Invariant: as there: any process may die in any of them, and the others go on or are told. */
+#ifndef IPCX_SYNC_WAIT_H
+#define IPCX_SYNC_WAIT_H
+
+#include "ipcx/sync.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The read-write lock: many readers or one writer; a writer that waits keeps new readers out. A
+ * dead reader's share is given back. A dead writer: ipcx_sync_recovered is 1 for readers and
+ * writers until a writer has held it and released it. ipcx_rwlock_read, ipcx_rwlock_write: AGAIN,
+ * TIMEOUT, INTR, CLOSED; DEADLOCK: this thread has it already, in either way. ipcx_rwlock_unlock:
+ * gives back whichever this thread has; NOT_OWNER. ipcx_rwlock_has: 0, 'r' or 'w': what this thread
+ * has. ipcx_rwlock_readers: how many there are. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_rwlock_read(ipcx_sync *self, ipcx_deadline deadline,
+                                                     ipcx_error *err);
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_rwlock_write(ipcx_sync *self, ipcx_deadline deadline,
+                                                      ipcx_error *err);
+IPCX_API ipcx_status ipcx_rwlock_unlock(ipcx_sync *self, ipcx_error *err);
+IPCX_API int ipcx_rwlock_has(ipcx_sync *self);
+IPCX_API uint32_t ipcx_rwlock_readers(const ipcx_sync *self);
+
+/* The condition. Its mutex is in it (ipcx_mutex_lock of the condition), or another object.
+ * ipcx_cond_wait: releases `mutex`, waits for a notification, takes `mutex` again, however long
+ * that lasts; may return without a notification: look, and wait again. INTR: it has `mutex`.
+ * ipcx_cond_notify: wakes at most `n` of those who wait, UINT32_MAX: all.
+ * ipcx_cond_sequence, ipcx_cond_wait_from: the two halves, for who releases the mutex in between.
+ */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_cond_wait(ipcx_sync *self, ipcx_sync *mutex,
+                                                   ipcx_deadline deadline, ipcx_error *err);
+IPCX_API ipcx_status ipcx_cond_notify(ipcx_sync *self, uint32_t n, ipcx_error *err);
+IPCX_API uint32_t ipcx_cond_sequence(const ipcx_sync *self);
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_cond_wait_from(ipcx_sync *self, uint32_t sequence,
+                                                        ipcx_deadline deadline, ipcx_error *err);
+
+/* The event: once it is set, nobody waits until it is cleared. */
+IPCX_API ipcx_status ipcx_event_set(ipcx_sync *self, ipcx_error *err);
+IPCX_API ipcx_status ipcx_event_clear(ipcx_sync *self, ipcx_error *err);
+IPCX_API int ipcx_event_is_set(const ipcx_sync *self);
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_event_wait(ipcx_sync *self, ipcx_deadline deadline,
+                                                    ipcx_error *err);
+
+/* The barrier: `value` parties go on together, round after round. ipcx_barrier_wait: *place says
+ * how many were still missing: 0 for the last. AGAIN, TIMEOUT, INTR, CLOSED: this one has not come,
+ * the others wait on. BROKEN: a process that has ever waited here died, or ipcx_barrier_abort: for
+ * all who wait, and who come, until ipcx_barrier_reset, which sends away (BROKEN) who waits just
+ * then. A process that closes its handle, outside of a wait, has left and breaks nothing. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_barrier_wait(ipcx_sync *self, ipcx_deadline deadline,
+                                                      uint32_t *place, ipcx_error *err);
+IPCX_API ipcx_status ipcx_barrier_abort(ipcx_sync *self, ipcx_error *err);
+IPCX_API ipcx_status ipcx_barrier_reset(ipcx_sync *self, ipcx_error *err);
+IPCX_API uint32_t ipcx_barrier_waiting(const ipcx_sync *self);
+IPCX_API uint32_t ipcx_barrier_parties(const ipcx_sync *self);
+IPCX_API int ipcx_barrier_is_broken(const ipcx_sync *self);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

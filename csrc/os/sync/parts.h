@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The memory of a synchronisation object, the handle by which a process uses it, and what the kinds
+ * of objects are made of: places, robust words, sleeping. ipcx/sync.h says how death is seen.
+ * Invariant: the memory is anybody's who may open it, so each word is read once and checked before
+ * it is used as a number of anything; what must be right is in the handle. */
+#ifndef IPCX_OS_SYNC_PARTS_H
+#define IPCX_OS_SYNC_PARTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/crash.h"
+#include "base/guard.h"
+#include "base/process.h"
+#include "ipcx/sync.h"
+#include "os/futex.h"
+#include "os/gate.h"
+
+#define IPCX__SYNC_MAGIC 0x53637069u /* "ipcS" */
+#define IPCX__SYNC_VERSION 1u
+#define IPCX__SYNC_SIZE 8192
+#define IPCX__SYNC_PLACES 480
+/* Beyond any share that a process can have: somebody wrote over it. */
+#define IPCX__SYNC_MOST (1u << 30)
+
+/* What a process has in this object. Its byte of the file is locked (F_OFD_SETLK) as long as the
+ * process lives; whoever locks it finds a dead one's leavings, and no one else at work on them. */
+typedef struct ipcx__place {
+    _Atomic uint32_t pid;   /* to be shown, never to be believed; 0: nobody */
+    _Atomic uint32_t share; /* permits of a semaphore; threads that read, or wait at a barrier */
+    _Atomic uint32_t party; /* 1: has been at this barrier */
+    uint32_t spare;
+} ipcx__place;
+
+/* Each word has a cache line of its own kind of use. All zeros but the first line is a new one. */
+typedef struct ipcx__sync_memory {
+    uint32_t magic, version, kind, owned, persist, total, limit, spare;
+    _Alignas(64) _Atomic uint32_t word; /* mutex; writer of a read-write lock */
+    _Atomic uint32_t sequence;          /* condition: notifications; readers that have left */
+    _Alignas(
+        64) _Atomic uint32_t value; /* semaphore: free permits; event: EVENT_…; barrier: round */
+    _Atomic uint32_t waiters;       /* at the semaphore; too many after a death: harmless */
+    _Alignas(64) _Atomic uint32_t guard; /* held for a few instructions: shares and counts */
+    _Atomic uint32_t count;              /* barrier: who has come */
+    _Atomic uint32_t broken;             /* barrier */
+    _Atomic uint32_t outcomes;           /* barrier: bit of each of the last rounds: 1 all came */
+    _Atomic uint32_t used;               /* places that were ever taken: none from here on */
+    _Alignas(512) ipcx__place places[IPCX__SYNC_PLACES];
+} ipcx__sync_memory;
+
+_Static_assert(sizeof(ipcx__sync_memory) == IPCX__SYNC_SIZE, "the memory's size is its format");
+
+typedef struct ipcx__reader {
+    uintptr_t thread;
+} ipcx__reader;
+
+struct ipcx_sync {
+    ipcx__sync_memory *memory;
+    _Atomic uint32_t mine;   /* our place and one; 0: none taken yet in this process */
+    _Atomic uintptr_t owner; /* the thread that holds the mutex, or writes, by this handle */
+    ipcx_sync_kind kind;
+    uint32_t total, limit; /* permits or parties at the start, at most; ours, not the memory's */
+    bool owned, persist, named;
+    /* Each call that waits ends after some 40 ms with INTR. For who runs signal handlers between
+     * calls: a signal that came while the thread slept in no system call interrupted none. */
+    bool restless;
+    int fd;
+    uint32_t opened_in; /* fork generation in which the open file behind `fd` was made */
+    dev_t device;       /* which object it is */
+    ino_t inode;
+    ipcx_gate gate;
+    ipcx__latch latch; /* joining, sweeping, the list of readers */
+    ipcx__own own;     /* in the list as long as it has locks that a child must not inherit */
+    ipcx__guard *guard;
+    ipcx__reader *readers;
+    uint32_t reader_count, reader_room;
+    char name[IPCX_SYNC_NAME_MAX + 1];
+};
+
+/* ---- the handle */
+
+/* ipcx__sync_join: sees to it that this process has a place (self->mine). EXHAUSTED: all are taken
+ * by the living. FORKED: the descriptor it inherited is gone. */
+ipcx_status ipcx__sync_join(ipcx_sync *self, ipcx_error *err);
+
+/* ipcx__sync_sweep: takes back what the process at `place` has left if it is dead. False: it lives,
+ * or somebody else is at it. ipcx__sync_sweep_all: every place with a share, the two words'
+ * holders.
+ */
+bool ipcx__sync_sweep(ipcx_sync *self, uint32_t place);
+void ipcx__sync_sweep_all(ipcx_sync *self);
+
+/* ipcx__sync_sleep: sleeps on a word of the memory while it is `expected`, until `deadline` at the
+ * latest and shorter: whoever waits looks around at times. OK: look again; TIMEOUT only when
+ * `deadline` has passed; *looked is set when it is time to look for the dead. */
+ipcx_status ipcx__sync_sleep(ipcx_sync *self, const _Atomic uint32_t *word, uint32_t expected,
+                             int64_t begun, ipcx_deadline deadline, bool *look, ipcx_error *err);
+
+/* ipcx__sync_enter, ipcx__sync_leave: the gate. CLOSED. */
+ipcx_status ipcx__sync_enter(ipcx_sync *self, ipcx_error *err);
+void ipcx__sync_leave(ipcx_sync *self);
+
+/* ipcx__sync_is_open: CLOSED, for who does not sleep and needs no gate. */
+ipcx_status ipcx__sync_is_open(const ipcx_sync *self, ipcx_error *err);
+
+/* ipcx__sync_expect: INVALID where the object is of another kind. */
+ipcx_status ipcx__sync_expect(const ipcx_sync *self, ipcx_sync_kind kind, ipcx_error *err);
+
+/* ipcx__sync_scribbled: CORRUPT. */
+ipcx_status ipcx__sync_scribbled(const ipcx_sync *self, ipcx_error *err);
+
+/* ipcx__sync_sum: the shares of all places. False: one of them cannot be right. */
+bool ipcx__sync_sum(const ipcx_sync *self, uint32_t *sum);
+
+/* ipcx__sync_guard: holds the guard; the memory's counts are right when it is OK, whoever died with
+ * it. ipcx__sync_unguard lets go. */
+ipcx_status ipcx__sync_guard(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *err);
+bool ipcx__sync_guard_spin(ipcx_sync *self, uint32_t as);
+void ipcx__sync_unguard(ipcx_sync *self, uint32_t as);
+
+/* ipcx__sync_reopen: another open file in the place of the one behind self->fd, under the same
+ * number: an inherited one has the parent's locks, one that is mapped lives on in the children's
+ * maps, locks and all. `unlock`: the one before is ours, and shall lose its flock(2). */
+bool ipcx__sync_reopen(ipcx_sync *self, bool unlock);
+
+/* ipcx__sync_quit: gives the place back. ipcx__sync_path_of: "/proc/self/fd/N". */
+void ipcx__sync_quit(ipcx_sync *self);
+void ipcx__sync_path_of(int fd, char *path);
+
+/* ---- what a dead process has left, by kind, under the guard */
+
+/* ipcx__sem_repair: makes the count of free permits anew, of the shares. ipcx__barrier_break: wakes
+ * who waits: one of them will not come. ipcx__rwlock_left: wakes the writer: a reader has gone. */
+void ipcx__sem_repair(ipcx_sync *self);
+void ipcx__barrier_break(ipcx_sync *self);
+void ipcx__rwlock_left(ipcx_sync *self);
+
+/* ipcx__rwlock_forget: the thread's shares, because it has ended. */
+void ipcx__rwlock_forget(ipcx_sync *self, uintptr_t thread);
+
+/* sync_name.c: the file of that name in the user's folder; see ipcx_sync_open. */
+ipcx_status ipcx__sync_file(const char *name, unsigned flags, const ipcx_sync_options *options,
+                            int *fd, ipcx_error *err);
+ipcx_status ipcx__sync_format(int fd, const ipcx_sync_options *options, ipcx_error *err);
+bool ipcx__sync_unlink_unused(int fd, const char *name);
+
+#endif
