@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <sys/epoll.h>
 
+#include "ipcx/connect.h"
+#include "ipcx/crc32c.h"
 #include "streams.h"
 
 /* ---- fileno() */
@@ -364,6 +366,27 @@ TEST(out_and_in_again)
     stream_say(c, "hello again");
     CHECK_HEARS(a, "hello again");
     stream_free(a, c);
+}
+
+TEST(the_time_a_host_may_be_silent_goes_with_the_end)
+{
+    static const int64_t times[] = {0, 3000 * MS, 7000 * MS, 1000000000 * MS, IPCX_FOREVER};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        ipcx_chan *a, *b, *c = NULL;
+        ipcx_chan_end end;
+        REQUIRE_OK(
+            ipcx_pair("tcp://", &(ipcx_chan_options){.vanish_timeout = times[i]}, &a, &b, NULL));
+        REQUIRE_OK(ipcx_chan_export(b, &end, NULL));
+        end.fds[0] = dup(end.fds[0]);
+        REQUIRE_OK(ipcx_chan_import(&end, &c, NULL));
+        CHECK(c->options.vanish_timeout == (times[i] != 0 ? times[i] : 15000 * MS));
+        ipcx_chan_free(b);
+        ipcx_endian_store32(end.note + 24, 2999); /* less than there is */
+        ipcx_endian_store32(end.note + 28, ipcx_crc32c_update(0, end.note, 28));
+        CHECK_STATUS(ipcx_chan_import(&end, &b, NULL), IPCX_PROTOCOL);
+        ipcx_chan_free(a);
+        ipcx_chan_free(c);
+    }
 }
 
 TEST(pipes_out_and_in_again)

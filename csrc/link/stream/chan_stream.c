@@ -46,6 +46,7 @@ static void hang_up_inbox(ipcx__stream *self)
 static void hang_up(ipcx_chan *chan)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
+    int timer = atomic_exchange(&self->timer, -1);
     if (self->write_fd == self->read_fd) {
         self->write_fd = -1;
     }
@@ -54,7 +55,7 @@ static void hang_up(ipcx_chan *chan)
     close_fd(&self->nudge);
     close_fd(&self->epoll);
     close_fd(&self->bell);
-    close_fd(&self->timer);
+    close_fd(&timer);
     ipcx__fds_close(self->fds, &self->fd_count);
     ipcx__fds_close(self->front_fds, &self->front_fd_count);
     hang_up_inbox(self);
@@ -141,7 +142,8 @@ static ipcx_status begin(ipcx__stream *self, ipcx_scheme scheme, const char *url
     (void)pthread_mutex_init(&self->guard, NULL);
     self->inbox_last = &self->inbox;
     self->is_unix = scheme == IPCX_SCHEME_UNIX;
-    self->nudge = self->epoll = self->bell = self->timer = -1;
+    self->nudge = self->epoll = self->bell = -1;
+    atomic_store(&self->timer, -1);
     atomic_store(&self->look_at, IPCX_FOREVER);
     self->raises_sigpipe = scheme == IPCX_SCHEME_PIPE && sigpipe_kills();
     atomic_store(&self->peer_limit, DEFAULT_LIMIT);

@@ -11,13 +11,15 @@
 #include "ipcx/crc32c.h"
 #include "ipcx/endian.h"
 #include "ipcx/fd.h"
+#include "link/address/vigil.h"
 #include "link/datagram/chan_dgram.h"
 #include "link/shared/chan_shm.h"
 #include "link/stream/chan_stream_parts.h"
 #include "wire/frame.h"
 
 /*  0 "IXE" · 3 version · 4 scheme · 5 flags · 6 0 0 · 8 max_message · 12 the peer's limit
- *  16 max_backlog, 8 bytes · 24 0 0 0 0 · 28 CRC-32C of what is before */
+ *  16 max_backlog, 8 bytes · 24 vanish_timeout, ms; 0: the default · 28 CRC-32C of what is before
+ */
 enum { NOTE_VERSION = 1, GREETED = 1, HEARD = 2, CHECKSUM = 4, NO_READ = 8, NO_WRITE = 16 };
 
 typedef struct note {
@@ -27,6 +29,29 @@ typedef struct note {
     size_t peer_limit;
     int fd_count;
 } note;
+
+#define MS INT64_C(1000000)
+
+static uint32_t vanish_note(int64_t timeout)
+{
+    if (timeout == IPCX_FOREVER) {
+        return UINT32_MAX;
+    }
+    return timeout == IPCX__VANISH_NS            ? 0
+           : timeout / MS >= (int64_t)UINT32_MAX ? UINT32_MAX - 1
+                                                 : (uint32_t)(timeout / MS);
+}
+
+/* At least what ipcx__vigil_fill takes. */
+static bool vanish_is_good(uint32_t noted)
+{
+    return noted == 0 || noted >= 3000;
+}
+
+static int64_t vanish_of(uint32_t noted)
+{
+    return noted == UINT32_MAX ? IPCX_FOREVER : noted * MS;
+}
 
 static void note_write(ipcx__stream *self, unsigned char *to)
 {
@@ -42,12 +67,14 @@ static void note_write(ipcx__stream *self, unsigned char *to)
     ipcx_endian_store32(to + 8, (uint32_t)options->max_message);
     ipcx_endian_store32(to + 12, (uint32_t)atomic_load(&self->peer_limit));
     ipcx_endian_store64(to + 16, options->max_backlog);
+    ipcx_endian_store32(to + 24, vanish_note(options->vanish_timeout));
     ipcx_endian_store32(to + 28, ipcx_crc32c_update(0, to, 28));
 }
 
 static bool note_read(const unsigned char *from, note *to)
 {
     if (memcmp(from, "IXE", 3) != 0 || from[3] != NOTE_VERSION || from[5] > 31 ||
+        !vanish_is_good(ipcx_endian_load32(from + 24)) ||
         ipcx_endian_load32(from + 28) != ipcx_crc32c_update(0, from, 28)) {
         return false;
     }
@@ -55,7 +82,8 @@ static bool note_read(const unsigned char *from, note *to)
                  .flags = from[5],
                  .options = {.max_message = ipcx_endian_load32(from + 8),
                              .max_backlog = (size_t)ipcx_endian_load64(from + 16),
-                             .checksum = (from[5] & CHECKSUM) != 0},
+                             .checksum = (from[5] & CHECKSUM) != 0,
+                             .vanish_timeout = vanish_of(ipcx_endian_load32(from + 24))},
                  .peer_limit = ipcx_endian_load32(from + 12),
                  .fd_count = 1};
     if (to->scheme == IPCX_SCHEME_PIPE) {

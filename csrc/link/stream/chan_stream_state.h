@@ -119,7 +119,7 @@ typedef struct ipcx__stream {
     /* Over TCP, the peer's host: chan_stream_vigil.c. */
     _Atomic ipcx_deadline look_at; /* 0: not yet set */
     _Atomic int64_t silent;        /* not 0: it has vanished, after so many nanoseconds */
-    int timer;                     /* in `epoll`: rings when a look is due; -1: none */
+    _Atomic int timer;             /* in `epoll`: rings when a look is due; -1: none */
 } ipcx__stream;
 
 static inline ipcx__stream *ipcx__stream_of(ipcx_chan *chan)

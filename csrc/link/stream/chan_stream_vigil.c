@@ -19,14 +19,18 @@
 #define TICK_NS INT64_C(10000000)
 #define SECOND INT64_C(1000000000)
 
-static void arm(const ipcx__stream *self, ipcx_deadline when)
+static void arm(ipcx__stream *self, ipcx_deadline when)
 {
-    struct itimerspec at = {.it_value = {.tv_sec = (time_t)((when + TICK_NS) / SECOND),
-                                         .tv_nsec = (long)((when + TICK_NS) % SECOND)}};
-    if (IPCX_UNLIKELY(self->timer >= 0)) {
-        (void)timerfd_settime(self->timer, TFD_TIMER_ABSTIME,
-                              when != IPCX_FOREVER ? &at : &(struct itimerspec){0}, NULL);
+    int timer = atomic_load(&self->timer);
+    struct itimerspec at = {0};
+    if (IPCX_LIKELY(timer < 0)) {
+        return;
     }
+    if (when != IPCX_FOREVER) {
+        at.it_value = (struct timespec){.tv_sec = (time_t)((when + TICK_NS) / SECOND),
+                                        .tv_nsec = (long)((when + TICK_NS) % SECOND)};
+    }
+    (void)timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
 static void look_again(ipcx__stream *self, ipcx_deadline when)
@@ -99,10 +103,10 @@ void ipcx__stream_keep_vigil(ipcx__stream *self)
 int ipcx__stream_vigil_timer(ipcx__stream *self)
 {
     if (atomic_load(&self->look_at) != IPCX_FOREVER) {
-        self->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        atomic_store(&self->timer, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
         arm(self, ipcx_clock_now() + self->chan.options.vanish_timeout / 3);
     }
-    return self->timer;
+    return atomic_load(&self->timer);
 }
 
 ipcx_status ipcx__stream_wait_for_room(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
