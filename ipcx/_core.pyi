@@ -7,6 +7,7 @@ import socket as _stdlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from ssl import MemoryBIO, SSLObject
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeAlias, TypedDict, final, overload
 
@@ -15,9 +16,11 @@ from typing_extensions import disjoint_base
 
 from ipcx.channel import ChannelStats, ListenerStats
 from ipcx.server import PeerStats, ServerStats
+from ipcx.tls import Session
 
 _Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer
 _Ancillary: TypeAlias = tuple[int, int, bytes]
+_MakeSession: TypeAlias = Callable[[bool], tuple[SSLObject, MemoryBIO, MemoryBIO]]
 
 @disjoint_base
 class socket(_stdlib.socket):
@@ -250,6 +253,8 @@ class Channel:
     def max_message(self) -> int: ...
     @property
     def closed(self) -> bool: ...
+    @property
+    def tls(self) -> Session | None: ...
     # A message is str or bytes-like; over inproc:// any object, over unix:// a Channel too.
     def send(self, msg: Any, sync: bool = False, timeout: float | None = None) -> None: ...
     def receive(self, timeout: float | None = None) -> Any: ...
@@ -362,6 +367,7 @@ def _connect(
     trust: str,
     ring: int,
     vanish_timeout: float | None,
+    make: _MakeSession | None,
     /,
 ) -> Channel: ...
 def _listen(
@@ -378,14 +384,24 @@ def _listen(
     trust: str,
     max_segment: int,
     vanish_timeout: float | None,
+    make: _MakeSession | None,
     /,
 ) -> Listener: ...
 def _pair(
-    url: str, max_message: int, checksum: bool, capacity: int, copy: bool, trust: str, ring: int, /
+    url: str,
+    max_message: int,
+    checksum: bool,
+    capacity: int,
+    copy: bool,
+    trust: str,
+    ring: int,
+    make: _MakeSession | None,
+    /,
 ) -> tuple[Channel, Channel]: ...
 def _import_channel(fds: tuple[int, ...], note: bytes, /) -> Channel: ...
 def _peek_channel(fd: int, /) -> tuple[str, int, dict[str, int], dict[str, int]] | None: ...
 def _set_stats_types(of_channel: Any, of_listener: Any, /) -> None: ...
+def _set_tls(judge: Any, error: Any, want_read: Any, session: Any, /) -> None: ...
 def _close_channels(seconds: float, /) -> None: ...
 
 # The servers of ipcx.server.

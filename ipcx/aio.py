@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from ipcx.channel import ChannelStats, ListenerStats
+    from ipcx.tls import Session
 
 __all__ = [
     "Channel",
@@ -441,6 +442,11 @@ class Channel:
     def max_message(self) -> int:
         """The longest message this end takes, in bytes."""
         return self.core.max_message
+
+    @property
+    def tls(self) -> Session | None:
+        """What TLS has agreed on; None where it does not encrypt."""
+        return self.core.tls
 
     @property
     def closed(self) -> bool:

@@ -28,7 +28,9 @@ from ipcx import _core, _keys, _reduction
 from ipcx._core import Channel, Listener, Loan, View
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
+    from types import ModuleType
     from typing import Literal, NamedTuple
 
     from _typeshed import ReadableBuffer
@@ -66,6 +68,8 @@ def connect(
     trust: Literal["same-uid", "none"] = "same-uid",
     ring: int = RING,
     vanish_timeout: float | None = 15,
+    tls: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
 ) -> Channel:
     """Connect to the listener at `url`: an end of a new channel.
 
@@ -84,17 +88,22 @@ def connect(
     and the listener waits `handshake_timeout` for it. `allow_uids` are users, beside this one and
     root, that may listen there (``unix://``).
 
-    tcp:// alone: a call that waits raises `PeerDied` when the peer's host has been silent for
-    `vanish_timeout` seconds (at least 3; None: nobody looks) although it was asked. A living host
-    whose program does not read for hours answers, and is not taken for gone.
+    ``tls://host:port`` encrypts. `tls` says whom to trust, and by which certificate to be known;
+    without it, whom this system trusts. The certificate must be for the host in `url`, or for
+    `server_hostname`; else it is `AuthError` (`ipcx.tls`).
+
+    tcp:// and tls:// alone: a call that waits raises `PeerDied` when the peer's host has been
+    silent for `vanish_timeout` seconds (at least 3; None: nobody looks) although it was asked. A
+    living host whose program does not read for hours answers, and is not taken for gone.
 
     shm:// alone: whoever connects makes the memory, with two rings of at most `ring` bytes, which
     hold little of it until large messages come; `ResourceExhausted` when the machine has not got
     so much. `trust` as in `listen`.
     """
+    make = _tls(url, tls, server_hostname) and _tls_module()._to_connect(url, tls, server_hostname)
     return _core._connect(
         url, timeout, max_message, checksum, _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids),
-        trust, ring, vanish_timeout,
+        trust, ring, vanish_timeout, make or None,
     )  # fmt: skip
 
 
@@ -113,6 +122,7 @@ def listen(
     trust: Literal["same-uid", "none"] = "same-uid",
     max_segment: int = MAX_SEGMENT,
     vanish_timeout: float | None = 15,
+    tls: ssl.SSLContext | None = None,
 ) -> Listener:
     """Wait for peers at `url`: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``shm://name``, …
 
@@ -129,6 +139,9 @@ def listen(
     encrypts nothing. `allow_uids` are the users that may connect to ``unix://`` beside this one and
     root; the socket's file is open to all then, and the system says who they are.
 
+    ``tls://host:port`` needs `tls`, a context with a certificate. Who does not finish TLS's
+    handshake with it in time is dropped (`ipcx.tls`).
+
     `max_message`, `checksum` and `vanish_timeout` are as in `connect`, `capacity` and `copy` as in
     `pair`.
 
@@ -138,10 +151,11 @@ def listen(
     always for a process of another user, messages are copied before they are looked at, nothing
     is lent, and waking goes through the socket.
     """
+    make = _tls(url, tls) and _tls_module()._to_listen(url, tls)
     return _core._listen(
         url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,
         _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids), trust, max_segment,
-        vanish_timeout,
+        vanish_timeout, make or None,
     )  # fmt: skip
 
 
@@ -154,8 +168,11 @@ def pair(
     copy: bool = False,
     trust: Literal["same-uid", "none"] = "same-uid",
     ring: int = RING,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
 ) -> tuple[Channel, Channel]:
     """Two connected ends: ``unix://``, ``shm://``, ``pipe://``, ``tcp://``, ``udp://``; ``inproc://``.
+
+    Also ``tls://``, whose `tls` are what `ipcx.tls.self_signed` makes, and would make without it.
 
     An end belongs to the process that uses it first, so either may go to a child: by fork, or as
     an argument of ``multiprocessing.Process``.
@@ -165,7 +182,20 @@ def pair(
     for its receiver. `max_message`, `checksum` and `ring` are as in `connect`, `trust` is as in
     `listen`, and holds for both ends.
     """
-    return _core._pair(url, max_message, checksum, capacity, copy, trust, ring)
+    make = _tls(url, tls) and _tls_module()._to_pair(url, tls)
+    return _core._pair(url, max_message, checksum, capacity, copy, trust, ring, make or None)
+
+
+def _tls(url: object, *given: object) -> bool:
+    """Whether it is about TLS; `ssl` is imported only then."""
+    tls = isinstance(url, str) and url[:6].lower() == "tls://"
+    return tls or any(one is not None for one in given)
+
+
+def _tls_module() -> ModuleType:
+    import ipcx.tls
+
+    return ipcx.tls
 
 
 # ---- what stats() tells
@@ -298,6 +328,11 @@ TRANSPORTS: dict[str, Transport] = {
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
         objects=False, hand_over=True, death=True, lends=False,
         note="any host; when the network is cut, only a time-out tells",
+    ),
+    "tls": Transport(
+        reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,
+        objects=False, hand_over=False, death=True, lends=False,
+        note="any host, encrypted; a certificate says who listens, and another who connects",
     ),
     "udp": Transport(
         reliable=False, ordered=False, duplex=True, boundaries=True, largest=60_000, sync=True,

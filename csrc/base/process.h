@@ -47,6 +47,7 @@ typedef struct ipcx__own {
 } ipcx__own;
 
 typedef enum ipcx__own_list {
+    IPCX__OWN_HOUSES,    /* listeners with guests (link/stream/guest.h); before the ends in use */
     IPCX__OWN_ENDS,      /* ends of channels in use */
     IPCX__OWN_NAMES,     /* listeners at inproc://name */
     IPCX__OWN_LISTENERS, /* the others, with the peers that wait in them */

@@ -35,8 +35,9 @@ ipcx_status ipcx__dial(int fd, const ipcx_addr *addr, ipcx_deadline deadline, ip
 }
 
 /* A stream channel over a connected `fd`, which it takes, or which is closed here. */
-static ipcx_status begin(ipcx_scheme scheme, int fd, const char *url,
-                         const ipcx_chan_options *options, ipcx_chan **chan, ipcx_error *err)
+static ipcx_status begin(ipcx_scheme scheme, int port, int fd, const char *url,
+                         const ipcx_chan_options *options, ipcx_deadline deadline, ipcx_chan **chan,
+                         ipcx_error *err)
 {
     ipcx_chan *made;
     ipcx_status status = ipcx__chan_stream_make(scheme, fd, fd, url, options, &made, err);
@@ -46,12 +47,18 @@ static ipcx_status begin(ipcx_scheme scheme, int fd, const char *url,
     }
     if (options->authkey != NULL) {
         status = ipcx__chan_stream_guard(made, false, options->authkey, options->authkey_size, err);
-        if (status == IPCX_OK) {
+        if (status == IPCX_OK && scheme != IPCX_SCHEME_TLS) { /* a guest: see guest.h */
             ipcx__chan_stream_offer(made);
         }
     }
+    if (status == IPCX_OK && scheme == IPCX_SCHEME_TLS) {
+        status = ipcx__chan_stream_attach(made, false, err);
+    }
     if (status == IPCX_OK) {
         status = ipcx__chan_stream_greet(made, err);
+    }
+    if (status == IPCX_OK && scheme == IPCX_SCHEME_TLS) {
+        status = ipcx__chan_stream_secure(made, port, deadline, err);
     }
     if (status != IPCX_OK) {
         ipcx_chan_free(made);
@@ -113,7 +120,7 @@ static ipcx_status connect_tcp(const ipcx_url *url, const char *text,
     for (int i = 0; i < found.count; i++) {
         ipcx_status now = dial_tcp(&found.at[i], share(deadline, found.count - i), &fd, &why);
         if (now == IPCX_OK) {
-            return begin(IPCX_SCHEME_TCP, fd, text, options, chan, err);
+            return begin(url->scheme, url->port, fd, text, options, deadline, chan, err);
         }
         if (now == IPCX_INTR) {
             return now;
@@ -193,7 +200,8 @@ static ipcx_status connect_unix(const ipcx_url *url, const char *text,
                               "the path is missing: unix:///run/app.sock");
     }
     status = dial_unix(url->name, text, options, deadline, &fd, err);
-    return status == IPCX_OK ? begin(IPCX_SCHEME_UNIX, fd, text, options, chan, err) : status;
+    return status == IPCX_OK ? begin(IPCX_SCHEME_UNIX, -1, fd, text, options, deadline, chan, err)
+                             : status;
 }
 
 /* ---- shm://name */
@@ -324,6 +332,7 @@ static ipcx_status connect_any(const ipcx_url *url, const ipcx_chan_options *opt
     (void)ipcx_url_format(url, text, sizeof text);
     switch (url->scheme) {
     case IPCX_SCHEME_TCP:
+    case IPCX_SCHEME_TLS:
         return connect_tcp(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_UDP:
         return ipcx__chan_dgram_connect(url, text, options, chan, err);

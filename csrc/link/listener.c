@@ -155,17 +155,15 @@ static ipcx_status listen_tcp(ipcx_listener *self, const ipcx_url *url, ipcx_err
         return status;
     }
     for (int i = 0; i < found.count; i++) {
-        if (!ipcx__tcp_is_loopback(&found.at[i]) && !self->options.insecure &&
-            self->options.authkey == NULL) {
+        if (url->scheme == IPCX_SCHEME_TCP && !ipcx__tcp_is_loopback(&found.at[i]) &&
+            !self->options.insecure && self->options.authkey == NULL) {
             return ipcx__url_fail(err, IPCX_INSECURE, EACCES, "listen", self->url,
-                                  "others can reach it; use 127.0.0.1, give an authkey, or say "
-                                  "insecure=True");
+                                  "others can reach it; use tls://, 127.0.0.1, give an authkey, "
+                                  "or say insecure=True");
         }
         status = listen_at(self, &found.at[i], &why);
-        if (status == IPCX_OK && url->name[0] != '\0') {
-            ipcx__tcp_url(&found.at[i], self->url);
-        } else if (status == IPCX_OK) {
-            (void)snprintf(self->url, sizeof self->url, "tcp://*:%d", ipcx_addr_port(&found.at[i]));
+        if (status == IPCX_OK) {
+            ipcx__stream_url(url->scheme, url->name[0] == '\0', &found.at[i], self->url);
         }
         /* A name may stand for addresses, and a machine lack a family, that do not matter. */
         if (status == IPCX_OK ||
@@ -227,6 +225,7 @@ static ipcx_status listen_any(ipcx_listener *self, const ipcx_url *url, ipcx_err
     case IPCX_SCHEME_UDP:
         return ipcx__dgram_listen(url, self->url, &self->options, &self->dgram, err);
     case IPCX_SCHEME_TCP:
+    case IPCX_SCHEME_TLS:
         status = listen_tcp(self, url, err);
         break;
     case IPCX_SCHEME_UNIX:

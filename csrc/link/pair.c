@@ -143,12 +143,36 @@ static ipcx_status make_tcp(ends *made, ipcx_error *err)
     return status;
 }
 
+/* ---- TLS: the ends agree on their keys while they are in one process */
+
+static ipcx_status agree(ipcx_chan *a, ipcx_chan *b, ipcx_error *err)
+{
+    ipcx_gate gate = {0};
+    ipcx_deadline deadline = ipcx_deadline_after(TCP_WITHIN);
+    ipcx_status of_a, of_b, status = ipcx__chan_stream_attach(a, false, err);
+    if (status == IPCX_OK) {
+        status = ipcx__chan_stream_attach(b, true, err);
+    }
+    while (status == IPCX_OK || status == IPCX_INTR) {
+        struct pollfd either[] = {{.fd = ipcx__chan_stream_fd(a), .events = POLLIN},
+                                  {.fd = ipcx__chan_stream_fd(b), .events = POLLIN}};
+        of_a = ipcx__chan_stream_shake(a, err);
+        of_b = of_a < 0 ? of_a : ipcx__chan_stream_shake(b, err);
+        if ((of_a == IPCX_OK && of_b == IPCX_OK) || of_b < 0) {
+            return of_b;
+        }
+        status = ipcx__gate_poll_set(&gate, either, 2, deadline, err);
+    }
+    return status > 0 ? ipcx_error_set(err, IPCX_SYSTEM, ETIMEDOUT, OP, "tls://") : status;
+}
+
 /* ---- all of them */
 
 static ipcx_status make(const ipcx_url *url, ends *made, ipcx_error *err)
 {
     switch (url->scheme) {
     case IPCX_SCHEME_TCP:
+    case IPCX_SCHEME_TLS:
         return make_tcp(made, err);
     case IPCX_SCHEME_PIPE:
         return make_pipes(made, err);
@@ -183,6 +207,14 @@ static ipcx_status pair_streams(const ipcx_url *url, const char *text,
         ipcx_chan_free(first);
         close_end(made.b);
         return status;
+    }
+    if (url->scheme == IPCX_SCHEME_TLS) {
+        status = agree(first, second, err);
+        if (status != IPCX_OK) {
+            ipcx_chan_free(first);
+            ipcx_chan_free(second);
+            return status;
+        }
     }
     *a = first;
     *b = second;

@@ -10,6 +10,7 @@
 #include "link/memory/chan_mem.h"
 #include "link/stream/chan_stream.h"
 #include "py/py_chan_doc.h"
+#include "py/py_layer.h"
 #include "py/py_loan.h"
 
 static ipcx_py_chan *chan_of(PyObject *op)
@@ -22,12 +23,13 @@ PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core)
     PyTypeObject *type = (PyTypeObject *)state->chan_type;
     ipcx_py_chan *self = (ipcx_py_chan *)type->tp_alloc(type, 0);
     if (self == NULL) {
-        ipcx_chan_free(core);
+        ipcx_py_chan_free(core);
         return NULL;
     }
     self->state = state;
     self->core = core;
     self->objects = core->transport->scheme == IPCX_SCHEME_INPROC && !core->options.copy;
+    self->layered = core->transport->scheme == IPCX_SCHEME_TLS;
     self->rendezvous = core->options.rendezvous != 0;
     ipcx_py_enlist(&state->channels, &self->listed);
     return (PyObject *)self;
@@ -93,7 +95,7 @@ static void chan_dealloc(PyObject *op)
         PyObject_ClearWeakRefs(op);
     }
     Py_CLEAR(self->kept);
-    ipcx_chan_free(self->core);
+    ipcx_py_chan_free(self->core);
     self->core = NULL;
     ipcx_py_drop_all();
     type->tp_free(op);
@@ -121,6 +123,7 @@ static PyObject *chan_close(IPCX_PY_FAST)
     ipcx_py_drop_all();
     if (status != IPCX_OK && ns != IPCX_PY_NEVER) {
         (void)ipcx_py_chan_raise(self->state, "close", status, &err, ns);
+        ipcx_py_layer_cause(self);
         if (status != IPCX_INTR) {
             ipcx_py_attribute("unsent", PyLong_FromSize_t(unsent));
         }
@@ -241,6 +244,11 @@ static PyObject *chan_unproven(PyObject *op, void *Py_UNUSED(closure))
     return PyBool_FromLong(ipcx__chan_stream_unproven(chan_of(op)->core));
 }
 
+static PyObject *chan_tls(PyObject *op, void *Py_UNUSED(closure))
+{
+    return ipcx_py_layer_object((ipcx_py_chan *)op);
+}
+
 static PyObject *chan_closed(PyObject *op, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(atomic_load(&chan_of(op)->core->closed));
@@ -326,6 +334,7 @@ static PyGetSetDef chan_getset[] = {
     {"max_message", chan_max_message, NULL, DOC_MAX_MESSAGE, NULL},
     {"closed", chan_closed, NULL, DOC_CLOSED, NULL},
     {"_unproven", chan_unproven, NULL, DOC_UNPROVEN, NULL},
+    {"tls", chan_tls, NULL, DOC_TLS, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -378,6 +387,9 @@ int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state)
         PyModule_AddType(module, (PyTypeObject *)state->chan_type) < 0 ||
         ipcx_py_sending_init(module, state) < 0 || ipcx_py_loan_init(module, state) < 0 ||
         ipcx_py_listener_init(module, state) < 0) {
+        return -1;
+    }
+    if (PyModule_AddFunctions(module, ipcx_py_layer_functions) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, ipcx_py_chan_functions);

@@ -10,6 +10,7 @@
 
 #include "py/call.h"
 #include "py/error.h"
+#include "py/py_wait.h"
 #include "py/state.h"
 
 #include <stdbool.h>
@@ -31,39 +32,27 @@ typedef struct ipcx_py_chan {
     ipcx_chan *core;
     PyObject *weakrefs;
     PyObject *kept;        /* a list of ends that receive_into could not hand out, or NULL */
+    bool layered;          /* tls: every call is made without the GIL (py_layer.h) */
     bool objects;          /* messages are Python objects, by reference */
     bool rendezvous;       /* each send waits for its receiver */
     bool expect_wait;      /* the last receive had to wait: a try would be in vain */
     ipcx_py_listed listed; /* in state->channels */
 } ipcx_py_chan;
 
+/* What the layer of tls:// is made by: see py_layer.h. */
+typedef struct ipcx_py_layer_source {
+    ipcx_py_state *state;
+    PyObject *make;
+} ipcx_py_layer_source;
+
 typedef struct ipcx_py_listener {
     PyObject_HEAD ipcx_py_state *state;
     ipcx_listener *core;
     PyObject *weakrefs;
     bool closed;
-    ipcx_py_listed listed; /* in state->listeners */
+    ipcx_py_layer_source *source; /* tls: what makes sessions, or NULL */
+    ipcx_py_listed listed;        /* in state->listeners */
 } ipcx_py_listener;
-
-/* How long a call may wait, nanoseconds. */
-#define IPCX_PY_NEVER ((int64_t)0)
-#define IPCX_PY_EVER INT64_MAX
-
-/* ipcx_py_patience: seconds, or None for ever; NULL (not given): `otherwise`. False: ValueError or
- * TypeError. ipcx_py_deadline: the deadline that far from now. */
-bool ipcx_py_patience(PyObject *value, int64_t otherwise, int64_t *ns);
-static inline ipcx_deadline ipcx_py_deadline(int64_t ns)
-{
-    return ns == IPCX_PY_EVER ? IPCX_FOREVER : ipcx_deadline_after(ns);
-}
-
-/* ipcx_py_waiting: evaluates `expression`, which sets `status`, without the GIL; as long as the
- * answer is INTR and the signal handlers raise nothing, again. INTR afterwards: an exception is
- * set. */
-#define IPCX_PY_WAITING(status, expression)                                                        \
-    do {                                                                                           \
-        IPCX_PY_WITHOUT_GIL(expression);                                                           \
-    } while ((status) == IPCX_INTR && PyErr_CheckSignals() == 0)
 
 /* ipcx_py_named: in py_socket_conv.c: arguments by position and by name. */
 bool ipcx_py_named(PyObject **values, const char *const *names, Py_ssize_t required,
@@ -109,7 +98,11 @@ bool ipcx_py_vanish(PyObject *value, ipcx_chan_options *options);
 
 /* ipcx_py_chan_around: a new Channel that owns `core`; frees it on failure. */
 PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core);
-PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core);
+PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core,
+                                  ipcx_py_layer_source *source);
+
+/* ipcx_py_chan_free: frees a core; one with a layer without the GIL. */
+void ipcx_py_chan_free(ipcx_chan *core);
 
 /* The methods, by file. py_chan_send.c: */
 PyObject *ipcx_py_chan_send(IPCX_PY_FAST);

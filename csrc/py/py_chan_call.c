@@ -2,6 +2,7 @@
  * One call on a channel or a listener: its time-out, its exception, its trace.
  * Invariant: as py_chan.h says. */
 #include "py/py_chan.h"
+#include "py/py_layer.h"
 
 #include <errno.h>
 #include <math.h>
@@ -63,6 +64,9 @@ void ipcx_py_attribute(const char *name, PyObject *value)
 
 void ipcx_py_chan_offset(const ipcx_py_chan *self, ipcx_status status)
 {
+    if (IPCX_UNLIKELY(self->layered) && (status == IPCX_AUTH || status == IPCX_PROTOCOL)) {
+        ipcx_py_layer_cause(self);
+    }
     if (status == IPCX_PROTOCOL || status == IPCX_VERSION || status == IPCX_CORRUPT ||
         status == IPCX_TOO_LARGE) {
         ipcx_py_attribute("offset",

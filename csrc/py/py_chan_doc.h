@@ -133,15 +133,18 @@
 
 #define DOC_CONNECT                                                                                \
     "(url, timeout, max_message, checksum, authkey, allow_uids, trust, ring,\n"                    \
-    "vanish_timeout): the core of ipcx.connect()."
+    "vanish_timeout, make): the core of ipcx.connect()."
 #define DOC_LISTEN                                                                                 \
     "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,\n"         \
-    "authkey, allow_uids, trust, max_segment, vanish_timeout): the core of ipcx.listen()."
+    "authkey, allow_uids, trust, max_segment, vanish_timeout, make): the core of\n"                \
+    "ipcx.listen()."
 #define DOC_PAIR                                                                                   \
-    "(url, max_message, checksum, capacity, copy, trust, ring): the core of ipcx.pair()."
+    "(url, max_message, checksum, capacity, copy, trust, ring, make): the core of ipcx.pair()."
 #define DOC_IMPORT                                                                                 \
     "(descriptors, note): the end that Channel._export() described; takes the descriptors."
 #define DOC_SET_STATS "(ChannelStats, ListenerStats): what stats() makes."
+#define DOC_SET_TLS "(judge, SSLError, SSLWantReadError, Session): what ipcx.tls gives the core."
+#define DOC_TLS "What TLS has agreed on, an ipcx.tls.Session; None where it does not encrypt."
 #define DOC_EXIT                                                                                   \
     "Closes every listener and every channel in use, within so many seconds; at exit only."
 

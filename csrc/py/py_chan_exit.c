@@ -88,7 +88,7 @@ PyObject *ipcx_py_chan_exit(PyObject *module, PyObject *seconds)
         IPCX_PY_WITHOUT_GIL(status = ipcx_chan_close(each->core, deadline, NULL, NULL));
         ipcx_py_drop_all();
         Py_DECREF(each);
-        if (status == IPCX_INTR && PyErr_CheckSignals() < 0) {
+        if (status == IPCX_INTR && ipcx_py_signals() < 0) {
             PyErr_WriteUnraisable(module); /* Ctrl-C: no more waiting, but all are closed */
             deadline = IPCX_NOW;
         }

@@ -7,21 +7,25 @@
 #include <structmember.h>
 
 #include "py/py_chan_doc.h"
+#include "py/py_layer.h"
 
 static ipcx_py_listener *listener_of(PyObject *op)
 {
     return (ipcx_py_listener *)op;
 }
 
-PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core)
+PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core,
+                                  ipcx_py_layer_source *source)
 {
     PyTypeObject *type = (PyTypeObject *)state->listener_type;
     ipcx_py_listener *self = (ipcx_py_listener *)type->tp_alloc(type, 0);
     if (self == NULL) {
         ipcx_listener_free(core);
+        ipcx_py_layer_source_free(source);
         return NULL;
     }
     self->state = state;
+    self->source = source;
     self->core = core;
     ipcx_py_enlist(&state->listeners, &self->listed);
     return (PyObject *)self;
@@ -55,6 +59,7 @@ static void listener_dealloc(PyObject *op)
     }
     ipcx_listener_free(self->core);
     self->core = NULL;
+    ipcx_py_layer_source_free(self->source);
     ipcx_py_drop_all();
     type->tp_free(op);
     Py_DECREF(type);

@@ -10,6 +10,7 @@
 #include "ipcx/url.h"
 #include "link/shared/chan_shm_counts.h"
 #include "py/py_chan_doc.h"
+#include "py/py_layer.h"
 #include "py/py_loan.h"
 
 typedef struct address {
@@ -147,11 +148,12 @@ static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, P
     return made;
 }
 
-/* (url, timeout, max_message, checksum, authkey, allow_uids, trust, ring, vanish_timeout) */
+/* (url, timeout, max_message, checksum, authkey, allow_uids, trust, ring, vanish_timeout, make) */
 static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
     ipcx_chan_options options = {.drop = ipcx_py_drop};
+    ipcx_py_layer_source source;
     address url;
     ipcx_deadline deadline;
     ipcx_chan *core = NULL;
@@ -159,24 +161,26 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
     ipcx_status status;
     PyObject *made = NULL;
     int64_t ns;
-    if (!count_check("connect", nargs, 9) || !address_parse(state, args[0], "connect", &url) ||
+    if (!count_check("connect", nargs, 10) || !address_parse(state, args[0], "connect", &url) ||
         !ipcx_py_patience(args[1], IPCX_PY_EVER, &ns) ||
         !limits_parse(args[2], args[3], &options) || !ipcx_py_trust(args[4], args[5], &options) ||
         !shared_parse(args[6], args[7], NULL, &options) || !ipcx_py_vanish(args[8], &options)) {
         return NULL;
     }
+    ipcx_py_layer_use(state, args[9], &source, &options);
     deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_connect(url.text, &options, deadline, &core, &err));
     if (status == IPCX_OK) {
         made = ipcx_py_chan_around(state, core);
     } else {
         (void)ipcx_py_chan_raise(state, "connect", status, &err, ns);
+        ipcx_py_layer_cause_of(args[9]);
     }
     return made_of(state, "connect", made, args[0]);
 }
 
 /* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy, authkey,
- * allow_uids, trust, max_segment, vanish_timeout) */
+ * allow_uids, trust, max_segment, vanish_timeout, make) */
 static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
@@ -186,8 +190,9 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
     ipcx_error err;
     ipcx_status status;
     PyObject *made = NULL;
+    ipcx_py_layer_source *source;
     size_t backlog;
-    if (!count_check("listen", nargs, 13) || !address_parse(state, args[0], "listen", &url) ||
+    if (!count_check("listen", nargs, 14) || !address_parse(state, args[0], "listen", &url) ||
         !limits_parse(args[1], args[2], &options) ||
         !ipcx_py_patience(args[3], 0, &options.handshake_timeout) ||
         !number_parse(args[4], "backlog", 1, &backlog) || !flag_parse(args[5], &options.insecure) ||
@@ -197,33 +202,42 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
     }
     options.backlog = backlog < INT_MAX ? (int)backlog : INT_MAX;
     options.handshake_timeout += options.handshake_timeout == 0; /* 0 would be the default */
+    source = ipcx_py_layer_source_new(args[13]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    ipcx_py_layer_use(state, args[13], source, &options);
     IPCX_PY_WITHOUT_GIL(status = ipcx_listen(url.text, &options, &core, &err));
     if (status == IPCX_OK) {
-        made = ipcx_py_listener_around(state, core);
+        made = ipcx_py_listener_around(state, core, source);
     } else {
+        ipcx_py_layer_source_free(source);
         (void)ipcx_py_chan_raise(state, "listen", status, &err, 0);
     }
     return made_of(state, "listen", made, args[0]);
 }
 
-/* (url, max_message, checksum, capacity, copy, trust, ring) */
+/* (url, max_message, checksum, capacity, copy, trust, ring, make) */
 static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     ipcx_py_state *state = PyModule_GetState(module);
     ipcx_chan_options options = {0};
+    ipcx_py_layer_source source;
     address url;
     ipcx_chan *one = NULL, *other = NULL;
     ipcx_error err;
     ipcx_status status;
     PyObject *pair = NULL, *first, *second;
-    if (!count_check("pair", nargs, 7) || !address_parse(state, args[0], "pair", &url) ||
+    if (!count_check("pair", nargs, 8) || !address_parse(state, args[0], "pair", &url) ||
         !limits_parse(args[1], args[2], &options) || !capacity_parse(args[3], args[4], &options) ||
         !shared_parse(args[5], args[6], NULL, &options)) {
         return NULL;
     }
+    ipcx_py_layer_use(state, args[7], &source, &options);
     IPCX_PY_WITHOUT_GIL(status = ipcx_pair(url.text, &options, &one, &other, &err));
     if (status != IPCX_OK) {
         (void)ipcx_py_chan_raise(state, "pair", status, &err, 0);
+        ipcx_py_layer_cause_of(args[7]);
         return made_of(state, "pair", NULL, args[0]);
     }
     first = ipcx_py_chan_around(state, one);

@@ -24,6 +24,16 @@ static PyObject *bytes_of(const ipcx_message *message)
     return made;
 }
 
+static void let_go(ipcx_py_chan *self, ipcx_message *message)
+{
+    if (IPCX_UNLIKELY(self->layered)) {
+        IPCX_PY_WITHOUT_GIL(
+            ipcx_chan_release(self->core, message)); /* may have to encrypt an ACK */
+    } else {
+        ipcx_chan_release(self->core, message);
+    }
+}
+
 /* The lent message as Python has it; gives it back. NULL: there is no memory for it; it stays. */
 static PyObject *take(ipcx_py_chan *self, ipcx_message *message)
 {
@@ -40,7 +50,7 @@ static PyObject *take(ipcx_py_chan *self, ipcx_message *message)
     if (made == NULL) {
         message->flags |= IPCX__MESSAGE_KEEP;
     }
-    ipcx_chan_release(self->core, message);
+    let_go(self, message);
     return made;
 }
 
@@ -82,7 +92,9 @@ static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_
                                ipcx_error *err)
 {
     if (!self->expect_wait || ns == IPCX_PY_NEVER) {
-        ipcx_status status = ipcx_chan_receive(self->core, message, IPCX_NOW, err);
+        ipcx_status status;
+        IPCX_PY_TRYING(self, status,
+                       status = ipcx_chan_receive(self->core, message, IPCX_NOW, err));
         if (IPCX_LIKELY(status != IPCX_AGAIN) || ns == IPCX_PY_NEVER) {
             return status;
         }
@@ -196,11 +208,11 @@ PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (IPCX_UNLIKELY(self->kept != NULL)) {
         return kept_take(self);
     }
-    status = ipcx_chan_receive(self->core, &message, IPCX_NOW, &err);
+    IPCX_PY_TRYING(self, status, status = ipcx_chan_receive(self->core, &message, IPCX_NOW, &err));
     if (status == IPCX_OK) {
         return taken(self, take(self, &message));
     }
-    if (status == IPCX_AGAIN || status == IPCX_INTR) {
+    if ((status == IPCX_AGAIN || status == IPCX_INTR) && !PyErr_Occurred()) {
         return Py_NewRef(Py_NotImplemented);
     }
     return failed(self, "receive", status, &err, IPCX_PY_NEVER);
@@ -213,13 +225,15 @@ static bool take_into(ipcx_py_chan *self, PyObject *list)
     Py_ssize_t last = PyList_GET_SIZE(list);
     PyObject *made = NULL;
     ipcx_message message;
+    ipcx_status status;
     if (PyList_Append(list, Py_None) < 0) {
         return false;
     }
     if (self->kept != NULL) {
         made = kept_take(self);
-    } else if (ipcx_chan_receive(self->core, &message, IPCX_NOW, NULL) == IPCX_OK) {
-        made = take(self, &message);
+    } else {
+        IPCX_PY_TRYING_ONCE(self, status = ipcx_chan_receive(self->core, &message, IPCX_NOW, NULL));
+        made = status == IPCX_OK ? take(self, &message) : NULL; /* INTR: later */
     }
     if (made == NULL) {
         PyErr_Clear(); /* what is wrong, the next call says; no memory is needed to shorten a list
@@ -395,7 +409,7 @@ static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_
     }
     size = copy_into(self, room, message.data, message.size);
     message.flags |= size < 0 ? IPCX__MESSAGE_KEEP : 0;
-    ipcx_chan_release(self->core, &message);
+    let_go(self, &message);
     return size;
 }
 
@@ -437,7 +451,7 @@ PyObject *ipcx_py_chan_poll(IPCX_PY_FAST)
     if (self->kept != NULL) {
         Py_RETURN_TRUE;
     }
-    status = ipcx_chan_poll(self->core, IPCX_NOW, &err);
+    IPCX_PY_TRYING(self, status, status = ipcx_chan_poll(self->core, IPCX_NOW, &err));
     if (status == IPCX_AGAIN && ns != IPCX_PY_NEVER) {
         ipcx_deadline deadline = ipcx_py_deadline(ns);
         IPCX_PY_WAITING(status, status = ipcx_chan_poll(self->core, deadline, &err));

@@ -65,6 +65,9 @@ static ipcx_status push(ipcx_py_chan *self, const ipcx_message *message, int64_t
     if (message->size <= IPCX_PY_TRY_MAX && (!sync || ns == IPCX_PY_NEVER)) {
         if (self->objects) {
             status = ipcx_chan_send(self->core, message, IPCX_NOW, sending, err);
+        } else if (IPCX_UNLIKELY(self->layered)) {
+            IPCX_PY_WAITING(status,
+                            status = ipcx_chan_send(self->core, message, IPCX_NOW, sending, err));
         } else {
             IPCX_PY_WAKING(status = ipcx_chan_send(self->core, message, IPCX_NOW, sending, err));
         }
@@ -340,11 +343,15 @@ static bool send_batch(batch *all, int64_t ns, ipcx_deadline deadline, ipcx_send
     ipcx_chan *core = all->self->core;
     *status = IPCX_AGAIN;
     *sending = (ipcx_sending){0};
-    if (all->bytes <= IPCX_PY_TRY_MAX || ns == IPCX_PY_NEVER) {
+    if (IPCX_UNLIKELY(all->self->layered)) {
+        deadline = ns == IPCX_PY_NEVER ? IPCX_NOW : deadline;
+        IPCX_PY_WAITING(*status, *status = ipcx_chan_send_many(core, all->messages, all->count,
+                                                               deadline, sending, err));
+    } else if (all->bytes <= IPCX_PY_TRY_MAX || ns == IPCX_PY_NEVER) {
         IPCX_PY_WAKING(*status = ipcx_chan_send_many(core, all->messages, all->count, IPCX_NOW,
                                                      sending, err));
     }
-    if (*status == IPCX_AGAIN && ns != IPCX_PY_NEVER) {
+    if (*status == IPCX_AGAIN && ns != IPCX_PY_NEVER && !all->self->layered) {
         IPCX_PY_WAITING(*status, *status = ipcx_chan_send_many(core, all->messages, all->count,
                                                                deadline, sending, err));
     }

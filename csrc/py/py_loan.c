@@ -183,7 +183,13 @@ static ipcx_status push(loan *self, size_t size, int64_t ns, ipcx_error *err)
 {
     ipcx_status status;
     ipcx_deadline deadline;
-    if (self->core.in_place || size <= IPCX_PY_TRY_MAX || ns == IPCX_PY_NEVER) {
+    if (IPCX_UNLIKELY(self->chan->layered) && ns == IPCX_PY_NEVER) {
+        IPCX_PY_WAITING(
+            status, status = ipcx_chan_commit(&self->core, size, 0, IPCX_NOW, &self->sending, err));
+        return status;
+    }
+    if (!self->chan->layered &&
+        (self->core.in_place || size <= IPCX_PY_TRY_MAX || ns == IPCX_PY_NEVER)) {
         IPCX_PY_WAKING(status =
                            ipcx_chan_commit(&self->core, size, 0, IPCX_NOW, &self->sending, err));
         if (status != IPCX_AGAIN || ns == IPCX_PY_NEVER) {

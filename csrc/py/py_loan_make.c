@@ -114,7 +114,9 @@ static ipcx_status wait_for_view(loan *self, int64_t ns, ipcx_error *err)
 {
     ipcx_chan *core = self->chan->core;
     ipcx_deadline deadline;
-    ipcx_status status = ipcx_chan_receive_view(core, &self->core, IPCX_NOW, err);
+    ipcx_status status;
+    IPCX_PY_TRYING(self->chan, status,
+                   status = ipcx_chan_receive_view(core, &self->core, IPCX_NOW, err));
     if (status != IPCX_AGAIN || ns == IPCX_PY_NEVER) {
         return status;
     }

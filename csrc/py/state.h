@@ -9,6 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "ipcx/layer.h"
 #include "py/prefix.h"
 
 /* The verbs of socket.socket that are the core's. The base class's method of the same name stands
@@ -65,6 +66,10 @@ typedef enum ipcx_py_verb {
     X(peer_type)         /* ipcx.server.Peer */                                                    \
     X(server_stats)      /* ipcx.server.ServerStats, or NULL */                                    \
     X(peer_stats)        /* ipcx.server.PeerStats, or NULL */                                      \
+    X(tls_judge)         /* ipcx.tls: what an error of ssl means, or NULL */                       \
+    X(tls_session)       /* ipcx.tls.Session, or NULL */                                           \
+    X(ssl_error)         /* ssl.SSLError, or NULL */                                               \
+    X(ssl_want_read)     /* ssl.SSLWantReadError, or NULL */                                       \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(error_hook)        /* what set_error_hook() was given, or NULL */                            \
     X(map_base)          /* mmap.mmap, the class that ipcx.mmap.mmap derives from */               \
@@ -78,7 +83,10 @@ typedef struct ipcx_py_state {
     PyObject *base_verbs[IPCX_PY_VERB_COUNT];
     ipcx_py_template template; /* what the base's own part of a fresh socket holds */
     struct ipcx_py_listed *channels, *listeners; /* all there are */
-    unsigned long exiting;                       /* the thread that closed them at the exit, or 0 */
+    ipcx_layer layer;                            /* of tls://, this interpreter's (py_layer.c) */
+    int layers_at_work;                          /* calls of it under way */
+    int collects;          /* whether the garbage collector was on before the first of them */
+    unsigned long exiting; /* the thread that closed them at the exit, or 0 */
 } ipcx_py_state;
 
 extern struct PyModuleDef ipcx_py_module;

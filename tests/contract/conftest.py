@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
+from contract import lab
 from contract.drivers import DRIVERS, tried
 from contract.kit import Kit, Zygote
 from contract.transports import TRANSPORTS
@@ -53,7 +54,13 @@ def multiprocessing_folder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
+def trust() -> Iterator[None]:
+    with lab.opened():
+        yield
+
+
+@pytest.fixture(scope="session")
+def zygote(trust: None) -> Iterator[Zygote]:
     """The one process that forks peers."""
     with contextlib.closing(Zygote()) as made:
         yield made

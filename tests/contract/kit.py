@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ipcx
-from contract import wire
+from contract import lab, wire
 from contract.drivers import NIGHT as NIGHT
 from contract.peers import raw_connection
 from contract.transports import Transport
@@ -94,12 +94,14 @@ class Kit(contextlib.ExitStack):
             "shm://": f"shm://{name}",
             "unix://": f"unix://{self.folder()}/{name}",
             "tcp://": "tcp://127.0.0.1:0",
+            "tls://": "tls://127.0.0.1:0",
             "udp://": "udp://127.0.0.1:0",
         }[self.transport.url]
 
     def listener(self, url: str | None = None, **options):
-        options = {**self.transport.options, **options}
-        return self.close_later(self.driver.listen(url or self.address(), **options))
+        url = url or self.address()
+        options = {**self.transport.options, **lab.listening(url), **options}
+        return self.close_later(self.driver.listen(url, **options))
 
     def connect(self, url: str, **options):
         return self.keep(self.driver.connect(url, **options))

@@ -13,6 +13,7 @@ import socket
 import time
 
 import ipcx
+from contract import lab
 
 SAMPLES = 3  # how often in a row a thread must be seen in one and the same sleep
 SAMPLE = 0.0015
@@ -133,7 +134,7 @@ def writes_and_idles(link, descriptors: list[int], data: str) -> None:
 
 
 def listens(link, url: str) -> None:
-    with ipcx.listen(url) as listener:
+    with ipcx.listen(url, **lab.listening(url)) as listener:
         link.tell(listener.url)
         link.told()
 

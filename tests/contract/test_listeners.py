@@ -31,7 +31,17 @@ def test_listen_connect_accept_in_one_thread(kit: Kit) -> None:
 
 
 def test_sending_before_accept(kit: Kit) -> None:
-    """Even the goodbye: all of it arrives."""
+    listener = kit.listener()
+    one = kit.connect(listener.url)
+    one.send(b"early")
+    one.send("bird")
+    two = kit.accept(listener)
+    one.close()
+    assert list(two) == [b"early", "bird"]
+
+
+@pytest.mark.needs("leaves")
+def test_goodbye_before_accept(kit: Kit) -> None:
     listener = kit.listener()
     one = kit.connect(listener.url)
     one.send(b"early")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import ipcx
-from contract import peers
+from contract import lab, peers
 from contract.kit import LAST, NIGHT, Kit
 from socket_help import GUARD
 
@@ -288,6 +288,10 @@ def process() -> Iterator[Callable]:
 @pytest.mark.hang_guard(30)
 def test_an_end_as_an_argument(kit: Kit, process: Callable, method: str) -> None:
     one, two = kit.pair()
+    if method != "fork" and not kit.transport.can("handed"):
+        with pytest.raises(TypeError, match="this process"):
+            process(method, peers.speaks_and_echoes, two)
+        return
     child = process(method, peers.speaks_and_echoes, two)
     two.close()
     assert one.receive(timeout=20) == str(child.pid)
@@ -303,6 +307,8 @@ def test_an_end_as_an_argument(kit: Kit, process: Callable, method: str) -> None
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.hang_guard(30)
 def test_the_death_of_who_got_an_end(kit: Kit, process: Callable, method: str) -> None:
+    if method != "fork" and not kit.transport.can("handed"):
+        return
     one, two = kit.pair()
     child = process(method, peers.idles_with, two)
     two.close()
@@ -443,7 +449,7 @@ def test_rebinding_after_a_kill(kit: Kit) -> None:
         with kit.run("listens", url) as peer:
             url = peer.told()
             with pytest.raises(ipcx.AddressInUse):
-                ipcx.listen(url)
+                ipcx.listen(url, **lab.listening(url))
             peer.kill()
         listener = kit.listener(url)
         with kit.driver.connect(listener.url) as one, listener.accept(timeout=GUARD) as two:

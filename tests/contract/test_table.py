@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import ipcx
+from contract import lab
 from contract.kit import Kit
 from contract.transports import TOPICS, TRANSPORTS, Transport
 from socket_help import GUARD
@@ -24,7 +25,8 @@ CANNOT = (
 
 def listen(kit: Kit) -> bool:
     alone = kit.transport.url in ("unix://", "shm://", "pipe://")
-    with ipcx.listen(kit.transport.url if alone else kit.address()):
+    url = kit.transport.url if alone else kit.address()
+    with ipcx.listen(url, **lab.listening(url)):
         return True
 
 
@@ -42,6 +44,24 @@ def process(kit: Kit) -> bool:
     if os.waitpid(child, 0)[1] != 0:
         return False
     return one.receive(timeout=GUARD) == "from a child"
+
+
+def leaves(kit: Kit) -> bool:
+    if not kit.transport.can("listen"):
+        return True
+    listener = kit.listener()
+    one = kit.connect(listener.url)
+    one.send("early")
+    try:
+        one.close(timeout=0.05)
+    except ipcx.Timeout:
+        return False
+    return list(kit.accept(listener)) == ["early"]
+
+
+def handed(kit: Kit) -> bool:
+    one, _two = kit.pair()
+    return len(one._export()) == 2
 
 
 def copies(kit: Kit) -> bool:
@@ -155,6 +175,8 @@ def bytes_(kit: Kit) -> bool:
 TRIED: dict[str, Callable[[Kit], bool]] = {
     "listen": listen,
     "process": process,
+    "handed": handed,
+    "leaves": leaves,
     "copies": copies,
     "objects": objects,
     "ends": ends,
@@ -198,7 +220,7 @@ def test_the_programs_own_table_says_the_same(transport: Transport) -> None:
     assert told.sync
     if not transport.options.get("copy"):
         assert bool(told.objects) == transport.can("objects")
-    assert bool(told.hand_over) == transport.can("process")
+    assert bool(told.hand_over) == transport.can("handed")
     assert bool(told.death) == transport.can("death")
 
 

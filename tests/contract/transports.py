@@ -12,6 +12,7 @@ import dataclasses
 TOPICS = {
     "listen": "has an address to listen on",
     "process": "its other end may be in another process",
+    "leaves": "an end that has said goodbye before it was accepted is accepted all the same",
     "copies": "what arrives is a copy: the sender may change its buffer once send() has returned",
     "objects": "carries any object, the object itself",
     "ends": "carries an end of a channel, which the receiver then uses",
@@ -21,6 +22,7 @@ TOPICS = {
     "reliable": "what was sent arrives, all of it, for a sender waits while its receiver is behind",
     "large": "a message has as many bytes as the limit says, up to the default of 64 MiB",
     "limits": "a sender learns how much its peer takes, and is refused what is longer",
+    "handed": "an unused end can be given to another process that is no child of this one",
     "death": "a peer that was killed is told from one that has closed, also by who only waits",
     "hangs up": "a peer that sends what is no message sees the end at once, not at our close()",
 }
@@ -36,6 +38,8 @@ BY_REFERENCE = "the object itself is passed, which is its point"
 NO_PROMISE = "a datagram may be lost: nobody keeps it until there is room"
 ONE_DATAGRAM = "a message is one datagram, of 60 000 bytes at most"
 NO_CONNECTION = "there is no connection that could break; the goodbye may be lost, too"
+ENCRYPTED = "what may be written is up to the layer that encrypts"
+KEYS = "its keys are in the memory of one process"
 INHERITED = "its descriptors are inherited; there is no address"
 
 
@@ -60,6 +64,7 @@ class Transport:
 
 _INPROC = {
     "process": ONE_PROCESS,
+    "handed": ONE_PROCESS,
     "death": ONE_PROCESS,
     "rest": WHOLE,
     "bytes": NO_STREAM,
@@ -68,6 +73,13 @@ _INPROC = {
 _COPIED = {**_INPROC, "objects": COPIED, "ends": COPIED}
 _UNIX = {"objects": COPIED, "unreceived": IN_THE_KERNEL}
 _TCP = {**_UNIX, "ends": NO_DESCRIPTOR}
+_TLS = {
+    **_TCP,
+    "handed": KEYS,
+    "leaves": "its handshake needs both sides, and accept() sees to it",
+    "bytes": ENCRYPTED,
+    "hangs up": ENCRYPTED,
+}
 
 _SHM = {
     "objects": COPIED,
@@ -115,6 +127,8 @@ TRANSPORTS = [
     Transport("shm-untrusted", "shm://", _SHM, listens=True, options={"trust": "none"}),
     Transport("tcp", "tcp://", _TCP, listens=True),
     Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
+    Transport("tls", "tls://", _TLS, listens=True),
+    Transport("tls-pair", "tls://", _TLS, options={"checksum": True}),
     Transport("udp", "udp://", _UDP, listens=True),
     Transport("udp-pair", "udp://", _UDP, options={"checksum": True}),
     Transport("pipe", "pipe://", {**_TCP, "listen": INHERITED, "hangs up": NO_SHUTDOWN}),

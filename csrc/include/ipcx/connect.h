@@ -19,6 +19,7 @@
 #include "ipcx/chan.h"
 #include "ipcx/clock.h"
 #include "ipcx/error.h"
+#include "ipcx/layer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -43,6 +44,8 @@ typedef struct ipcx_chan_options {
     int reuse_port;             /* listen, tcp: other processes of this user may listen there too,
                                    if they say so as well; each gets its share of the peers */
     int copy;                   /* inproc: messages are copied, as over any other transport */
+    const ipcx_layer *layer;    /* tls: what encrypts (ipcx/layer.h); as long as the listener */
+    void *layer_context;        /* what its begin() gets */
     int64_t handshake_timeout;  /* listen: nanoseconds a peer has for its HELLO: 5 s */
     int backlog;                /* listen(2)'s: 512 */
     int64_t vanish_timeout;     /* tcp: nanoseconds until a silent peer's host counts as vanished:

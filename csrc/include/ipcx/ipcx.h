@@ -34,6 +34,7 @@
 #include "ipcx/frame.h"
 
 #include "ipcx/url.h"
+#include "ipcx/layer.h"
 #include "ipcx/chan.h"
 #include "ipcx/loan.h"
 #include "ipcx/connect.h"

@@ -5,6 +5,7 @@
  *     unix:///run/app.sock   processes of this host       pipe://-     stdin and stdout
  *     shm://name             processes of this user on this host, through shared memory
  *     tcp://host:port        any host; tcp://[::1]:5000   inproc://    no name: a pair's
+ *     tls://host:port        any host, encrypted, the listener certified
  *     udp://host:port        any host, one datagram a message
  *     udp://239.1.2.3:5000?ttl=1&loop=0&if=eth0           a multicast group, and how to reach it
  *     file:///var/log/app.log                             a log (ipcx/log.h): who connects appends
@@ -31,7 +32,8 @@ typedef enum ipcx_scheme {
     IPCX_SCHEME_PIPE,
     IPCX_SCHEME_SHM,
     IPCX_SCHEME_UDP,
-    IPCX_SCHEME_FILE
+    IPCX_SCHEME_FILE,
+    IPCX_SCHEME_TLS
 } ipcx_scheme;
 
 /* Bytes of a URL with its NUL; a longer one is refused. */
@@ -40,9 +42,9 @@ typedef enum ipcx_scheme {
 /* The parts of a URL. */
 typedef struct ipcx_url {
     ipcx_scheme scheme;
-    char name[256]; /* inproc, shm: the name; unix, file: the path; tcp, udp: the host without
+    char name[256]; /* inproc, shm: the name; unix, file: the path; tcp, tls, udp: the host without
                        brackets; or "" */
-    int port;       /* tcp, udp: 0…65535, else -1 */
+    int port;       /* tcp, tls, udp: 0…65535, else -1 */
     int read_fd, write_fd; /* pipe: the two descriptors, -1 for none */
     int ttl, loop;         /* udp: of what goes to a group; -1: the system's */
     char interface[16];    /* udp: the group's, "" for the system's choice */

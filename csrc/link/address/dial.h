@@ -37,6 +37,16 @@ int ipcx__tcp_holder(int port);
  * IPCX_URL_MAX bytes. */
 void ipcx__tcp_url(const ipcx_addr *addr, char *text);
 
+/* ipcx__stream_url: the same of a listener or a channel of that kind, "tls://…" where it has a
+ * layer; `any`: of one at all addresses of this host. */
+void ipcx__stream_url(ipcx_scheme scheme, bool any, const ipcx_addr *addr, char *text);
+
+/* ipcx__is_tcp: whether it is carried by TCP. */
+static inline bool ipcx__is_tcp(ipcx_scheme scheme)
+{
+    return scheme == IPCX_SCHEME_TCP || scheme == IPCX_SCHEME_TLS;
+}
+
 /* ipcx__dial: connects `fd`, a non-blocking socket, by the deadline (IPCX_NOW: if it can be done at
  * once). OK · AGAIN · TIMEOUT · INTR, or a failure with its errno. */
 ipcx_status ipcx__dial(int fd, const ipcx_addr *addr, ipcx_deadline deadline, ipcx_error *err);

@@ -142,3 +142,16 @@ void ipcx__tcp_url(const ipcx_addr *addr, char *text)
     (void)ipcx_addr_format(&plain, address, sizeof address);
     (void)snprintf(text, IPCX_URL_MAX, "tcp://%s", address);
 }
+
+void ipcx__stream_url(ipcx_scheme scheme, bool any, const ipcx_addr *addr, char *text)
+{
+    if (any) {
+        (void)snprintf(text, IPCX_URL_MAX, "tcp://*:%d", ipcx_addr_port(addr));
+    } else {
+        ipcx__tcp_url(addr, text);
+    }
+    if (scheme == IPCX_SCHEME_TLS) {
+        text[1] = 'l';
+        text[2] = 's';
+    }
+}

@@ -14,7 +14,7 @@
 
 #include "link/address/url.h"
 
-#define SCHEMES "inproc, unix, tcp, udp, pipe, shm, file"
+#define SCHEMES "inproc, unix, tcp, udp, pipe, shm, file, tls"
 #define UNIX_PATH_MAX_BYTES 107 /* unix(7): sun_path without its NUL */
 #define SHM_NAME_MAX 64         /* leaves room for the directory in a socket's path */
 #define SCHEME_MAX 12           /* bytes of a scheme that is looked at for a likeness */
@@ -27,7 +27,7 @@ typedef struct scheme {
 static const scheme schemes[] = {
     {"inproc", IPCX_SCHEME_INPROC}, {"unix", IPCX_SCHEME_UNIX}, {"tcp", IPCX_SCHEME_TCP},
     {"pipe", IPCX_SCHEME_PIPE},     {"shm", IPCX_SCHEME_SHM},   {"udp", IPCX_SCHEME_UDP},
-    {"file", IPCX_SCHEME_FILE},
+    {"file", IPCX_SCHEME_FILE},     {"tls", IPCX_SCHEME_TLS},
 };
 #define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
 
@@ -378,6 +378,7 @@ static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest,
     case IPCX_SCHEME_UNIX:
         return parse_unix(url, text, rest, err);
     case IPCX_SCHEME_TCP:
+    case IPCX_SCHEME_TLS:
         return parse_tcp(url, text, rest, err);
     case IPCX_SCHEME_UDP:
         return parse_udp(url, text, rest, err);

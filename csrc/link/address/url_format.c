@@ -58,6 +58,9 @@ size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap)
     case IPCX_SCHEME_TCP:
         written = format_host(url, "tcp", text, cap);
         break;
+    case IPCX_SCHEME_TLS:
+        written = format_host(url, "tls", text, cap);
+        break;
     case IPCX_SCHEME_UDP:
         written = format_host(url, "udp", text, cap);
         break;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ipcx/alloc.h"
+#include "link/address/dial.h"
 #include "link/stream/chan_stream_parts.h"
 #include "link/stream/chan_stream_prove.h"
 #include "wire/hello.h"
@@ -47,6 +48,7 @@ static void hang_up(ipcx_chan *chan)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
     int timer = atomic_exchange(&self->timer, -1);
+    ipcx__guest_go(&self->guest);
     if (self->write_fd == self->read_fd) {
         self->write_fd = -1;
     }
@@ -81,6 +83,12 @@ static void destroy(ipcx_chan *chan)
     ipcx_decoder_fini(&self->decoder);
     ipcx_buf_fini(&self->owed);
     ipcx_buf_fini(&self->after);
+    ipcx_buf_fini(&self->sealed);
+    /* In a child, where another thread was at it during the fork, it is better lost than freed. */
+    if (self->session != NULL && pthread_mutex_trylock(&self->tx) == 0) {
+        (void)pthread_mutex_unlock(&self->tx);
+        self->layer->end(self->session);
+    }
     ipcx_free(self->scratch);
     (void)pthread_mutex_destroy(&self->tx);
     (void)pthread_mutex_destroy(&self->guard);
@@ -112,6 +120,7 @@ static void max_message(ipcx_chan *chan, size_t *receive, size_t *send)
 
 static const ipcx__transport unix_transport = STREAM(IPCX_SCHEME_UNIX);
 static const ipcx__transport tcp_transport = STREAM(IPCX_SCHEME_TCP);
+static const ipcx__transport tls_transport = STREAM(IPCX_SCHEME_TLS);
 static const ipcx__transport pipe_transport = STREAM(IPCX_SCHEME_PIPE);
 
 /* ---- making one */
@@ -127,6 +136,7 @@ static ipcx_status begin(ipcx__stream *self, ipcx_scheme scheme, const char *url
 {
     const ipcx__transport *transport = scheme == IPCX_SCHEME_UNIX  ? &unix_transport
                                        : scheme == IPCX_SCHEME_TCP ? &tcp_transport
+                                       : scheme == IPCX_SCHEME_TLS ? &tls_transport
                                                                    : &pipe_transport;
     ipcx_framing framing = {.kind = IPCX_FRAMING_IPCX, .max_message = IPCX__BEFORE_HELLO};
     ipcx_status status = ipcx_decoder_init(&self->decoder, &framing, err);
@@ -138,6 +148,7 @@ static ipcx_status begin(ipcx__stream *self, ipcx_scheme scheme, const char *url
     }
     ipcx_buf_init(&self->owed, SIZE_MAX);
     ipcx_buf_init(&self->after, SIZE_MAX);
+    ipcx_buf_init(&self->sealed, SIZE_MAX);
     (void)pthread_mutex_init(&self->tx, NULL);
     (void)pthread_mutex_init(&self->guard, NULL);
     self->inbox_last = &self->inbox;
@@ -178,7 +189,7 @@ static ipcx_status adopt(ipcx__stream *self, int read_fd, int write_fd, ipcx_err
     if (self->is_unix && self->read_way == IPCX__WAY_SOCKET) {
         self->blocks = fcntl(self->read_fd, F_SETFL, O_RDWR) == 0;
     }
-    if (self->chan.transport->scheme == IPCX_SCHEME_TCP) {
+    if (ipcx__is_tcp(self->chan.transport->scheme)) {
         (void)setsockopt(self->write_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         ipcx__stream_keep_vigil(self);
     }

@@ -14,6 +14,22 @@ ipcx_status ipcx__chan_stream_make(ipcx_scheme scheme, int read_fd, int write_fd
                                    const ipcx_chan_options *options, ipcx_chan **chan,
                                    ipcx_error *err);
 
+/* ipcx__chan_stream_attach: puts the options' layer between the channel and its socket, which has
+ * `accepted` it or connected, before anything was sent. UNSUPPORTED: there is none in the options.
+ */
+ipcx_status ipcx__chan_stream_attach(ipcx_chan *chan, bool accepted, ipcx_error *err);
+
+/* ipcx__chan_stream_session: the layer's; NULL: there is no layer. */
+void *ipcx__chan_stream_session(const ipcx_chan *chan);
+
+/* ipcx__chan_stream_secure: waits for the handshake of the layer of an end that has connected to
+ * `port`; not where the listener is of this very process, and its accept sees to both sides. */
+ipcx_status ipcx__chan_stream_secure(ipcx_chan *chan, int port, ipcx_deadline deadline,
+                                     ipcx_error *err);
+
+/* ipcx__chan_stream_is_stuck: its handshake waits for room to send. */
+bool ipcx__chan_stream_is_stuck(ipcx_chan *chan);
+
 /* ipcx__chan_stream_greet: sends our HELLO if that has not been done; never waits, does not make
  * this process the end's owner. The first send or receive would do it too. */
 ipcx_status ipcx__chan_stream_greet(ipcx_chan *chan, ipcx_error *err);

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "link/address/dial.h"
 #include "link/stream/chan_stream_parts.h"
 #include "link/stream/chan_stream_prove.h"
 #include "os/gate.h"
@@ -20,9 +21,18 @@ static size_t count_unsent(ipcx__stream *self)
 {
     size_t lost;
     (void)pthread_mutex_lock(&self->tx);
-    lost = self->out < self->message_end && !atomic_load(&self->said_bye);
+    lost = (self->out < self->message_end ||
+            (self->message_end > 0 && ipcx_buf_len(&self->sealed) > 0)) &&
+           !atomic_load(&self->said_bye);
     (void)pthread_mutex_unlock(&self->tx);
     return lost;
+}
+
+/* Its layer's handshake is not done, though messages may have been taken from the program: what
+ * became of them close() alone can tell. */
+static bool never_let_in(const ipcx__stream *self)
+{
+    return self->layer != NULL && !atomic_load(&self->ready);
 }
 
 /* Whether all has left this machine; from a peer that still sends, which may earn it a reset,
@@ -82,11 +92,21 @@ static ipcx_status say_bye(ipcx__stream *self, ipcx_deadline deadline, ipcx_erro
     if (status != IPCX_OK) {
         return status;
     }
+    if (never_let_in(self)) {
+        status = ipcx__layer_secure(self, true, deadline, err);
+        if (status != IPCX_OK) {
+            ipcx__turn_leave(&self->send_turn);
+            return status;
+        }
+    }
     ipcx__stream_compose_bye(self, &bye);
     unit = atomic_load(&self->said_bye) ? (ipcx__unit){0} : bye.unit;
     status = ipcx__stream_transmit(self, &unit, deadline, err);
     if (unit.begun) {
         atomic_store(&self->said_bye, true);
+    }
+    if (self->layer != NULL && status == IPCX_OK) {
+        ipcx__layer_finish(self);
     }
     ipcx__turn_leave(&self->send_turn);
     return status;
@@ -101,8 +121,15 @@ ipcx_status ipcx__stream_goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t
     atomic_store(&self->closing, true);
     ipcx__stream_nudge(self);
     ipcx__stream_tell(self);
+    if (never_let_in(self) && over < 0 && !atomic_load(&self->over_told)) {
+        *unsent = count_unsent(self);
+        return *unsent > 0 ? ipcx__stream_over(self, err) : IPCX_OK;
+    }
     if (self->write_way == IPCX__WAY_NONE || (over < 0 && over != IPCX_NOMEM)) {
         return IPCX_OK; /* to whom? */
+    }
+    if (never_let_in(self) && count_unsent(self) == 0) {
+        return IPCX_OK; /* nobody has accepted us, nor will */
     }
     if (atomic_load(&self->unproven)) {
         return IPCX_OK; /* nothing of ours is for a stranger */
@@ -111,10 +138,14 @@ ipcx_status ipcx__stream_goodbye(ipcx_chan *chan, ipcx_deadline deadline, size_t
         (void)ipcx__stream_greet(self, NULL);
     }
     status = say_bye(self, deadline, err);
-    if (status == IPCX_OK && chan->transport->scheme == IPCX_SCHEME_TCP &&
+    if (status == IPCX_OK && ipcx__is_tcp(chan->transport->scheme) &&
         ipcx__turn_take_by(&self->pump, &chan->gate, deadline, NULL) == IPCX_OK) {
         status = linger(self, deadline, err);
         ipcx__turn_leave(&self->pump);
+    }
+    if (status < 0 && never_let_in(self)) {
+        *unsent = count_unsent(self);
+        return status;
     }
     if (status < 0) {
         return IPCX_OK; /* the peer is not there any more: nothing of ours is lost to it */

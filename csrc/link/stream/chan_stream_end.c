@@ -160,6 +160,10 @@ ipcx_status ipcx__stream_export(ipcx_chan *chan, ipcx_chan_end *end, ipcx_error 
 {
     ipcx__stream *self = ipcx__stream_of(chan);
     ipcx_chan_end made = {.count = 0};
+    if (self->layer != NULL) {
+        return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, "export",
+                              "an end of tls:// stays where its keys are, in this process");
+    }
     if (ipcx_buf_len(&self->owed) > 0 || ipcx_decoder_pending(&self->decoder) > 0 ||
         atomic_load(&self->unproven)) {
         return ipcx_error_set(err, IPCX_INVALID, 0, "export",

@@ -24,6 +24,7 @@ ipcx_status ipcx__stream_over(ipcx__stream *self, ipcx_error *err)
     ipcx_status status = (ipcx_status)atomic_load(&self->over);
     if (status < 0 && err != NULL) {
         *err = self->over_error;
+        atomic_store(&self->over_told, true);
     }
     return status;
 }
@@ -65,7 +66,9 @@ static ipcx_status died(ipcx__stream *self, int number)
     char why[80];
     (void)ipcx__stream_gone(self, &number, why, sizeof why);
     (void)ipcx_error_set(&self->over_error, IPCX_PEER_DIED, number, "receive", "%s%s", why,
-                         cut ? ", in the middle of a message" : "");
+                         self->layer != NULL && !atomic_load(&self->ready) ? ", in the handshake"
+                         : cut ? ", in the middle of a message"
+                               : "");
     return ipcx__stream_end(self, IPCX_PEER_DIED,
                             self->decoder.offset + ipcx_buf_len(&self->decoder.buf));
 }
@@ -229,6 +232,10 @@ static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
     if (number == EINTR) {
         return IPCX_INTR;
     }
+    if (self->refused < 0) {
+        (void)ipcx__stream_end(self, self->refused, 0);
+        return ipcx__stream_over(self, err);
+    }
     if (number == EBADMSG) {
         (void)wrong(self, ipcx_decoder_pending(&self->decoder),
                     "more descriptors than an end of a channel has");
@@ -263,7 +270,11 @@ ipcx_status ipcx__stream_fill(ipcx__stream *self, size_t most, ipcx_error *err)
     if (status != IPCX_OK) {
         return status;
     }
-    return was_read(self, ipcx__stream_read(self, room, most < size ? most : size), err);
+    size = most < size ? most : size;
+    return was_read(self,
+                    IPCX_LIKELY(self->layer == NULL) ? ipcx__stream_read(self, room, size)
+                                                     : ipcx__layer_read(self, room, size),
+                    err);
 }
 
 ipcx_status ipcx__stream_fill_asleep(ipcx__stream *self, ipcx_error *err)

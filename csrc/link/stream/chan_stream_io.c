@@ -44,6 +44,20 @@ void ipcx__unit_skip(ipcx__unit *unit, size_t sent)
     }
 }
 
+/* A small message in one piece. */
+void ipcx__unit_gather(ipcx__unit *unit, uint8_t *small)
+{
+    size_t at = 0;
+    for (int i = 0; i < unit->pieces; i++) {
+        if (unit->piece[i].iov_len > 0) {
+            memcpy(small + at, unit->piece[i].iov_base, unit->piece[i].iov_len);
+            at += unit->piece[i].iov_len;
+        }
+    }
+    unit->piece[0] = (struct iovec){small, at};
+    unit->pieces = 1;
+}
+
 /* ---- writing */
 
 static ssize_t send_socket(int fd, const ipcx__unit *unit)

@@ -139,7 +139,7 @@ ipcx_status ipcx__stream_prove(ipcx__stream *self, ipcx_deadline deadline, ipcx_
 bool ipcx__chan_stream_unproven(const ipcx_chan *chan)
 {
     ipcx_scheme scheme = chan->transport->scheme;
-    return (scheme == IPCX_SCHEME_TCP || scheme == IPCX_SCHEME_UNIX) &&
+    return (scheme == IPCX_SCHEME_TCP || scheme == IPCX_SCHEME_UNIX || scheme == IPCX_SCHEME_TLS) &&
            atomic_load(&((const ipcx__stream *)(const void *)chan)->unproven);
 }
 

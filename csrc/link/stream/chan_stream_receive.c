@@ -35,7 +35,8 @@ static bool only_bytes_matter(ipcx__stream *self, ipcx_deadline deadline)
 /* With pump: reads until there is a front message. */
 static ipcx_status lead(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
-    bool try_first = !self->waits_first || deadline == IPCX_NOW, waited = false;
+    bool waited = false;
+    bool try_first = !self->waits_first || deadline == IPCX_NOW || atomic_load(&self->holds);
     for (;;) {
         ipcx_status status = ipcx__stream_front(self, err);
         if (status != IPCX_MORE) {

@@ -7,7 +7,6 @@
  * Invariant: the first byte of a message leaves only when nothing is owed; what was begun is in
  * exactly one place: its sender's unit (`midway`) or `owed`. */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -26,7 +25,7 @@
 
 /* ---- under tx */
 
-static ipcx_status broken(ipcx__stream *self, int number)
+ipcx_status ipcx__stream_broken(ipcx__stream *self, int number)
 {
     char why[80];
     bool gone = ipcx__stream_gone(self, &number, why, sizeof why);
@@ -50,10 +49,13 @@ static ipcx_status lost(ipcx__stream *self)
 /* Sends of `unit` what goes at once. */
 static ipcx_status write_unit(ipcx__stream *self, ipcx__unit *unit)
 {
+    if (IPCX_UNLIKELY(self->layer != NULL)) {
+        return ipcx__layer_write(self, unit);
+    }
     while (unit->left > 0) {
         ssize_t n = ipcx__stream_write(self, unit);
         if (n < 0) {
-            return errno == EAGAIN ? IPCX_AGAIN : broken(self, errno);
+            return errno == EAGAIN ? IPCX_AGAIN : ipcx__stream_broken(self, errno);
         }
         self->out += (uint64_t)n;
         ipcx__unit_skip(unit, (size_t)n);
@@ -92,7 +94,7 @@ static bool after_is_next(ipcx__stream *self)
 
 ipcx_status ipcx__stream_push(ipcx__stream *self)
 {
-    ipcx_status status = self->broken;
+    ipcx_status status = self->layer == NULL ? self->broken : ipcx__layer_first(self);
     while (status == IPCX_OK && !self->midway) {
         if (ipcx_buf_len(&self->owed) == 0 && !after_is_next(self)) {
             break;
@@ -105,6 +107,9 @@ ipcx_status ipcx__stream_push(ipcx__stream *self)
 bool ipcx__stream_push_on(ipcx__stream *self)
 {
     bool more = false;
+    if (IPCX_UNLIKELY(self->layer != NULL)) {
+        return ipcx__layer_push_on(self);
+    }
     (void)pthread_mutex_lock(&self->tx);
     if (!self->flushing && !self->midway && ipcx_buf_len(&self->owed) > 0) {
         more = ipcx__stream_push(self) == IPCX_AGAIN;
@@ -141,9 +146,13 @@ ipcx_status ipcx__stream_frame(ipcx__stream *self, const ipcx_frame *given)
 }
 
 /* One try: what is owed, then the unit. */
-static ipcx_status step(ipcx__stream *self, ipcx__unit *unit)
+static ipcx_status step(ipcx__stream *self, ipcx__unit *unit, ipcx_error *err)
 {
-    ipcx_status status = ipcx__stream_push(self);
+    ipcx_status status;
+    if (IPCX_UNLIKELY(self->layer != NULL) && !atomic_load(&self->ready)) {
+        return ipcx__layer_keep(self, unit, err);
+    }
+    status = ipcx__stream_push(self);
     if (status == IPCX_OK && unit->left > 0) {
         status = write_unit(self, unit);
         self->midway = unit->begun && unit->left > 0;
@@ -180,7 +189,7 @@ ipcx_status ipcx__stream_transmit(ipcx__stream *self, ipcx__unit *unit, ipcx_dea
 {
     ipcx_status status;
     (void)pthread_mutex_lock(&self->tx);
-    status = step(self, unit);
+    status = step(self, unit, err);
     if (status == IPCX_AGAIN) {
         ipcx__stream_glance(self);
     }
@@ -189,11 +198,11 @@ ipcx_status ipcx__stream_transmit(ipcx__stream *self, ipcx__unit *unit, ipcx_dea
         ipcx__stream_owes(self);
         (void)pthread_mutex_unlock(&self->tx);
         (void)atomic_fetch_add_explicit(&self->chan.send_waits, 1, memory_order_relaxed);
-        status = ipcx__stream_wait_for_room(self, deadline, err);
+        status = ipcx__stream_await_room(self, deadline, err);
         (void)pthread_mutex_lock(&self->tx);
         self->flushing = false;
         if (status == IPCX_OK) {
-            status = step(self, unit);
+            status = step(self, unit, err);
         }
     }
     if (status != IPCX_OK && unit->begun) {
@@ -274,7 +283,7 @@ ipcx_status ipcx__stream_sent(ipcx__stream *self, ipcx_status status, ipcx_deadl
 /* OK: a message of `size` bytes is not longer than the peer takes, as far as is known. */
 static ipcx_status fits(ipcx__stream *self, size_t size, ipcx_error *err)
 {
-    if (!atomic_load(&self->heard) && size > IPCX__BEFORE_HELLO &&
+    if (!atomic_load(&self->heard) && (size > IPCX__BEFORE_HELLO || self->layer != NULL) &&
         self->read_way != IPCX__WAY_NONE) {
         (void)ipcx__stream_drain(self, IPCX_NOW, NULL); /* its HELLO may be there */
     }
@@ -338,20 +347,6 @@ void ipcx__stream_compose_bye(ipcx__stream *self, ipcx__composed *to)
     (void)compose(self, &bye, to, NULL);
 }
 
-/* A small message in one piece. */
-static void gather(ipcx__unit *unit, uint8_t *small)
-{
-    size_t at = 0;
-    for (int i = 0; i < unit->pieces; i++) {
-        if (unit->piece[i].iov_len > 0) {
-            memcpy(small + at, unit->piece[i].iov_base, unit->piece[i].iov_len);
-            at += unit->piece[i].iov_len;
-        }
-    }
-    unit->piece[0] = (struct iovec){small, at};
-    unit->pieces = 1;
-}
-
 /* With send_turn. */
 static ipcx_status send_one(ipcx__stream *self, const ipcx_message *message, ipcx_deadline deadline,
                             ipcx_sending *sending, ipcx_error *err)
@@ -368,7 +363,7 @@ static ipcx_status send_one(ipcx__stream *self, const ipcx_message *message, ipc
         status = ipcx__stream_compose(self, message, ticket, &made, err);
         if (status == IPCX_OK) {
             if (made.unit.left <= sizeof small) {
-                gather(&made.unit, small);
+                ipcx__unit_gather(&made.unit, small);
             }
             if (ticket != 0) {
                 atomic_store(&self->tickets, ticket); /* the ACK may come before we look again */
@@ -429,7 +424,7 @@ static ipcx_status flush_to(ipcx__stream *self, uint64_t up_to, ipcx_deadline de
         return status;
     }
     (void)pthread_mutex_lock(&self->tx);
-    is_out = self->out >= up_to;
+    is_out = self->out >= up_to && ipcx_buf_len(&self->sealed) == 0;
     (void)pthread_mutex_unlock(&self->tx);
     if (!is_out) {
         status = ipcx__stream_transmit(self, &nothing, deadline, err);

@@ -17,7 +17,9 @@
 
 #include "ipcx/buf.h"
 #include "ipcx/frame.h"
+#include "ipcx/layer.h"
 #include "link/stream/chan_stream.h"
+#include "link/stream/guest.h"
 #include "os/turn.h"
 #include "wire/proof.h"
 
@@ -68,6 +70,16 @@ typedef struct ipcx__stream {
     _Atomic bool said_bye; /* … and its frame has begun to leave */
     _Atomic bool greeted;  /* our HELLO is on its way */
 
+    /* What is between the frames and the socket: chan_stream_layer.c. */
+    const ipcx_layer *layer; /* NULL: nothing */
+    void *session;
+    ipcx_buf sealed;          /* tx's: on its way out, goes before anything else */
+    ipcx__guest guest;        /* of a listener in this process, until then */
+    _Atomic bool ready;       /* its handshake is done: what is owed can be sealed */
+    _Atomic bool holds;       /* it has bytes for pump that no descriptor shows */
+    _Atomic bool interrupted; /* a signal came within it: whoever would sleep returns INTR */
+    ipcx_status refused;      /* pump's: < 0: what it said of what came */
+
     /* Sending. */
     ipcx__turn send_turn;
     pthread_mutex_t tx;       /* guards what follows */
@@ -101,6 +113,7 @@ typedef struct ipcx__stream {
     _Atomic size_t peer_limit;
     _Atomic int over; /* EOF or < 0: what comes after the last message, for good */
     ipcx_error over_error;
+    _Atomic bool over_told; /* a caller has heard of it */
 
     pthread_mutex_t guard; /* of the inbox and of the bell */
     ipcx__parcel *inbox, **inbox_last;

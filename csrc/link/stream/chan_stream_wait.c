@@ -104,6 +104,8 @@ ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_
     }
     if (atomic_load(&self->closing)) {
         status = ipcx__gate_closed("receive", err);
+    } else if (IPCX_UNLIKELY(self->layer != NULL) && atomic_exchange(&self->interrupted, false)) {
+        status = IPCX_INTR;
     } else {
         status = ipcx__gate_poll_set(&self->chan.gate, own.fds, own.count, own.until, err);
     }
@@ -116,6 +118,19 @@ ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_
     return status == IPCX_TIMEOUT && own.until != deadline ? IPCX_OK : status;
 }
 
+ipcx_status ipcx__stream_await_room(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
+{
+    if (IPCX_UNLIKELY(self->layer != NULL)) {
+        if (!atomic_load(&self->ready)) {
+            return ipcx__layer_secure(self, false, deadline, err);
+        }
+        if (atomic_exchange(&self->interrupted, false)) {
+            return IPCX_INTR;
+        }
+    }
+    return ipcx__stream_wait_for_room(self, deadline, err);
+}
+
 /* ---- fileno(): an epoll descriptor over the stream, the room to send while bytes are owed, and
  * the bell, which is up while a message, or the end, waits on this side of the kernel */
 
@@ -126,7 +141,7 @@ void ipcx__stream_set_bell(ipcx__stream *self)
         return;
     }
     up = atomic_load(&self->inbox_count) > 0 || atomic_load(&self->has_front) ||
-         ipcx__stream_is_over(self) || self->always_readable;
+         ipcx__stream_is_over(self) || self->always_readable || atomic_load(&self->holds);
     if (up != self->bell_is_up) {
         self->bell_is_up = up;
         if (up) {
@@ -166,10 +181,12 @@ static void heed(ipcx__stream *self, bool in, bool out)
 /* Under tx. */
 void ipcx__stream_owes(ipcx__stream *self)
 {
-    size_t owed = ipcx_buf_len(&self->owed) + ipcx_buf_len(&self->after);
+    size_t sealed = ipcx_buf_len(&self->sealed);
+    size_t owed = ipcx_buf_len(&self->owed) + ipcx_buf_len(&self->after) + sealed;
     atomic_store(&self->chan.owed, owed);
     if (IPCX_UNLIKELY(self->epoll >= 0)) {
-        bool out = owed > 0 && !self->flushing && !self->midway && self->broken == IPCX_OK;
+        bool out = (self->layer == NULL ? owed : sealed) > 0 && !self->flushing && !self->midway &&
+                   self->broken == IPCX_OK;
         bool in = self->control <= IPCX__CONTROL_MOST || self->broken < 0;
         if (in == self->hides_in || out != self->shows_out) {
             heed(self, in, out);

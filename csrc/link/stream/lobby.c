@@ -82,6 +82,11 @@ ipcx_status ipcx__lobby_open(ipcx__lobby *self, const char *url, ipcx_error *err
         watch(self, EPOLL_CTL_ADD, self->timer, EPOLLIN, &self->timer) < 0) {
         return failed(self, "listen", err);
     }
+    if (self->scheme == IPCX_SCHEME_TLS) {
+        ipcx_addr own = {.len = sizeof own.u};
+        (void)getsockname(self->listening, &own.u.sa, &own.len);
+        ipcx__house_open(&self->house, ipcx_addr_port(&own), self->epoll, self->options->layer);
+    }
     return IPCX_OK;
 }
 
@@ -178,6 +183,13 @@ static ipcx_status shake(const ipcx__lobby *self, ipcx_chan *chan)
                                            : ipcx__chan_stream_shake(chan, NULL);
 }
 
+/* What a peer that waits is watched for. */
+static uint32_t wanted(const ipcx__lobby *self, ipcx_chan *chan)
+{
+    bool stuck = self->scheme == IPCX_SCHEME_TLS && ipcx__chan_stream_is_stuck(chan);
+    return stuck ? EPOLLIN | EPOLLOUT : EPOLLIN;
+}
+
 /* Something came from a peer that waits. */
 static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan)
 {
@@ -195,6 +207,8 @@ static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan
     if (status != IPCX_AGAIN && status != IPCX_INTR) {
         (void)atomic_fetch_add(&self->strangers, status == IPCX_AUTH);
         drop(self, peer);
+    } else if (self->scheme == IPCX_SCHEME_TLS) {
+        (void)watch(self, EPOLL_CTL_MOD, atomic_load(&peer->fd), wanted(self, its), peer);
     }
     return IPCX_MORE;
 }
@@ -212,7 +226,8 @@ static ipcx_status greet(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan, 
         turn_away(self, peer);
         return IPCX_MORE;
     }
-    if (watch(self, EPOLL_CTL_ADD, atomic_load(&peer->fd), EPOLLIN, peer) < 0) {
+    if (watch(self, EPOLL_CTL_ADD, atomic_load(&peer->fd), wanted(self, atomic_load(&peer->chan)),
+              peer) < 0) {
         status = failed(self, OP, err);
         turn_away(self, peer);
         return status;
@@ -245,14 +260,14 @@ static ipcx_status make_channel(ipcx__lobby *self, ipcx__peer *peer, const ipcx_
     int fd = atomic_load(&peer->fd);
     ipcx_chan *made;
     ipcx_status status;
-    if (self->scheme == IPCX_SCHEME_TCP) {
-        ipcx__tcp_url(addr, text);
+    if (ipcx__is_tcp(self->scheme)) {
+        ipcx__stream_url(self->scheme, false, addr, text);
     }
     if (self->scheme == IPCX_SCHEME_SHM) {
         status = ipcx__chan_shm_accept(fd, self->url, self->options, &made, err);
     } else {
         status = ipcx__chan_stream_make(self->scheme, fd, fd,
-                                        self->scheme == IPCX_SCHEME_TCP ? text : self->url,
+                                        ipcx__is_tcp(self->scheme) ? text : self->url,
                                         self->options, &made, err);
     }
     if (status == IPCX_OK) {
@@ -261,6 +276,9 @@ static ipcx_status make_channel(ipcx__lobby *self, ipcx__peer *peer, const ipcx_
             status = ipcx__chan_stream_guard(made, true, self->options->authkey,
                                              self->options->authkey_size, err);
         }
+    }
+    if (status == IPCX_OK && self->scheme == IPCX_SCHEME_TLS) {
+        status = ipcx__chan_stream_attach(made, true, err);
     }
     return status;
 }
@@ -320,7 +338,7 @@ static ipcx_status welcome(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *err)
             }
             continue;
         }
-        if (self->scheme != IPCX_SCHEME_TCP &&
+        if (!ipcx__is_tcp(self->scheme) &&
             !ipcx__admit_user(atomic_load(&peer->fd), self->options, &uid)) {
             (void)atomic_fetch_add(&self->strangers, 1);
             ipcx__admit_refuse(atomic_load(&peer->fd));
@@ -359,6 +377,12 @@ static void timer_rang(ipcx__lobby *self)
     }
 }
 
+static bool is_peer(const ipcx__lobby *self, const void *who)
+{
+    const ipcx__peer *peer = who;
+    return peer >= self->slots && peer <= self->slots + self->size;
+}
+
 ipcx_status ipcx__lobby_round(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *err)
 {
     struct epoll_event events[BATCH];
@@ -376,8 +400,10 @@ ipcx_status ipcx__lobby_round(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *e
             status = welcome(self, chan, err);
         } else if (who == &self->timer) {
             timer_rang(self);
-        } else {
+        } else if (is_peer(self, who)) {
             status = advance(self, who, chan);
+        } else {
+            (void)ipcx__house_serve(&self->house, who);
         }
     }
     (void)pthread_mutex_unlock(&self->lock);
@@ -406,6 +432,7 @@ static void shut(int *fd)
 
 void ipcx__lobby_shut(ipcx__lobby *self)
 {
+    ipcx__house_close(&self->house);
     shut(&self->listening);
     shut(&self->epoll);
     shut(&self->timer);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 #include "link/chan.h"
+#include "link/stream/guest.h"
 
 typedef struct ipcx__peer {
     _Atomic int fd;            /* -1: a free slot */
@@ -37,7 +38,8 @@ typedef struct ipcx__lobby {
     pthread_mutex_t lock; /* guards the rest; never held while sleeping */
     ipcx__peer *slots, *spare, *oldest, *newest;
     int size;
-    _Atomic int used; /* slots ever used */
+    _Atomic int used;  /* slots ever used */
+    ipcx__house house; /* tls */
     _Atomic uint64_t waiting, dropped, strangers;
 } ipcx__lobby;
 
