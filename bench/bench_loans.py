@@ -7,13 +7,16 @@ buffers, and multiprocessing.shared_memory with two semaphores, which is how it 
 
 import contextlib
 import os
+import sys
 from itertools import repeat
+from pathlib import Path
 
-from contestant import Absent, counterpart
+from contestant import Absent, counterpart, parse_cpus, pin
 from harness import Bench, Goal, python
 
 SIZE = 1 << 20
 SOURCE = bytes(range(256)) * (SIZE // 256)
+END = b"\1" * SIZE
 
 
 class Segments:
@@ -84,7 +87,7 @@ def _iceoryx2():
             if not self.made:
                 self.make()
             sample = self.publisher.loan_slice_uninit(SIZE)
-            ctypes.memmove(sample.payload_ptr, source, SIZE)
+            self.place(sample)[:] = source
             sample.assume_init().send()
 
         def receive(self, sink):
@@ -92,14 +95,45 @@ def _iceoryx2():
                 self.make()
             while (sample := self.subscriber.receive()) is None:
                 pass
-            place = (ctypes.c_uint8 * SIZE).from_address(sample.payload_ptr)
-            sink[:] = memoryview(place).cast("B")
+            sink[:] = self.place(sample)
             sample.delete()
+
+        @staticmethod
+        def place(sample):
+            return memoryview((ctypes.c_uint8 * SIZE).from_address(sample.payload_ptr)).cast("B")
 
         def close(self):
             pass
 
     return Iceoryx2
+
+
+class Mpi:
+    """Buffers of mpi4py: two ranks that mpiexec starts, of which the second only answers."""
+
+    def __init__(self):
+        from mpi4py import MPI
+
+        self.world = MPI.COMM_WORLD
+        self.other = 1 - self.world.rank
+
+    def send(self, source):
+        self.world.Send(source, self.other)
+
+    def receive(self, sink):
+        self.world.Recv(sink, self.other)
+
+    def close(self):
+        pass
+
+
+def _mpi(bench, name):
+    """The command of that contestant."""
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    if not mpiexec.exists():
+        raise Absent(f"there is no {mpiexec} (mpich)")
+    bench.loaders[name] = Mpi
+    return [str(mpiexec), "-n", "2", sys.executable, bench.file, "--serve", name]
 
 
 def _ipcx():
@@ -153,6 +187,7 @@ bench = Bench(
     {
         "stdlib": python(lambda: Segments),
         "iceoryx2": python(_iceoryx2),
+        "mpi4py": _mpi,
         "copied": python(_copied),
         "ipcx": python(_ipcx),
     },
@@ -166,28 +201,49 @@ bench = Bench(
     cpus=2,
 )  # fmt: skip
 def _(kind, cpus):
+    if kind is Mpi:
+        yield _there_and_back(kind())
+        return  # the other rank answers until the end of ours
     left, right = kind.pair()
-
-    def answer():
-        sink = bytearray(SIZE)
-        while True:
-            right.receive(sink)
-            if sink[0] == 1:
-                return
-            right.send(sink)
-
-    with counterpart(answer, cpus):
-        sink = bytearray(SIZE)
-
-        def run(n):
-            for _ in repeat(None, n):
-                left.send(SOURCE)
-                left.receive(sink)
-
-        yield run
-        left.send(b"\1" * SIZE)
+    with counterpart(lambda: _answer(right), cpus):
+        yield _there_and_back(left)
+        left.send(END)
         left.close()
 
 
-if __name__ == "__main__":
+def _there_and_back(left):
+    sink = bytearray(SIZE)
+
+    def run(n):
+        for _ in repeat(None, n):
+            left.send(SOURCE)
+            left.receive(sink)
+
+    return run
+
+
+def _answer(right):
+    sink = bytearray(SIZE)
+    right.receive(sink)
+    while sink[0] == SOURCE[0]:
+        right.send(sink)
+        right.receive(sink)
+
+
+def _second_rank():
+    """Whether this is it; then it has answered to the end."""
+    if sys.argv[1:3] != ["--serve", "mpi4py"]:
+        return False
+    end = Mpi()
+    if end.world.rank != 1:
+        import atexit
+
+        atexit.register(end.send, END)
+        return False
+    pin(parse_cpus(sys.argv[4] if len(sys.argv) > 4 else "-"), 1)
+    _answer(end)
+    return True
+
+
+if __name__ == "__main__" and not _second_rank():
     bench.main()
