@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "ipcx/alloc.h"
 #include "link/shared/chan_shm_loan.h"
 #include "link/shared/chan_shm_wait.h"
@@ -305,6 +306,7 @@ static ipcx_status take_out(ipcx__shm *self, ipcx_loan *loan, size_t size, ipcx_
     }
     memcpy(memory, loan->data, size);
     ipcx__shm_cancel(&self->head, loan);
+    IPCX_CRASH_POINT("loan: taken out");
     loan->data = loan->memory = memory;
     loan->in_place = 0;
     loan->size = size;

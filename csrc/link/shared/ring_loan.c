@@ -4,6 +4,7 @@
  * that it has done with it. */
 #include <assert.h>
 
+#include "base/crash.h"
 #include "link/shared/ring.h"
 
 enum { FREE, OUT, DONE };
@@ -87,6 +88,7 @@ void ipcx__ring_overtake(ipcx__ring_tx *tx)
         tx->skip = at - tx->tail;
         tx->room = end - at;
         ipcx__ring_commit(tx, end - at - IPCX__RING_HEADER, IPCX__RING_PAD);
+        IPCX_CRASH_POINT("loan: overtaken");
     }
 }
 
@@ -101,6 +103,7 @@ ipcx_status ipcx__ring_lend(ipcx__ring_tx *tx, uint64_t size, unsigned *slot, ui
     sweep(&tx->slots);
     *slot = take_slot(&tx->slots, at, at + IPCX__RING_HEADER + ((size + 7) & ~UINT64_C(7)));
     tx->slots.open = *slot;
+    IPCX_CRASH_POINT("loan: lent");
     return *slot != 0 ? IPCX_OK : IPCX_TOO_LARGE;
 }
 
@@ -146,6 +149,7 @@ bool ipcx__ring_keep(ipcx__ring_rx *rx, unsigned *slot)
     assert(rx->lent != 0);
     *slot = take_slot(&rx->slots, rx->head, rx->head + rx->lent);
     if (*slot != 0) {
+        IPCX_CRASH_POINT("view: kept");
         ipcx__ring_release(rx);
     }
     return *slot != 0;
