@@ -5,17 +5,21 @@ Invariant: who asks is no peer of the server's program: it neither joins nor get
 """
 
 import contextlib
+import hashlib
+import hmac
 import json
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 
 from ipcx import _core
 from ipcx._top import Column, Reading
-from ipcx.framing import Encoder, Framed, FrameType
+from ipcx.framing import Decoder, Encoder, Frame, Framed, FrameType
 
 __all__ = ["Asker", "Servers"]
 
-ASKS = 1  # the capability in HELLO
+ASKS, KEYED = 1, 2  # capabilities in HELLO
+CHALLENGE = slice(12, 44)  # in HELLO's payload
 PATIENCE = 5.0  # seconds for an answer
 ANSWER_MAX = 65536
 
@@ -39,18 +43,72 @@ def _connected(url: str) -> socket.socket:
     raise ValueError(f"{url}: a server is asked over tcp:// or unix://")
 
 
+def bytes_of(frame: Frame) -> bytes:
+    return frame.payload.encode() if isinstance(frame.payload, str) else bytes(frame.payload)
+
+
+def _is_keyed(frame: Frame) -> bool:
+    return bool(int.from_bytes(bytes_of(frame)[8:12], "big") & KEYED)
+
+
+def _refused(frame: Frame) -> None:
+    """PROOF of one byte says why the other side hangs up."""
+    if frame.type == FrameType.PROOF and len(bytes_of(frame)) == 1:
+        other = "the key is another" if bytes_of(frame) == b"\1" else "it does not serve this user"
+        raise PermissionError(other)
+
+
 class Asker:
     """A connection that only asks.
 
     `ConnectionError` and other `OSError`: there is no answer. `PermissionError`: it will not tell.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, authkey: bytes | None = None) -> None:
         self.asked = 0
+        self._keyed = authkey is not None
         self._socket = _connected(url)
         self._framed = Framed(self._socket, max_message=ANSWER_MAX)
-        hello = b"\1\0\0\0" + ANSWER_MAX.to_bytes(4, "big") + ASKS.to_bytes(4, "big")
-        self._socket.sendall(Encoder().encode(hello, type=FrameType.HELLO))
+        try:
+            self._greet(authkey)
+        except BaseException:
+            self.close()
+            raise
+
+    def _greet(self, authkey: bytes | None) -> None:
+        capabilities = ASKS if authkey is None else ASKS | KEYED
+        hello = b"\1\0\0\0" + ANSWER_MAX.to_bytes(4, "big") + capabilities.to_bytes(4, "big")
+        if authkey is not None:
+            hello += secrets.token_bytes(32)
+        ours = Encoder().encode(hello, type=FrameType.HELLO)
+        self._socket.sendall(ours)
+        if authkey is None:
+            return
+        theirs, frame = self._raw_frame()
+        _refused(frame)
+        if frame.type != FrameType.HELLO or not _is_keyed(frame):
+            raise PermissionError("the server has no key")
+        if bytes_of(frame)[CHALLENGE] == hello[CHALLENGE]:
+            raise PermissionError("it sends our own challenge back")
+        said = hashlib.sha256(ours).digest() + hashlib.sha256(theirs).digest()
+        proof = hmac.digest(authkey, b"ipcx 1 connector" + said, "sha256")
+        self._socket.sendall(Encoder().encode(proof, type=FrameType.PROOF))
+        frame = self._framed.receive_frame(timeout=PATIENCE)
+        _refused(frame)
+        due = hmac.digest(authkey, b"ipcx 1 listener\0" + said, "sha256")
+        if frame.type != FrameType.PROOF or not hmac.compare_digest(bytes_of(frame), due):
+            raise PermissionError("the server has another key")
+
+    def _raw_frame(self) -> tuple[bytes, Frame]:
+        """The first frame, and its bytes as they travelled."""
+        raw, decoder = b"", Decoder(max_message=4096)
+        while True:
+            decoder.feed(more := self._socket.recv(1))  # once, and short
+            raw += more
+            if not more:
+                raise ConnectionError("the server has hung up")
+            if (frame := decoder.next()) is not None:
+                return raw, frame
 
     def numbers(self) -> Mapping[str, int]:
         """What the server has counted so far."""
@@ -58,9 +116,13 @@ class Asker:
         question = Encoder().encode(
             b"", type=FrameType.REQUEST, correlation=self.asked, extension=b"ipcx.stats"
         )
-        self._socket.sendall(question)
+        with contextlib.suppress(ConnectionError):  # why it has hung up is still to be read
+            self._socket.sendall(question)
         while True:
             frame = self._framed.receive_frame(timeout=PATIENCE)
+            _refused(frame)
+            if frame.type == FrameType.HELLO and _is_keyed(frame) and not self._keyed:
+                raise PermissionError("the server demands a key: give --key-file")
             if frame.type == FrameType.BYE:
                 raise ConnectionError("the server has said goodbye")
             if frame.correlation != self.asked:
@@ -97,7 +159,8 @@ class Servers:
         Column("dropped", "dropped"),
     )
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], authkey: bytes | None = None) -> None:
+        self._authkey = authkey
         self._askers: dict[str, Asker | None] = dict.fromkeys(urls)
 
     def read(self) -> list[Reading]:
@@ -107,7 +170,7 @@ class Servers:
         try:
             asker = self._askers[url]
             if asker is None:
-                asker = self._askers[url] = Asker(url)
+                asker = self._askers[url] = Asker(url, self._authkey)
             return Reading(url, asker.numbers())
         except (OSError, ValueError, _core.Error) as error:
             asker, self._askers[url] = self._askers[url], None

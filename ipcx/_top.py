@@ -187,15 +187,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two readings"
     )
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="the server's authkey; a newline at its end does not count",
+    )
     parser.add_argument("--count", type=int, metavar="N", help="end after so many readings")
     return parser
 
 
-def _sources(urls: Sequence[str]) -> list[Source]:
+def _sources(urls: Sequence[str], key_file: str | None) -> list[Source]:
     if urls:
         from ipcx._ask import Servers
 
-        return [Servers(urls)]
+        if key_file is None:
+            return [Servers(urls)]
+        with open(key_file, "rb") as file:
+            return [Servers(urls, file.read().removesuffix(b"\n"))]
     module, _, function = LOCAL.partition(":")
     return [getattr(import_module(module), function)()]
 
@@ -213,7 +221,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command ``ipcx top``; Ctrl-C is its end. 1: nothing could be read at the beginning."""
     arguments = _parser().parse_args(argv)
     count = 1 if arguments.once else arguments.count
-    sources = _sources(arguments.url)
+    try:
+        sources = _sources(arguments.url, arguments.key_file)
+    except OSError as error:
+        print(f"ipcx top: {error}", file=sys.stderr)
+        return 1
     display = _Display(sources, arguments.json, arguments.once)
     try:
         return _run(display, arguments.interval, count)

@@ -115,6 +115,37 @@ def test_a_private_server_tells_nobody(url):
         asker.numbers()
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_who_has_the_key_may_ask(url):
+    with serving(url, authkey="a secret") as server:
+        asker = _ask.Asker(server.url, b"a secret")
+        assert asker.numbers()["peers"] == asker.numbers()["strangers"] == 0
+        asker.close()
+        for wrong in (b"another", b"a secre"):
+            with pytest.raises(PermissionError, match="key"):
+                _ask.Asker(server.url, wrong)
+        with asking(server.url) as asker, pytest.raises(PermissionError, match="key"):
+            asker.numbers()
+        with ipcx.connect(server.url, authkey=b"a secret") as client:  # nobody was disturbed
+            client.send("x")
+            assert client.receive(timeout=SOON) == "x"
+    with serving(url) as server, pytest.raises(PermissionError, match="key"):
+        _ask.Asker(server.url, b"a secret")
+
+
+def test_a_key_from_a_file(tmp_path):
+    (tmp_path / "key").write_bytes(b"a secret\n")
+    with serving("tcp://127.0.0.1:0", authkey="a secret") as server:
+        status, out, _ = command("--once", "--json", server.url)
+        assert status == 1
+        assert "key" in json.loads(out)["trouble"]
+        status, out, _ = command("--once", "--json", "--key-file", tmp_path / "key", server.url)
+        assert (status, json.loads(out)["peers"]) == (0, 0)
+    status, _, err = command("--key-file", tmp_path / "none", "tcp://127.0.0.1:1")
+    assert status == 1
+    assert "No such file" in err
+
+
 BROKEN = {
     "a message": Encoder().encode(b"message"),
     "no correlation": Encoder().encode(b"", type=FrameType.REQUEST, extension=b"ipcx.stats"),

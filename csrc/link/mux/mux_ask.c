@@ -21,11 +21,15 @@ static bool is_loopback(const struct sockaddr_in6 *addr)
     return four.sin_family == AF_INET && ntohl(four.sin_addr.s_addr) >> 24 == 127;
 }
 
-/* This user, root, and whoever is on this host. */
+/* This user, root, whoever is on this host; and who has the key: where there is one, nobody without
+ * it gets as far as to ask. */
 static bool may_know(const ipcx_mux_peer *peer)
 {
     if (peer->mux->options.private_stats) {
         return false;
+    }
+    if (peer->mux->options.channel.authkey != NULL) {
+        return true;
     }
     return peer->is_unix ? peer->uid == 0 || peer->uid == geteuid() : is_loopback(&peer->addr);
 }
@@ -41,12 +45,12 @@ static int print(ipcx_mux *self, char *text, size_t room)
                    {"joined", all->joined},
                    {"left", all->left},
                    {"refused", all->refused},
-                   {"strangers", all->strangers},
                    {"crowded", all->crowded},
                    {"late", all->late},
                    {"slow", all->slow},
                    {"wrong", all->wrong},
                    {"greedy", all->greedy},
+                   {"strangers", all->strangers},
                    {"received", all->received},
                    {"received_bytes", all->received_bytes},
                    {"sent", all->sent},
