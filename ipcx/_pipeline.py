@@ -206,19 +206,24 @@ class Pipeline:
 _SHELL = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^'"\\|&;<>()])*([|&;<>()]+)""", re.DOTALL)
 
 
-def _words(command: _Command) -> tuple[str, ...]:
+def words_of(command: _Command, what: str, cure: str) -> tuple[str, ...]:
+    """A command's words; ValueError if there is none, or one for a shell."""
     if isinstance(command, str):
         words = tuple(shlex.split(command))
         if meant := _SHELL.match(command):
             raise ValueError(
-                f"{meant[1]!r} in {command!r} is for a shell, and there is none: join stages with "
-                "`|` outside of the quotes, give files as input= and output="
+                f"{meant[1]!r} in {command!r} is for a shell, and there is none: {cure}"
             )
     else:
         words = tuple(os.fspath(word) for word in command)
     if not words:
-        raise ValueError("a stage of a pipeline is a command, not nothing")
+        raise ValueError(f"{what} is a command, not nothing")
     return words
+
+
+def _words(command: _Command) -> tuple[str, ...]:
+    cure = "join stages with `|` outside of the quotes, give files as input= and output="
+    return words_of(command, "a stage of a pipeline", cure)
 
 
 def _split(pieces: Iterator[bytes]) -> Iterator[str]:

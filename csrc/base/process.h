@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The process-wide state of the core, all of it: the fork mark, what is this process's own, the
  * key that tells of threads' ends, what the CPU can do, the trace hook, the signals held, the
- * guard of mapped files with its handler of SIGBUS. Everything else lives in an object or belongs
- * to the caller. Internal; C11 only. Invariant: each word here is one atomic that is right to read
- * at any time from any thread, before and after fork; no lock is held across a fork in a way that
- * the child could notice. */
+ * guard of mapped files with its handler of SIGBUS. All else lives in objects or is the caller's.
+ * Invariant: each word here is one atomic that is right to read at any time from any thread, before
+ * and after fork; no lock is held across a fork in a way that the child could notice. */
 #ifndef IPCX_BASE_PROCESS_H
 #define IPCX_BASE_PROCESS_H
 

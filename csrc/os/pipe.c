@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Pipes.
+ * Pipes: bytes from one end to the other.
  * Invariant: as os/pipe.h says. */
 #include "ipcx/pipe.h"
 

@@ -19,8 +19,7 @@
     "Send one message, whole: str or anything with bytes, which is not copied.\n\n"                \
     "Returns when the transport has taken it: the receiver may be busy still, or\n"                \
     "not have started. With sync=True it returns when the receiver has received it\n"              \
-    "(a rendezvous). Over unix:// an unused end of another channel can be sent: it\n"              \
-    "then belongs to the receiver.\n\n"                                                            \
+    "(a rendezvous). Over unix:// an unused end of another channel can be given away.\n\n"         \
     "Timeout, and WouldBlock with timeout=0, say in exc.begun what became of it:\n"                \
     "False: nothing was sent, try again. True: the channel has the rest, or a\n"                   \
     "message not yet received, and goes on with it by itself: do not send it again.\n"             \
