@@ -8,8 +8,9 @@ buffers, and multiprocessing.shared_memory with two semaphores, which is how it 
 import contextlib
 import os
 import sys
-from itertools import repeat
+from itertools import count, repeat
 from pathlib import Path
+from time import monotonic
 
 from contestant import Absent, counterpart, parse_cpus, pin
 from harness import Bench, Goal, python
@@ -57,6 +58,8 @@ def _iceoryx2():
     except ImportError as error:
         raise Absent(f"iceoryx2 is not installed ({error})") from None
 
+    serial = count()
+
     class Iceoryx2:
         """Made where it is first used; it polls, as its own examples do."""
 
@@ -65,7 +68,8 @@ def _iceoryx2():
 
         @classmethod
         def pair(cls):
-            names = [f"ipcx-bench-{os.getpid()}-{way}" for way in "ab"]
+            # New ones each time: a subscriber of the last time may still be there.
+            names = [f"ipcx-bench-{os.getpid()}-{next(serial)}-{way}" for way in "ab"]
             return cls(names), cls(names[::-1])
 
         def make(self):
@@ -93,8 +97,10 @@ def _iceoryx2():
         def receive(self, sink):
             if not self.made:
                 self.make()
+            until = monotonic() + 10  # it cannot know that nobody is there any more
             while (sample := self.subscriber.receive()) is None:
-                pass
+                if monotonic() > until:
+                    raise TimeoutError("nothing came")
             sink[:] = self.place(sample)
             sample.delete()
 
@@ -132,7 +138,7 @@ def _mpi(bench, name):
     mpiexec = Path(sys.executable).with_name("mpiexec")
     if not mpiexec.exists():
         raise Absent(f"there is no {mpiexec} (mpich)")
-    bench.loaders[name] = Mpi
+    bench.loaders[name] = lambda: Mpi
     return [str(mpiexec), "-n", "2", sys.executable, bench.file, "--serve", name]
 
 
