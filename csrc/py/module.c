@@ -9,8 +9,9 @@ static int core_exec(PyObject *module)
     if (ipcx_py_status_init(module, state) < 0 || ipcx_py_socket_init(module, state) < 0 ||
         ipcx_py_frame_init(module, state) < 0 || ipcx_py_signals_init(module, state) < 0 ||
         ipcx_py_files_init(module, state) < 0 || ipcx_py_chan_init(module, state) < 0 ||
-        ipcx_py_spawn_init(module) < 0 || ipcx_py_server_init(module, state) < 0 ||
-        ipcx_py_mmap_init(module, state) < 0 || ipcx_py_sync_module_init(module, state) < 0) {
+        ipcx_py_spawn_init(module) < 0 || ipcx_py_pipe_init(module) < 0 ||
+        ipcx_py_server_init(module, state) < 0 || ipcx_py_mmap_init(module, state) < 0 ||
+        ipcx_py_sync_module_init(module, state) < 0) {
         if (!PyErr_Occurred()) {
             (void)PyErr_NoMemory(); /* PyImport_ImportModule of 3.11 may forget to say so. */
         }

@@ -4,7 +4,6 @@
 #include "py/py_files.h"
 
 #include "ipcx/alloc.h"
-#include "ipcx/pipe.h"
 #include "ipcx/spawn.h"
 
 typedef struct child {
@@ -210,39 +209,7 @@ static PyType_Spec child_spec = {
     .slots = child_slots,
 };
 
-/* The bytes written; BlockingIOError, BrokenPipeError. */
-static PyObject *pipe_write(PyObject *module, PyObject *args)
-{
-    Py_buffer data;
-    size_t written = 0;
-    int fd;
-    ipcx_status status;
-    ipcx_error err = {0};
-    if (!PyArg_ParseTuple(args, "iy*", &fd, &data)) {
-        return NULL;
-    }
-    do {
-        IPCX_PY_WITHOUT_GIL(status =
-                                ipcx_pipe_write(fd, data.buf, (size_t)data.len, &written, &err));
-    } while (status == IPCX_INTR && PyErr_CheckSignals() == 0);
-    PyBuffer_Release(&data);
-    if (status == IPCX_INTR) {
-        return NULL;
-    }
-    if (status != IPCX_OK) {
-        return ipcx_py_chan_raise(PyModule_GetState(module), "write", status, &err, 0);
-    }
-    return PyLong_FromSize_t(written);
-}
-
-static PyMethodDef functions[] = {
-    {"pipe_write", pipe_write, METH_VARARGS,
-     PyDoc_STR("pipe_write(fd, data) -> int\n\nOne write(2), which never raises SIGPIPE.")},
-    {NULL, NULL, 0, NULL},
-};
-
 int ipcx_py_spawn_init(PyObject *module)
 {
-    return ipcx_py_add_type(module, &child_spec) < 0 ? -1
-                                                     : PyModule_AddFunctions(module, functions);
+    return ipcx_py_add_type(module, &child_spec);
 }

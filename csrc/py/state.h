@@ -97,6 +97,7 @@ int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_spawn_init(PyObject *module);
+int ipcx_py_pipe_init(PyObject *module);
 int ipcx_py_files_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_loan_init(PyObject *module, ipcx_py_state *state);

@@ -3,7 +3,9 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "ipcx/pipe.h"
 
@@ -50,4 +52,95 @@ TEST(no_reader_is_an_answer_and_no_signal)
     CHECK(close(ends[1]) == 0);
     CHECK_STATUS(ipcx_pipe_write(ends[1], "x", 1, &written, &err), IPCX_CLOSED);
     (void)signal(SIGPIPE, SIG_DFL);
+}
+
+static char folder[64], path[96];
+
+static void enter(void)
+{
+    strcpy(folder, "/tmp/ipcx-pipe-XXXXXX");
+    REQUIRE(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/orders", folder);
+}
+
+static void leave(void)
+{
+    (void)unlink(path);
+    REQUIRE(rmdir(folder) == 0);
+}
+
+static void *read_soon(void *unused)
+{
+    char text[8] = {0};
+    size_t got;
+    int fd;
+    (void)unused;
+    CHECK_OK(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, NULL));
+    CHECK_OK(ipcx_pipe_read(fd, text, sizeof text, IPCX_FOREVER, &got, NULL));
+    CHECK_STR(text, "order");
+    CHECK_STATUS(ipcx_pipe_read(fd, text, sizeof text, IPCX_FOREVER, &got, NULL), IPCX_EOF);
+    CHECK(close(fd) == 0);
+    return NULL;
+}
+
+TEST(a_writer_waits_for_a_reader_and_no_longer_than_told)
+{
+    pthread_t thread;
+    size_t written;
+    int fd;
+    enter();
+    REQUIRE_OK(ipcx_fifo_make(path, 0600, NULL));
+    CHECK_STATUS(ipcx_fifo_open(path, 1, IPCX_NOW, &fd, NULL), IPCX_AGAIN);
+    CHECK_STATUS(ipcx_fifo_open(path, 1, ipcx_deadline_after(1000000), &fd, NULL), IPCX_TIMEOUT);
+    REQUIRE(pthread_create(&thread, NULL, read_soon, NULL) == 0);
+    REQUIRE_OK(ipcx_fifo_open(path, 1, IPCX_FOREVER, &fd, NULL));
+    CHECK_OK(ipcx_pipe_wait_room(fd, IPCX_NOW, NULL));
+    CHECK_OK(ipcx_pipe_write(fd, "order", 5, &written, NULL));
+    CHECK(close(fd) == 0);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    leave();
+}
+
+TEST(a_reader_waits_for_a_first_writer)
+{
+    char text[8];
+    size_t got;
+    int fd, other;
+    enter();
+    REQUIRE_OK(ipcx_fifo_make(path, 0600, NULL));
+    REQUIRE_OK(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, NULL));
+    CHECK_STATUS(ipcx_pipe_read(fd, text, 8, IPCX_NOW, &got, NULL), IPCX_AGAIN);
+    CHECK_STATUS(ipcx_pipe_read(fd, text, 8, ipcx_deadline_after(1000000), &got, NULL),
+                 IPCX_TIMEOUT);
+    REQUIRE_OK(ipcx_fifo_open(path, 1, IPCX_NOW, &other, NULL));
+    CHECK(close(other) == 0);
+    CHECK_STATUS(ipcx_pipe_read(fd, text, 8, IPCX_NOW, &got, NULL), IPCX_EOF);
+    CHECK(close(fd) == 0);
+    leave();
+}
+
+TEST(what_is_there_already)
+{
+    ipcx_error err = {0};
+    int fd;
+    enter();
+    REQUIRE_OK(ipcx_fifo_make(path, 0600, NULL));
+    CHECK_STATUS(ipcx_fifo_make(path, 0600, &err), IPCX_SYSTEM);
+    CHECK(strstr(err.detail, "left behind") != NULL);
+    REQUIRE_OK(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, NULL));
+    CHECK_STATUS(ipcx_fifo_make(path, 0600, &err), IPCX_ADDRESS_IN_USE);
+    CHECK(close(fd) == 0 && unlink(path) == 0);
+    CHECK_STATUS(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, &err), IPCX_SYSTEM);
+    CHECK_INT(err.sys_errno, ENOENT);
+    REQUIRE(symlink("/dev/null", path) == 0);
+    CHECK_STATUS(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, &err), IPCX_SYSTEM);
+    CHECK_INT(err.sys_errno, ELOOP);
+    CHECK_STATUS(ipcx_fifo_make(path, 0600, &err), IPCX_SYSTEM);
+    CHECK(strstr(err.detail, "no named pipe") != NULL);
+    REQUIRE(unlink(path) == 0);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0 && close(fd) == 0);
+    CHECK_STATUS(ipcx_fifo_open(path, 1, IPCX_NOW, &fd, &err), IPCX_SYSTEM);
+    CHECK_INT(err.sys_errno, EINVAL);
+    leave();
 }
