@@ -202,7 +202,8 @@ def test_whoever_waits_notices(hosts: Hosts, ways: str, old: bool) -> None:
     seen = {name: Sees(wait) for name, wait in prepared.items()}
     for reason in [Sees(lambda server=server: leaves(server)) for server in servers]:
         assert reason.finish() is None
-        assert reason.answer == "its host has vanished: nothing was heard from it for too long"
+        if ways == "both":  # else the reset of a, which has given up, may be first
+            assert reason.answer == "its host has vanished: nothing was heard from it for too long"
     for name, one in seen.items():
         error = one.finish()
         assert type(error) is ipcx.PeerDied, (name, error)
@@ -261,9 +262,9 @@ def test_a_peer_that_does_not_read_lives(hosts: Hosts) -> None:
     assert serving.answer == (peer, "alive")
 
 
-def test_a_short_silence_loses_nothing(hosts: Hosts) -> None:
+def test_a_short_silence_loses_nothing(link: Link, stack) -> None:
     """What was lost is sent again, what was held comes late."""
-    link = hosts.link
+    hosts = Hosts(link, stack, 2 * QUICK)
     ends = [hosts.ends() for _ in range(4)]
     for stop, go in ((link.cut, link.mend), (link.hold, link.release)):
         stop()
