@@ -131,7 +131,7 @@ def fragments(packet: bytes) -> list[bytes]:
     """An IPv4 packet as two, which the receiver's kernel puts together; any other as it is."""
     start = header_size(packet)
     at = (len(packet) - start) // 16 * 8
-    if packet[0] >> 4 != 4 or at == 0:
+    if packet[0] >> 4 != 4 or at <= 0:  # shortened to less than its header
         return [packet]
     flags = int.from_bytes(packet[6:8], "big")
     parts = []

@@ -114,8 +114,9 @@ class Link:
     def __enter__(self) -> "Link":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        assert kind or self._forwarder.returncode == 0, "the network broke down by itself"
 
     @contextlib.contextmanager
     def inside(self, side: str) -> Iterator[None]:

@@ -130,6 +130,20 @@ def test_what_it_did_is_what_is_seen(link: Link, rules: dict, count: str) -> Non
     assert (got == sorted(got)) == (count != "reordered")
 
 
+def test_everything_at_once(link: Link) -> None:
+    """Whatever becomes of a packet, the network lives on."""
+    every = dict.fromkeys(
+        ("loss", "duplicate", "reorder", "corrupt", "forge", "split", "shorten"), 0.4
+    )
+    link.set("ab", **every)
+    with datagrams(link) as (one, two):
+        send(link, one, 200)
+        everything(two)
+        link.set()
+        one.send(b"200")
+        assert int(two.recv(100)) == 200
+
+
 def test_by_rule_and_by_kind(link: Link) -> None:
     link.set("ab", drop=[0, 3], only="udp")
     with datagrams(link) as (one, two):

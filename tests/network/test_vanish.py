@@ -18,6 +18,7 @@ import pytest
 from network.link import Link
 
 import ipcx
+import ipcx.tls
 from ipcx import aio
 from ipcx.server import Server
 from socket_help import GUARD, until
@@ -34,17 +35,25 @@ class Hosts:
     def __init__(self, link: Link, stack: contextlib.ExitStack, seconds: float) -> None:
         self.link, self.stack, self.seconds = link, stack, seconds
 
-    def ends(self, swapped: bool = False, **options) -> tuple[ipcx.Channel, ipcx.Channel]:
+    def ends(
+        self, swapped: bool = False, scheme: str = "tcp", **options
+    ) -> tuple[ipcx.Channel, ipcx.Channel]:
         """(an end on a, one on b), b's accepted; `swapped`: a's."""
         one, other = "ba" if swapped else "ab"
         options = {"vanish_timeout": self.seconds, **options}
+        server, client = {}, {}
+        if scheme == "tls":
+            contexts = ipcx.tls.self_signed((self.link.a, self.link.b))
+            server, client = ({"tls": context} for context in contexts)
         with self.link.inside(other):
-            url = f"tcp://{getattr(self.link, other)}:0"
-            listener = ipcx.listen(url, insecure=True, **options)
+            url = f"{scheme}://{getattr(self.link, other)}:0"
+            listener = ipcx.listen(url, insecure=True, **options, **server)
         with listener:
             with self.link.inside(one):
-                connected = ipcx.connect(listener.url, **options)
+                connected = ipcx.connect(listener.url, **options, **client)
+            connecting = Sees(connected.flush)  # TLS: its side of the handshake
             accepted = listener.accept(timeout=GUARD)
+            assert connecting.finish() is None
         for end in (connected, accepted):
             self.stack.callback(end.close, 0)
             other_end = accepted if end is connected else connected
@@ -173,6 +182,11 @@ def waiters(hosts: Hosts, old: bool) -> dict[str, Callable[[], object]]:
         return run
 
     idle()
+    for swapped in (False, True):
+        mine, other = hosts.ends(swapped, "tls")
+        found[f"tls, idle{', accepted' * swapped}"] = other.receive if swapped else mine.receive
+        mine, _ = hosts.ends(swapped, "tls")
+        found[f"tls, busy{', accepted' * swapped}"] = busy_first(mine, mine.receive)
     busy("busy", lambda mine: mine.receive)
     busy("rendezvous", lambda mine: lambda: mine.send("meet me", sync=True))
     busy("in short calls", lambda mine: again(lambda: mine.receive(timeout=0.05)))
@@ -352,10 +366,11 @@ def test_a_cut_in_the_middle_of_a_message(hosts: Hosts) -> None:
 
 
 @pytest.mark.hang_guard(90)
-def test_a_bad_line_changes_nothing(hosts: Hosts) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_a_bad_line_changes_nothing(hosts: Hosts, scheme: str) -> None:
     """TCP repairs it: each message comes, as it was, in order, and no checksum of ours is wrong."""
     link = hosts.link
-    one, other = hosts.ends(checksum=True, vanish_timeout=15)
+    one, other = hosts.ends(scheme=scheme, checksum=True, vanish_timeout=15)
     link.set(
         loss=0.1, reorder=0.1, duplicate=0.1, corrupt=0.05, shorten=0.02, split=0.1, jitter=0.002
     )

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Whether the host at the other end of a TCP connection is still there (docs/adr).
+ * Whether the host at the other end of a TCP connection is still there (docs/adr/0016).
  * The proof of a living host is that its kernel acknowledges: the data we sent, a probe of an idle
  * connection, a probe of a window that is closed since its process does not read. So a process may
  * be slow for as long as it likes, and a host that is silent although it was asked has vanished.
