@@ -214,12 +214,16 @@ _core._set_tls(_judge, ssl.SSLError, ssl.SSLWantReadError, Session)
 
 
 def self_signed(
-    names: Iterable[str] = ("localhost", "127.0.0.1", "::1"), days: float = 30
+    names: Iterable[str] = ("localhost", "127.0.0.1", "::1"),
+    days: float = 30,
+    *,
+    mutual: bool = False,
 ) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Contexts for a listener and for those who connect to it, of a certificate made now.
 
     It is for `names`, hosts or addresses, and `days`. The connecting side's context trusts it and
-    nothing else. For a lab, a lesson, a test: the key is in this process alone, so both contexts
+    nothing else. With `mutual` that side has one, too, named "client", and the listener's requires
+    it. For a lab, a lesson, a test: the key is in this process alone, so both contexts
     must be used there, or in its children. Needs the package ``cryptography``.
     """
     try:
@@ -235,4 +239,9 @@ def self_signed(
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.load(server, certificate, key)
     client.load_verify_locations(cadata=certificate.decode())
+    if mutual:
+        certificate, key = made.self_signed(("client",), days)
+        made.load(client, certificate, key)
+        server.load_verify_locations(cadata=certificate.decode())
+        server.verify_mode = ssl.CERT_REQUIRED
     return server, client

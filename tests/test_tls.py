@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 import ipcx
 import ipcx.tls
 from ipcx import _certificates
+from ipcx.server import Server
 from socket_help import GUARD
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -607,7 +608,34 @@ def test_an_end_in_use_is_closed_in_a_child() -> None:
         assert two.receive(timeout=GUARD) == "after"
 
 
-def test_the_page_in_the_readme_of_the_module() -> None:
-    """Its docstring is run by tests/test_documented.py; the table has its row."""
-    assert ipcx.channel.TRANSPORTS["tls"].hand_over is False
-    assert Path(ipcx.tls.__file__).name == "tls.py"
+def test_a_server_says_that_it_cannot() -> None:
+    with pytest.raises(ipcx.Unsupported, match="does not encrypt yet"):
+        Server("tls://127.0.0.1:0")
+
+
+@pytest.mark.parametrize("key", ["the right one", "another one"])
+def test_a_key_within(lab: Authority, key: str) -> None:
+    """authkey= is proven over the encrypted stream."""
+    with (
+        listening(lab.server(), authkey="the right one") as listener,
+        ThreadPoolExecutor() as pool,
+        ipcx.connect(listener.url, tls=lab.client(), authkey=key) as one,
+    ):
+        accepting = pool.submit(listener.accept, GUARD if key == "the right one" else 0.5)
+        if key == "the right one":
+            one.send("proven", timeout=GUARD)
+            with accepting.result() as two:
+                assert two.receive(timeout=GUARD) == "proven"
+        else:
+            with pytest.raises(ipcx.AuthError, match="authkey"):
+                one.send("a stranger's", timeout=GUARD)
+            assert isinstance(accepting.exception(), ipcx.Timeout)
+
+
+def test_the_lab_of_the_examples() -> None:
+    program = Path(__file__).parent.parent / "examples/mutual_tls/lab.py"
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    first, last = ran.stdout.splitlines()
+    assert first == "hello, client; this is TLSv1.3"
+    assert last.startswith("another one: ")

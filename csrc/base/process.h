@@ -44,7 +44,6 @@ typedef struct ipcx__own {
     /* Of IPCX__OWN_SYNCS: called in a thread that ends, under the lock. */
     void (*thread_ended)(struct ipcx__own *own, uintptr_t thread);
 } ipcx__own;
-
 typedef enum ipcx__own_list {
     IPCX__OWN_HOUSES,    /* listeners with guests (link/stream/guest.h); before the ends in use */
     IPCX__OWN_ENDS,      /* ends of channels in use */

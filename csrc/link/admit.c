@@ -2,6 +2,7 @@
  * Who may be at the other side.
  * Invariant: it is the kernel that says whose a socket is, not the peer. */
 #include "link/admit.h"
+#include "link/address/dial.h"
 
 #include <errno.h>
 #include <string.h>
@@ -58,11 +59,11 @@ void ipcx__admit_forget(ipcx_chan_options *options)
 ipcx_status ipcx__admit_scheme(ipcx_scheme scheme, const ipcx_chan_options *options, const char *op,
                                const char *url, ipcx_error *err)
 {
-    if (options->authkey == NULL || scheme == IPCX_SCHEME_TCP || scheme == IPCX_SCHEME_UNIX) {
+    if (options->authkey == NULL || ipcx__is_tcp(scheme) || scheme == IPCX_SCHEME_UNIX) {
         return IPCX_OK;
     }
     return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, op, url,
-                          "an authkey is proven over tcp:// and unix:// only");
+                          "an authkey is proven over tcp://, tls:// and unix:// only");
 }
 
 bool ipcx__admit_user(int fd, const ipcx_chan_options *options, unsigned *uid)

@@ -421,7 +421,9 @@ ipcx_status ipcx__listener_lend(ipcx_listener *listener, ipcx_scheme *scheme, in
     if (listener->mem != NULL ||
         (listener->lobby.scheme != IPCX_SCHEME_UNIX && listener->lobby.scheme != IPCX_SCHEME_TCP)) {
         return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", listener->url,
-                              "there is nothing to wait for together with others");
+                              listener->lobby.scheme == IPCX_SCHEME_TLS
+                                  ? "a server does not encrypt yet: accept channels instead"
+                                  : "there is nothing to wait for together with others");
     }
     (void)epoll_ctl(listener->lobby.epoll, EPOLL_CTL_DEL, listener->lobby.listening, NULL);
     *scheme = listener->lobby.scheme;
@@ -451,7 +453,6 @@ void ipcx_listener_get_stats(ipcx_listener *listener, ipcx_listener_stats *stats
 }
 
 /* ---- closing it */
-
 ipcx_status ipcx_listener_close(ipcx_listener *listener, ipcx_error *err)
 {
     (void)err; /* nothing here fails in a way that anybody could do something about */

@@ -135,8 +135,7 @@
     "vanish_timeout, make): the core of ipcx.connect()."
 #define DOC_LISTEN                                                                                 \
     "(url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy,\n"         \
-    "authkey, allow_uids, trust, max_segment, vanish_timeout, make): the core of\n"                \
-    "ipcx.listen()."
+    "authkey, allow_uids, trust, max_segment, vanish_timeout, make): of ipcx.listen()."
 #define DOC_PAIR                                                                                   \
     "(url, max_message, checksum, capacity, copy, trust, ring, make): the core of ipcx.pair()."
 #define DOC_IMPORT                                                                                 \

@@ -11,7 +11,14 @@
 
 /*   A record: 2 bytes of length, then so many bytes, each xor MASK. Length 0 is the end, LET_IN the
  *   accepting side's answer to the connecting side's HELLO_THERE, REFUSED the other answer. */
-enum { MASK = 0x5a, END = 0, HELLO_THERE = 0xf001, LET_IN = 0xf002, REFUSED = 0xf003 };
+enum {
+    MASK = 0x5a,
+    RECORD = 32768,
+    END = 0,
+    HELLO_THERE = 0xf001,
+    LET_IN = 0xf002,
+    REFUSED = 0xf003
+};
 
 typedef struct toy {
     int accepted, refuses, greeted, ready, ended;
@@ -46,10 +53,13 @@ static ipcx_status toy_seal(void *session, const void *plain, size_t size, ipcx_
     const uint8_t *from = plain;
     (void)err;
     CHECK(((toy *)session)->ready && size > 0 && size <= IPCX_LAYER_PIECE);
-    put_number(wire, (unsigned)size);
-    for (size_t i = 0; i < size; i++) {
-        uint8_t byte = from[i] ^ MASK;
-        REQUIRE_OK(ipcx_buf_append(wire, &byte, 1, NULL));
+    for (size_t done = 0, i = 0; done < size; done = i) {
+        size_t some = size - done < RECORD ? size - done : RECORD;
+        put_number(wire, (unsigned)some);
+        for (i = done; i < done + some; i++) {
+            uint8_t byte = from[i] ^ MASK;
+            REQUIRE_OK(ipcx_buf_append(wire, &byte, 1, NULL));
+        }
     }
     return IPCX_OK;
 }
@@ -77,10 +87,10 @@ static ipcx_status next_record(toy *self, ipcx_buf *reply, ipcx_error *err)
     const uint8_t *at = ipcx_buf_data(&self->wire);
     size_t have = ipcx_buf_len(&self->wire);
     unsigned number = have >= 2 ? (unsigned)at[0] << 8 | at[1] : 0;
-    if (have < 2 || (number <= IPCX_LAYER_PIECE && have < number + 2u)) {
+    if (have < 2 || (number <= RECORD && have < number + 2u)) {
         return IPCX_MORE;
     }
-    if (number == END || number > IPCX_LAYER_PIECE || !self->ready) {
+    if (number == END || number > RECORD || !self->ready) {
         ipcx_buf_consume(&self->wire, 2);
         self->ended = number == END;
         return self->ended ? IPCX_EOF : greeting(self, number, reply, err);

@@ -20,6 +20,7 @@ def _available() -> int:
 
 @pytest.mark.needs("large")
 @pytest.mark.drivers("sync")
+@pytest.mark.hang_guard(60)
 def test_the_largest(kit: Kit) -> None:
     """The default limit itself; half of it, where memory is scarce."""
     size = LARGEST if _available() > 16 * LARGEST else LARGEST // 2
@@ -28,7 +29,7 @@ def test_the_largest(kit: Kit) -> None:
     message[-9:] = b"the end.\n"
     wanted = hashlib.blake2b(message).digest()
     sending = kit.background(one.send, message)
-    got = two.receive(timeout=GUARD)
+    got = two.receive(timeout=4 * GUARD)  # tls:// encrypts in one thread, decrypts in the other
     sending.finish()
     assert len(got) == size
     assert hashlib.blake2b(got).digest() == wanted

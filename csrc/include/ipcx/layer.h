@@ -54,7 +54,7 @@ typedef struct ipcx_layer {
 } ipcx_layer;
 
 /* The most bytes that are sealed, or handed to `open`, at a time. */
-#define IPCX_LAYER_PIECE ((size_t)32768)
+#define IPCX_LAYER_PIECE ((size_t)65536)
 
 #ifdef __cplusplus
 }
