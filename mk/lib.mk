@@ -109,7 +109,7 @@ asan-c: $(C_TESTS:%=build/c/asan/%)
 # memory to its end.
 ASAN_TREE := build/asan/tree
 ASAN_TESTS ?= $(filter-out tests/test_c.py tests/test_lib.py tests/test_install.py, \
-                $(wildcard tests/test_status.py tests/test_socket*.py tests/test_faults*.py tests/test_core*.py tests/test_framing.py tests/test_channel*.py tests/test_signals.py tests/test_files.py))
+                $(wildcard tests/test_status.py tests/test_socket*.py tests/test_faults*.py tests/test_core*.py tests/test_framing.py tests/test_channel*.py tests/test_signals.py tests/test_files.py tests/test_server.py tests/test_server_hostile.py tests/test_udp_channel.py))
 ASAN_ENV = PYTHONPATH="$(abspath $(ASAN_TREE))" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
            UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 IPCX_HANG_GUARD=120 \
            LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)"
