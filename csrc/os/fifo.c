@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Named pipes.
+ * Named pipes: a path that leads to a pipe.
  * Invariant: what is opened is a named pipe, whatever the name stands for by then; no open(2)
  * here waits for the other side. */
 #include "ipcx/pipe.h"
