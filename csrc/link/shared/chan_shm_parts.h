@@ -60,6 +60,7 @@ typedef struct ipcx__shm_segment {
 typedef struct ipcx__shm_spin {
     _Atomic unsigned longs;   /* waits in a row that took long */
     _Atomic unsigned skipped; /* waits that were not tried awake */
+    uint64_t sent;            /* our own cursor at the last wait for data; under the rx turn */
 } ipcx__shm_spin;
 
 typedef struct ipcx__shm {

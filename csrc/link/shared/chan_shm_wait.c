@@ -16,6 +16,7 @@
 #define LONG_NS INT64_C(100000) /* a wait that was not worth it … */
 #define LONGS 8                 /* … and after so many in a row only every … */
 #define RARELY 32               /* … so manieth is tried awake, until one is short */
+#define STREAM_PAUSES 64        /* between two looks of who only receives: under 1 µs */
 #define VAIN 1024               /* wakes for nothing in a row, and signal handlers get their turn */
 
 /* ---- awake */
@@ -71,21 +72,39 @@ static bool peer_awake(const ipcx__shm *self)
            (waiting & (IPCX__RING_DATA | IPCX__RING_SPACE)) == 0;
 }
 
+/* Whoever only receives finds several messages at each look if it looks less often; a look at each
+ * as it comes makes both CPUs wait for the cache line with the cursor. Who has sent since its last
+ * wait waits for an answer, and looks all the time. */
+static int between_looks(ipcx__shm *self, const ipcx__shm_wish *wish)
+{
+    uint64_t sent =
+        atomic_load_explicit(&self->segment->words[self->role].tail, memory_order_relaxed);
+    bool stream = wish == NULL && sent == self->rx_spin.sent;
+    if (wish == NULL) {
+        self->rx_spin.sent = sent;
+    }
+    return stream ? STREAM_PAUSES : 1;
+}
+
 /* True: it has come. `wish` NULL: data. */
 static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *habit, int64_t start)
 {
     unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
+    int pauses;
     if (longs >= LONGS &&
         atomic_fetch_add_explicit(&habit->skipped, 1, memory_order_relaxed) % RARELY != 0) {
         return false;
     }
     ipcx__shm_say_cpu(self);
+    pauses = between_looks(self, wish);
     while (peer_awake(self)) {
         for (int i = 0; i < 16; i++) {
+            for (int k = 0; k < pauses; k++) {
+                pause_cpu();
+            }
             if (fulfilled(self, wish)) {
                 return true;
             }
-            pause_cpu();
         }
         if (ipcx_clock_now() - start > SPIN_NS) {
             break;
