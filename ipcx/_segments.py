@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ipcx import _channels, _ledger
+from ipcx import _channels, _ledger, _syncs
 
 ALIVE, LEFT, KEPT, FOREIGN = "alive", "left", "kept", "foreign"
 MEANING = {
@@ -142,6 +142,19 @@ def _table(rows: list[Segment]) -> str:
     return _aligned(cells)
 
 
+def _sync_table(rows: list[_syncs.Named]) -> str:
+    """The named locks and semaphores there are."""
+    cells: list[tuple[str, ...]] = [("sync", "type", "memory", "since", "held by", "value", "state")]
+    for row in rows:
+        holder = "-" if row.pid is None else f"pid {row.pid}"
+        value = "-" if row.value is None else str(row.value)
+        name = ascii(row.name)[1:-1]
+        cells.append(
+            (name, row.type, str(row.memory), _when(row.since), holder, value, row.state)
+        )
+    return _aligned(cells)
+
+
 def _parser(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"ipcx {name}", description=text, epilog=epilog)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
@@ -153,16 +166,20 @@ def main_ls(argv: Sequence[str] | None = None) -> int:
     options = _parser(
         "ls",
         "The segments of shared memory on this machine: whose they are, since when, and who "
-        "still uses them; and the shm:// channels of your processes, with who is at their ends.",
+        "still uses them; your named locks and semaphores, with who has them; and the shm:// "
+        "channels of your processes, with who is at their ends.",
         "A segment that is left goes with the next one that is made, or with `ipcx gc`; one that "
         "was kept, with `ipcx rm`. What ipcx has not made is listed and never removed.",
     ).parse_args(argv)
-    rows, channels = segments(), _channels.channels()
+    rows, syncs, channels = segments(), _syncs.named(), _channels.channels()
     if options.json:
-        told = [row.as_json() for row in rows] + [channel.as_json() for channel in channels]
+        told = [row.as_json() for row in (*rows, *syncs, *channels)]
         print(json.dumps(told, indent=2))
         return 0
     print(_table(rows))
+    if syncs:
+        print()
+        print(_sync_table(syncs))
     if channels:
         print()
         print(_channel_table(channels))
@@ -173,10 +190,10 @@ def main_gc(argv: Sequence[str] | None = None) -> int:
     """The command ``ipcx gc``."""
     options = _parser(
         "gc",
-        "Removes the segments that dead processes of yours have left and nobody uses. What is "
-        "alive, kept, or not made by ipcx stays.",
+        "Removes the segments, locks and semaphores that dead processes of yours have left and "
+        "nobody uses. What is alive, kept, or not made by ipcx stays.",
     ).parse_args(argv)
-    removed = sorted(entry.name for entry in _ledger.sweep())
+    removed = sorted(entry.name for entry in _ledger.sweep()) + _syncs.sweep()
     stayed = [row for row in segments() if row.state == LEFT]
     if options.json:
         told = [{"name": row.name, "why": "in use"} for row in stayed]
@@ -195,7 +212,8 @@ def _why_not(name: str, rows: dict[str, Segment]) -> str:
     """Why it is not removed; "" when it has been."""
     row = rows.get(name)
     if row is None:
-        return "there is no such segment"
+        why = _syncs.remove(name)
+        return "there is no such segment, lock or semaphore" if why is None else why
     if row.state == FOREIGN:
         return "it was not made by ipcx"
     if row.state == ALIVE:
@@ -212,8 +230,8 @@ def main_rm(argv: Sequence[str] | None = None) -> int:
     """The command ``ipcx rm``: 0 when all of them are gone, else 1."""
     parser = _parser(
         "rm",
-        "Removes segments that ipcx has made and nobody uses: such as were made to stay "
-        "(persist=True), or were left behind.",
+        "Removes segments, locks and semaphores that ipcx has made and nobody uses: such as were "
+        "made to stay (persist=True), or were left behind.",
     )
     parser.add_argument("name", nargs="+", metavar="NAME")
     options = parser.parse_args(argv)

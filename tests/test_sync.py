@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import inspect
+import json
 import multiprocessing
 import os
 import pickle
@@ -881,3 +882,36 @@ def test_in_a_sub_interpreter():
 
 def test_all_is_what_it_says():
     assert sorted(sync.__all__) == ["Barrier", "Condition", "Event", "Mutex", "RWLock", "Semaphore"]
+
+
+# ---- the commands
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "ipcx", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_ls_gc_and_rm(unique_name):
+    name, kept, left = unique_name(), unique_name(), unique_name()
+    permits = Semaphore(3, kept, persist=True)
+    with Mutex(name) as mutex, permits:
+        rows = {row["name"]: row for row in json.loads(command("ls", "--json").stdout)}
+        assert (rows[name]["type"], rows[name]["pid"]) == ("Mutex", os.getpid())
+        assert (rows[kept]["type"], rows[kept]["value"]) == ("Semaphore", 2)
+        assert rows[name]["state"] == rows[kept]["state"] == "in use"
+        assert f"pid {os.getpid()}" in command("ls").stdout
+        assert (code := command("rm", name)).returncode == 1
+        assert "somebody uses it" in code.stderr
+    mutex.close()
+    permits.close()
+    assert ended(forked(lambda: (Event(left), os.kill(os.getpid(), 9)))) == -9
+    rows = {row["name"]: row for row in json.loads(command("ls", "--json").stdout)}
+    assert name not in rows
+    assert (rows[kept]["state"], rows[left]["state"]) == ("kept", "left")
+    gone = json.loads(command("gc", "--json").stdout)["removed"]
+    assert left in gone
+    assert kept not in gone
+    assert command("rm", kept).stdout == f"removed {kept}\n"
+    assert command("rm", kept).returncode == 1

@@ -167,6 +167,37 @@ MEMORY = (
     ),
 )
 
+SYNC = (
+    _alone(
+        "semaphores/race",
+        "A race, and its cure: a semaphore",
+        "Read, add one, write back: whoever writes in between loses its one. With a semaphore of "
+        "one permit, one process at a time is in the critical section.",
+        "Without a semaphore some tickets are not counted: True",
+        "With a semaphore: 4000 of 4000",
+    ),
+    _alone(
+        "semaphores/bounded_buffer",
+        "Producer and consumers with a bounded buffer",
+        "One semaphore counts the free places, one the filled, a third lets one process at a time "
+        "change the buffer. Who must wait sleeps.",
+        "1000 produced, 1000 consumed, each once: True",
+        "Never more than 4 in the buffer: True",
+        "Free and filled places now: 4 0",
+    ),
+    _alone(
+        "semaphores/killed_holder",
+        "The holder of a lock is killed",
+        "The lock of multiprocessing stays locked for ever. ipcx's goes to the next one, who is "
+        "told that what it protects may be half done.",
+        "multiprocessing.Lock, after half a second: False",
+        "ipcx.sync.Mutex: recovered: True",
+        "There are 70 of 100",
+        "Put right: 70 + 30 = 100",
+        "The next one: recovered: False",
+    ),
+)
+
 MANY = (
     Station(
         "chat",
@@ -214,4 +245,4 @@ MANY = (
     ),
 )
 
-HOST = FILES + SIGNALS + MEMORY + MANY
+HOST = FILES + SIGNALS + MEMORY + SYNC + MANY
