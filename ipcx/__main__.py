@@ -40,7 +40,9 @@ COMMANDS = {
         "ipcx._top:main", "what passes at a server, or in shared memory, second by second"
     ),
     "ls": Command("ipcx._segments:main_ls", "what is in shared memory: whose, since when"),
-    "gc": Command("ipcx._segments:main_gc", "remove what killed processes have left in shared memory"),
+    "gc": Command(
+        "ipcx._segments:main_gc", "remove what killed processes have left in shared memory"
+    ),
     "rm": Command("ipcx._segments:main_rm", "remove by name what nobody uses in shared memory"),
     "doctor": Command("ipcx.doctor:main", "what of this machine matters to ipcx"),
 }

@@ -144,14 +144,14 @@ def _table(rows: list[Segment]) -> str:
 
 def _sync_table(rows: list[_syncs.Named]) -> str:
     """The named locks and semaphores there are."""
-    cells: list[tuple[str, ...]] = [("sync", "type", "memory", "since", "held by", "value", "state")]
+    cells: list[tuple[str, ...]] = [
+        ("sync", "type", "memory", "since", "held by", "value", "state")
+    ]
     for row in rows:
         holder = "-" if row.pid is None else f"pid {row.pid}"
         value = "-" if row.value is None else str(row.value)
         name = ascii(row.name)[1:-1]
-        cells.append(
-            (name, row.type, str(row.memory), _when(row.since), holder, value, row.state)
-        )
+        cells.append((name, row.type, str(row.memory), _when(row.since), holder, value, row.state))
     return _aligned(cells)
 
 

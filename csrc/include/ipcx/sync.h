@@ -44,6 +44,7 @@ extern "C" {
 
 typedef struct ipcx_sync ipcx_sync;
 
+/* What an object can be. */
 typedef enum ipcx_sync_kind {
     IPCX_MUTEX = 1,
     IPCX_SEMAPHORE,
@@ -62,12 +63,14 @@ typedef struct ipcx_sync_options {
     int persist;      /* the name stays when nobody uses it */
 } ipcx_sync_options;
 
+/* The bytes of a name, without a slash; and the flags of ipcx_sync_open: make it if there is none
+ * of that name; and fail if there is one. */
 #define IPCX_SYNC_NAME_MAX 254
-#define IPCX_SYNC_CREATE 1u    /* make it if there is none of that name */
-#define IPCX_SYNC_EXCLUSIVE 2u /* … and fail if there is one */
+#define IPCX_SYNC_CREATE 1u
+#define IPCX_SYNC_EXCLUSIVE 2u
 
-/* ipcx_sync_anonymous: a new one without a name (a sealed memfd): for children of fork(2), and for
- * whoever is passed ipcx_sync_fd. ipcx_sync_from_fd: the one behind `fd`, which stays the caller's.
+/* ipcx_sync_anonymous, ipcx_sync_from_fd: a new one without a name (a sealed memfd), for children
+ * of fork(2) and for whoever is passed ipcx_sync_fd; the one behind `fd`, which stays the caller's.
  * PROTOCOL: it is none; INVALID: of another kind. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sync_anonymous(const ipcx_sync_options *options,
                                                         ipcx_sync **out, ipcx_error *err);
@@ -82,37 +85,37 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_sync_open(const char *name, unsigned fl
                                                    const ipcx_sync_options *options,
                                                    ipcx_sync **out, ipcx_error *err);
 
-/* ipcx_sync_fd: the descriptor, -1 after close; it stays the object's. ipcx_sync_name: "" for
+/* ipcx_sync_fd, ipcx_sync_name: the descriptor, -1 after close, which stays the object's; "" for
  * none. */
 IPCX_API int ipcx_sync_fd(const ipcx_sync *self);
 IPCX_API const char *ipcx_sync_name(const ipcx_sync *self);
 
-/* ipcx_sync_unlink: takes the name away; who has it open goes on. SYSTEM with ENOENT: it is gone.
- * ipcx_sync_sweep: removes the names that nobody uses; `removed`, if given, is called for each. */
+/* ipcx_sync_unlink, ipcx_sync_sweep: takes the name away, who has it open goes on (SYSTEM with
+ * ENOENT: it is gone); takes away all that nobody uses: `removed`, if given, is told of each. */
 IPCX_API ipcx_status ipcx_sync_unlink(ipcx_sync *self, ipcx_error *err);
 IPCX_API void ipcx_sync_sweep(void (*removed)(void *context, const char *name), void *context);
 
-/* ipcx_sync_close: ends the use by this handle: who waits by it gets CLOSED, what is held by it is
- * given up as if its holder had died. ipcx_sync_free: closes and frees it; NULL is allowed. */
+/* ipcx_sync_close, ipcx_sync_free: ends the use by this handle: who waits by it gets CLOSED, what
+ * is held by it is given up as if its holder had died; closes and frees it, NULL is allowed. */
 IPCX_API void ipcx_sync_close(ipcx_sync *self);
 IPCX_API void ipcx_sync_free(ipcx_sync *self);
 
-/* ipcx_mutex_lock: takes it. AGAIN, TIMEOUT, INTR, CLOSED; DEADLOCK: this thread has it already.
- * ipcx_mutex_unlock: NOT_OWNER: this thread has not taken it by this handle. */
+/* ipcx_mutex_lock, ipcx_mutex_unlock: takes it: AGAIN, TIMEOUT, INTR, CLOSED; DEADLOCK: this thread
+ * has it already. Gives it back: NOT_OWNER: this thread has not taken it by this handle. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mutex_lock(ipcx_sync *self, ipcx_deadline deadline,
                                                     ipcx_error *err);
 IPCX_API ipcx_status ipcx_mutex_unlock(ipcx_sync *self, ipcx_error *err);
 
-/* ipcx_sync_owner: the pid of who has the mutex, or writes; 0: nobody. ipcx_sync_recovered: 1 from
- * the death of a holder until the next one has released it. ipcx_mutex_is_mine: 1: this thread has
- * it, by this handle. */
+/* ipcx_mutex_is_mine, ipcx_sync_owner, ipcx_sync_recovered: 1: this thread has it, by this handle;
+ * the pid of who has the mutex, or writes, 0: nobody; 1 from the death of a holder until the next
+ * one has released it. */
 IPCX_API int ipcx_mutex_is_mine(const ipcx_sync *self);
 IPCX_API int ipcx_sync_owner(const ipcx_sync *self);
 IPCX_API int ipcx_sync_recovered(const ipcx_sync *self);
 
-/* ipcx_sem_wait: takes a permit. ipcx_sem_post: gives `n` back; INVALID: more than the maximum;
- * NOT_OWNER (owned): more than this process has; INTR: nothing was given. ipcx_sem_value: now free.
- */
+/* ipcx_sem_wait, ipcx_sem_post, ipcx_sem_value: takes a permit; gives `n` back (INVALID: more than
+ * the maximum; NOT_OWNER: owned, and more than this process has; INTR: none was given); how many
+ * are free. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sem_wait(ipcx_sync *self, ipcx_deadline deadline,
                                                   ipcx_error *err);
 IPCX_API ipcx_status ipcx_sem_post(ipcx_sync *self, uint32_t n, ipcx_error *err);
