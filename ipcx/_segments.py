@@ -173,7 +173,9 @@ def main_ls(argv: Sequence[str] | None = None) -> int:
     ).parse_args(argv)
     rows, syncs, channels = segments(), _syncs.named(), _channels.channels()
     if options.json:
-        told = [row.as_json() for row in (*rows, *syncs, *channels)]
+        told = [row.as_json() for row in rows]
+        told += [row.as_json() for row in syncs]
+        told += [channel.as_json() for channel in channels]
         print(json.dumps(told, indent=2))
         return 0
     print(_table(rows))
