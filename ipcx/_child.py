@@ -8,6 +8,7 @@ has half written is no JSON.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -47,8 +48,9 @@ def live(order: dict[str, Any]) -> None:
         from ipcx._guardian import guard
 
         guard(order["guard"])
+    ends: list[_core.Channel] = []
     try:
-        ends = [
+        ends += [
             _core._import_channel(tuple(fds), bytes.fromhex(note)) for fds, note in order["ends"]
         ]
         arguments = _parcel.unpack(order["arguments"], ends.__getitem__)
@@ -60,9 +62,12 @@ def live(order: dict[str, Any]) -> None:
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()
-        if _parent is not None:
-            _parent.close()
+        for end in ends:
+            end.close()
     except Exception as error:
+        for end in ends:
+            with contextlib.suppress(_core.Error):
+                end.close(1)
         _fail(order["name"], error)
     else:
         _answer(_result(value))

@@ -3,9 +3,9 @@
 
 `report` returns the findings by name; the names are stable, for ``--json`` and for exercises:
 python, headers, compiler, core, fast_prefix, kernel, ipv4, ipv6, unix, abstract, seqpacket,
-peercred, pass_fds, accept4, eventfd, memfd, pidfd, membarrier, rseq, cpus, nofile, signals,
-inotify, shm, memory, memlock, maps, backlog, tcp_buffers, socket_buffers, ports, container,
-round_trip.
+peercred, pass_fds, accept4, eventfd, memfd, pidfd, membarrier, rseq, cpus, nofile, processes,
+signals, inotify, shm, memory, memlock, maps, backlog, tcp_buffers, socket_buffers, ports,
+container, round_trip.
 """
 
 import argparse
@@ -373,6 +373,25 @@ def nofile() -> Finding:
     text = f"{soft} descriptors a process, to be raised up to {hard}"
     if 0 <= soft < 256:
         return Finding(False, value, f"{text}: few for a server; `ulimit -n {hard}` raises it")
+    return Finding(True, value, text)
+
+
+@check("Limits")
+def processes() -> Finding:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    value = {"soft": soft, "hard": hard, "machine": None}
+    with contextlib.suppress(OSError, ValueError):
+        value["machine"] = int(_read("/proc/sys/kernel/pid_max"))
+    machine = value["machine"]
+    text = "as many processes and threads as the machine has numbers for"
+    text += "" if machine is None else f": {machine}"
+    if soft < 0:
+        return Finding(True, value, text)
+    text = f"{soft} processes and threads for this user, to be raised up to {hard}"
+    if soft < 256:
+        return Finding(False, value, f"{text}: few for ipcx.process; `ulimit -u {hard}` raises it")
     return Finding(True, value, text)
 
 

@@ -32,6 +32,7 @@ KEYS = [
     "rseq",
     "cpus",
     "nofile",
+    "processes",
     "signals",
     "inotify",
     "shm",

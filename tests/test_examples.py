@@ -17,6 +17,7 @@ EXAMPLES = ROOT / "examples"
 ELSEWHERE = {
     "signals/worker.py",  # signals/boss.py starts it
     "mutual_tls/lab.py",  # test_tls.py: it needs cryptography
+    "process/work.py",  # what the others of that folder import
     "server/workers.py",  # test_server_workers.py, with its workers killed
 }
 PROGRAMS = sorted(path for end in ("py", "c", "java") for path in EXAMPLES.rglob(f"*.{end}"))

@@ -23,6 +23,7 @@ from beside import Background, in_thread, interrupt
 
 import ipcx
 from ipcx import _parcel, aio, process, signals
+from meta.tree import ROOT
 
 GUARD = 10
 TALKS = "from ipcx.process import parent\nc = parent()\nfor m in c: c.send(m)"
@@ -572,6 +573,32 @@ def test_the_guardian_ends_with_the_child():
         assert found.status == 1  # EOFError: its stdin is empty
     out = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert code not in out
+
+
+# ---------------------------------------------------------------- the examples
+
+
+@pytest.mark.hang_guard(60)
+def test_the_examples_say_what_they_should(spawn):
+    def said(program):
+        child = spawn("-X", "dev", ROOT / f"examples/process/{program}.py", stderr=subprocess.PIPE)
+        out, err = child.communicate()
+        assert (child.returncode, err) == (0, "")
+        return out.splitlines()
+
+    assert said("independent") == [
+        "one says all is well",
+        "one: ended by SIGKILL",
+        "the other has counted to 1000",
+        "the other: exit status 0",
+    ]
+    assert said("sharing")[1] == "e is there 11000 times"
+    measured = said("speed_up")
+    assert all(": 6057 primes in " in line for line in measured[:-1])
+    assert said("modular") == ["split, then longest: functions", "split, then how_many: 7"]
+    tasks = said("convenience")
+    assert len(tasks) == 9
+    assert sum(line.startswith("done with ") for line in tasks) == 3
 
 
 # ---------------------------------------------------------------- stress

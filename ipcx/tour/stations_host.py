@@ -245,4 +245,62 @@ MANY = (
     ),
 )
 
-HOST = FILES + SIGNALS + MEMORY + SYNC + MANY
+TASKS = ("editing", "printing", "compiling")
+PROCESSES = (
+    _alone(
+        "process/independent",
+        "Independent processes cannot affect each other",
+        "Each has an address space of its own: one is killed, the other counts on.",
+        "one says all is well",
+        "one: ended by SIGKILL",
+        "the other has counted to 1000",
+        "the other: exit status 0",
+    ),
+    _alone(
+        "process/sharing",
+        "Why processes cooperate: information sharing",
+        "Three processes look at the same text. It is in memory once; its name is sent to them.",
+        "a is there 4000 times",
+        "e is there 11000 times",
+        "i is there 5000 times",
+    ),
+    _alone(
+        "process/speed_up",
+        "Why processes cooperate: computation speed-up",
+        "A task in parts runs on several CPUs at the same time. Here it is measured.",
+        "1 process: 6057 primes in {any} s",
+        "2 processes: 6057 primes in {any} s, {any} times as fast",
+        None,
+        "CPUs that may be used: {any}; more processes than these are of no use",
+    ),
+    _alone(
+        "process/modular",
+        "Why processes cooperate: modularity",
+        "Each part is a process and knows only the messages that come. One is exchanged, the "
+        "others stay as they are.",
+        "split, then longest: functions",
+        "split, then how_many: 7",
+    ),
+    Station(
+        "convenience",
+        "Why processes cooperate: convenience",
+        "One user edits, prints and compiles at the same time. Each line says whose it is, and the "
+        "end of each process is an event.",
+        (_actor("convenience", "process/convenience.py"),),
+        (
+            AnyOrder(
+                tuple(
+                    Line("convenience", text)
+                    for task in TASKS
+                    for text in (
+                        f"{task} | {task}, step 1 of 2",
+                        f"{task} | {task}, step 2 of 2",
+                        f"done with {task}: exit status 0",
+                    )
+                )
+            ),
+        ),
+    ),
+)
+
+HOST = FILES + SIGNALS + PROCESSES + MEMORY + SYNC + MANY
