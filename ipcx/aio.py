@@ -191,13 +191,9 @@ class Channel:
             # With `sync`, what is left once nothing is owed is the receiver's answer.
             return True if step() or (sending.begun and not core.stats().owed) else NotImplemented
 
-        def proven() -> object:
-            return True if core.poll(0) or not core._unproven else NotImplemented
-
         try:
-            if core._unproven and proven() is NotImplemented:
-                self._not_now(timeout, "send: the peer has not proven its key yet")
-                await self._read.wait(core.fileno(), proven, deadline.left(), "send", aside=True)
+            if core._unproven:
+                await self._prove(timeout, deadline, "send")
             if sending is None or not (sync and sending.begun and not core.stats().owed):
                 self._not_now(timeout, "send: no room yet")
                 await self._write.wait(core._send_fileno(), hand_over, deadline.left(), "send")
@@ -215,6 +211,17 @@ class Channel:
         except Timeout as error:
             error.begun = sending is not None and sending.begun
             raise
+
+    async def _prove(self, timeout: float | None, deadline: _Deadline, what: str) -> None:
+        """Waits until the peer has proven its key, or never will."""
+        core = self.core
+
+        def proven() -> object:
+            return True if core.poll(0) or not core._unproven else NotImplemented
+
+        if proven() is NotImplemented:
+            self._not_now(timeout, f"{what}: the peer has not proven its key yet")
+            await self._read.wait(core.fileno(), proven, deadline.left(), what, aside=True)
 
     async def receive(self, timeout: float | None = None) -> Any:
         """The next message: bytes, a text, or what else the transport carries.
@@ -377,7 +384,7 @@ class Channel:
         return self.core.trim()
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Waits until nothing is owed of a message that was begun."""
+        """Waits until nothing is owed of a message that was begun, and a key is proven."""
 
         def attempt() -> object:
             try:
@@ -386,10 +393,12 @@ class Channel:
                 return NotImplemented
             return True
 
-        check_timeout(timeout)
+        deadline = _Deadline(timeout)
+        if self.core._unproven:
+            await self._prove(timeout, deadline, "flush")
         if attempt() is NotImplemented:
             self._not_now(timeout, "flush: no room yet")
-            await self._write.wait(self.core._send_fileno(), attempt, timeout, "flush")
+            await self._write.wait(self.core._send_fileno(), attempt, deadline.left(), "flush")
 
     async def close(self, timeout: float | None = 5) -> None:
         """Says goodbye and closes; coroutines that wait end with `Closed`.

@@ -12,10 +12,14 @@ import random
 import resource
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import deque
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from conftest import NIGHT
@@ -270,6 +274,7 @@ def test_connect_waits_for_nobody_and_a_send_does(url):
             lambda: end.send("x", sync=True, timeout=0),
             lambda: end.send_many(["x"], timeout=0.01),
             lambda: end.receive(timeout=0.01),
+            lambda: end.flush(timeout=0.01),
         ):
             with pytest.raises(ipcx.Timeout) as caught:
                 call()
@@ -297,6 +302,22 @@ def test_a_send_that_waits_for_the_proof_ends_with_close(url):
         end.close()
         thread.join(SOON)
         assert len(said) == 1
+
+
+def test_flush_finishes_it(place):
+    with ipcx.connect(place.url, authkey=KEY) as end:
+        end.flush(timeout=SOON)
+        assert not end._unproven
+        end.flush(timeout=0)
+    with ipcx.connect(place.url, authkey="valley") as end, pytest.raises(ipcx.AuthError):
+        end.flush(timeout=SOON)
+
+    async def main():
+        async with aio.connect(place.url, authkey=KEY) as end:
+            await end.flush(timeout=SOON)
+            assert not end.core._unproven
+
+    asyncio.run(main())
 
 
 def test_who_does_not_prove_in_time_is_dropped(stack, kind, url):
@@ -763,6 +784,24 @@ def test_a_listener_of_another_user(stack):
 def test_what_are_no_users(given):
     with pytest.raises((ValueError, TypeError), match="allow_uids"):
         ipcx.listen("unix://", allow_uids=given)
+
+
+# ---- the example
+
+
+def test_the_example():
+    folder = Path(__file__).parent.parent / "examples/keys"
+    server = subprocess.Popen([sys.executable, folder / "server.py"], stdout=PIPE, text=True)
+    with server:
+        url = server.stdout.readline().strip()
+        said = subprocess.run(
+            [sys.executable, folder / "client.py", url], stdout=PIPE, text=True, check=True
+        ).stdout.splitlines()
+        rest = server.stdout.read()
+    assert "this side has none" in said[0]
+    assert "another one than its own" in said[1]
+    assert said[2:] == ["Hello, James"]
+    assert rest == "served 1 and turned away 2\n"
 
 
 # ---- many

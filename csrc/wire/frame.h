@@ -33,6 +33,7 @@ static inline void ipcx__decoder_limit(ipcx_decoder *decoder, size_t max_message
 static inline void ipcx__decoder_bound(ipcx_decoder *decoder, size_t most)
 {
     decoder->most = most;
+    decoder->buf.limit = most != 0 ? most : SIZE_MAX; /* nor is memory for more made */
 }
 
 /* ipcx__decoder_trim: with nothing held and nothing lent: more memory than `most` is given back. */

@@ -104,7 +104,12 @@ class Kit(contextlib.ExitStack):
         return self.close_later(self.driver.listen(url, **options))
 
     def connect(self, url: str, **options):
-        return self.keep(self.driver.connect(url, **options))
+        return self.keep(self.driver.connect(url, **{**self._key(), **options}))
+
+    def _key(self) -> dict:
+        """What every connector needs, too."""
+        options = self.transport.options
+        return {"authkey": options["authkey"]} if "authkey" in options else {}
 
     def accept(self, listener, timeout: float = GUARD):
         return self.keep(listener.accept(timeout=timeout))
@@ -117,7 +122,7 @@ class Kit(contextlib.ExitStack):
 
     def run(self, function: str, *arguments, url: str | None = None, fds=()) -> "Peer":
         """A process that runs peers.FUNCTION."""
-        return self.enter_context(self._zygote.fork(function, arguments, url, fds))
+        return self.enter_context(self._zygote.fork(function, arguments, url, fds, self._key()))
 
     def peer(self, function: str, *arguments) -> tuple:
         """(our end, the peer): its end is in a process that runs peers.FUNCTION."""
@@ -136,6 +141,8 @@ class Kit(contextlib.ExitStack):
     def raw(self, greeting: bytes | None = None, **options) -> tuple:
         """(our end, a plain stream): it has sent `greeting`, a HELLO unless told otherwise."""
         greeting = wire.hello() if greeting is None else greeting
+        if self._key():
+            raise ValueError("no stream that anybody may write")
         if not self.transport.can("listen"):
             theirs, ours = self._pipes()
             raw = self.close_later(Raw(*theirs))
@@ -387,10 +394,10 @@ class Zygote:
                 env={**os.environ, "PYTHONPATH": str(tests)},
             )
 
-    def fork(self, function: str, arguments: tuple, url: str | None, fds=()) -> Peer:
+    def fork(self, function: str, arguments: tuple, url: str | None, fds, key: dict) -> Peer:
         ours, theirs = socket.socketpair()
         with theirs:
-            request = {"function": function, "arguments": arguments, "url": url}
+            request = {"function": function, "arguments": arguments, "url": url, "key": key}
             data = json.dumps(request).encode()
             socket.send_fds(self.control, [data], [theirs.fileno(), *fds])
         return Peer(ours)

@@ -362,7 +362,7 @@ def test_a_rest_is_sent_while_the_loop_runs(run, transport: Transport) -> None:
 def test_a_peer_that_is_killed(run, zygote: Zygote) -> None:
     async def main() -> None:
         async with aio.listen("tcp://127.0.0.1:0") as listener:
-            with zygote.fork("idles", ("word",), listener.url) as peer:
+            with zygote.fork("idles", ("word",), listener.url, (), {}) as peer:
                 channel = await listener.accept(timeout=GUARD)
                 async with channel:
                     assert await channel.receive(timeout=GUARD) == "word"

@@ -40,6 +40,7 @@ ONE_DATAGRAM = "a message is one datagram, of 60 000 bytes at most"
 NO_CONNECTION = "there is no connection that could break; the goodbye may be lost, too"
 ENCRYPTED = "what may be written is up to the layer that encrypts"
 KEYS = "its keys are in the memory of one process"
+KEYED = "nobody without the key may write"
 INHERITED = "its descriptors are inherited; there is no address"
 
 
@@ -126,6 +127,13 @@ TRANSPORTS = [
     Transport("shm-listen", "shm://", _SHM, listens=True),
     Transport("shm-untrusted", "shm://", _SHM, listens=True, options={"trust": "none"}),
     Transport("tcp", "tcp://", _TCP, listens=True),
+    Transport(
+        "tcp-key",
+        "tcp://",
+        {**_TCP, "bytes": KEYED, "hangs up": KEYED},
+        listens=True,
+        options={"authkey": "the contract's"},
+    ),
     Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
     Transport("tls", "tls://", _TLS, listens=True),
     Transport("tls-pair", "tls://", _TLS, options={"checksum": True}),

@@ -42,7 +42,10 @@ def run(request: dict, descriptors: list[int]) -> None:
     function = getattr(peers, request["function"])
     arguments = list(request["arguments"])
     if request["url"] is not None:
-        arguments.insert(0, ipcx.connect(request["url"].format(*descriptors[1:])))
+        channel = ipcx.connect(request["url"].format(*descriptors[1:]), **request["key"])
+        if request["key"]:
+            channel.flush()  # whatever it does next, it has proven itself
+        arguments.insert(0, channel)
     elif descriptors[1:]:
         arguments.insert(0, descriptors[1:])
     function(link, *arguments)

@@ -83,7 +83,7 @@ IPCX_API void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadline deadline,
                                                    ipcx_error *err);
 
-/* ipcx_chan_flush: waits until all that was begun is sent. */
+/* ipcx_chan_flush: waits until all that was begun is sent, and the proof of a key is done. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_chan_flush(ipcx_chan *chan, ipcx_deadline deadline,
                                                     ipcx_error *err);
 

@@ -101,6 +101,13 @@ static void max_message(ipcx_chan *chan, size_t *receive, size_t *send)
     *send = atomic_load(&ipcx__stream_of(chan)->peer_limit);
 }
 
+/* As a verb it also finishes the handshake. */
+static ipcx_status flush(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)
+{
+    ipcx_status status = ipcx__stream_prove(ipcx__stream_of(chan), deadline, err);
+    return status == IPCX_OK ? ipcx__stream_flush(chan, deadline, err) : status;
+}
+
 #define STREAM(name)                                                                               \
     {.scheme = name,                                                                               \
      .send = ipcx__stream_send,                                                                    \
@@ -108,7 +115,7 @@ static void max_message(ipcx_chan *chan, size_t *receive, size_t *send)
      .receive = ipcx__stream_receive,                                                              \
      .release = ipcx__stream_release,                                                              \
      .poll = ipcx__stream_poll,                                                                    \
-     .flush = ipcx__stream_flush,                                                                  \
+     .flush = flush,                                                                               \
      .fileno = ipcx__stream_fileno,                                                                \
      .send_fileno = ipcx__stream_send_fileno,                                                      \
      .goodbye = ipcx__stream_goodbye,                                                              \
