@@ -61,8 +61,7 @@
 
 #define DOC_FLUSH                                                                                  \
     "flush($self, timeout=None)\n--\n\n"                                                           \
-    "Wait until nothing is left to send of a message whose send() timed out, and until\n"          \
-    "a key is proven."
+    "Wait until a begun message is sent, the rest of it, and a key is proven."
 
 #define DOC_CLOSE                                                                                  \
     "close($self, timeout=5)\n--\n\n"                                                              \

@@ -29,6 +29,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         pytest.param((name, transport), id=f"{name}-{transport.name}")
         for transport in TRANSPORTS
+        if not transport.only or metafunc.module.__name__.rpartition(".")[2] in transport.only
         if all(map(transport.can, needs)) and (not only or transport.url in only.args)
         for name in (names.args if names else DRIVERS)
         if tried(name, transport.name, variants)

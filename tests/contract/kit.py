@@ -78,6 +78,8 @@ class Kit(contextlib.ExitStack):
         one = self.connect(listener.url, **_of_connect(options))
         two = self.accept(listener)
         listener.close()
+        if self._key():
+            one.flush(timeout=GUARD)  # reads the listener's proof
         return one, two
 
     def narrow(self) -> tuple:

@@ -54,6 +54,7 @@ class Transport:
     listens: bool = False  # the pair is made by listen, connect, accept
     options: dict = dataclasses.field(default_factory=dict)
     narrow: dict = dataclasses.field(default_factory=dict)
+    only: tuple[str, ...] = ()  # modules of tests, where not all of them fit
 
     def __post_init__(self) -> None:
         assert self.cannot.keys() <= TOPICS.keys(), self.cannot
@@ -130,9 +131,16 @@ TRANSPORTS = [
     Transport(
         "tcp-key",
         "tcp://",
-        {**_TCP, "bytes": KEYED, "hangs up": KEYED},
+        {
+            **_TCP,
+            "bytes": KEYED,
+            "hangs up": KEYED,
+            "handed": "a connector that has not finished its proof stays",
+            "leaves": "nothing is sent before the listener has proven itself, in accept()",
+        },
         listens=True,
         options={"authkey": "the contract's"},
+        only=("test_messages", "test_table", "test_waiting", "test_threads"),
     ),
     Transport("tcp-checksum", "tcp://", _TCP, options={"checksum": True}),
     Transport("tls", "tls://", _TLS, listens=True),

@@ -172,6 +172,10 @@ static bool help(ipcx__stream *self)
         return false;
     }
     before = self->decoder.offset;
+    if (!atomic_load(&self->greeted)) {
+        status =
+            ipcx__stream_greet(self, NULL); /* connect is about to; the proof is of our HELLO */
+    }
     while (status == IPCX_OK && self->proof != NULL) {
         status = ipcx__stream_front(self, NULL);
         if (status == IPCX_MORE) {
