@@ -893,11 +893,16 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+def syncs_listed() -> dict[str, dict]:
+    rows = json.loads(command("ls", "--json").stdout)
+    return {row["name"]: row for row in rows if row["kind"] == "sync"}
+
+
 def test_ls_gc_and_rm(unique_name):
     name, kept, left = unique_name(), unique_name(), unique_name()
     permits = Semaphore(3, kept, persist=True)
     with Mutex(name) as mutex, permits:
-        rows = {row["name"]: row for row in json.loads(command("ls", "--json").stdout)}
+        rows = syncs_listed()
         assert (rows[name]["type"], rows[name]["pid"]) == ("Mutex", os.getpid())
         assert (rows[kept]["type"], rows[kept]["value"]) == ("Semaphore", 2)
         assert rows[name]["state"] == rows[kept]["state"] == "in use"
@@ -907,7 +912,7 @@ def test_ls_gc_and_rm(unique_name):
     mutex.close()
     permits.close()
     assert ended(forked(lambda: (Event(left), os.kill(os.getpid(), 9)))) == -9
-    rows = {row["name"]: row for row in json.loads(command("ls", "--json").stdout)}
+    rows = syncs_listed()
     assert name not in rows
     assert (rows[kept]["state"], rows[left]["state"]) == ("kept", "left")
     gone = json.loads(command("gc", "--json").stdout)["removed"]
