@@ -66,11 +66,12 @@ typedef struct ipcx_ending {
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_child_wait(ipcx_child *child, ipcx_deadline deadline,
                                                     ipcx_ending *ending, ipcx_error *err);
 
-/* ipcx_child_signal: sends it a signal. ipcx_child_signal_group: to all of its process group, if it
- * was started with group 0 or a session: also when it has ended itself but was not waited for.
- * SYSTEM: ESRCH: it has ended. INVALID: no such signal; no group of its own. */
+/* ipcx_child_signal: sends it a signal. SYSTEM: ESRCH: it has ended. INVALID: no such signal. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_child_signal(ipcx_child *child, int number,
                                                       ipcx_error *err);
+
+/* ipcx_child_signal_group: to all of its process group, if it was started with group 0 or a
+ * session (else INVALID): also when it has ended itself but was not waited for. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_child_signal_group(ipcx_child *child, int number,
                                                             ipcx_error *err);
 
