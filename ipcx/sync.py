@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
     from typing import Self
 
-__all__ = ["Barrier", "Condition", "Event", "Mutex", "RWLock", "Semaphore"]
+__all__ = ["Barrier", "Condition", "Event", "Mutex", "RWLock", "Semaphore", "Side"]
 
 _CREATE, _EXCLUSIVE = 1, 2
 _MOST = 1 << 30
@@ -218,7 +218,7 @@ class Semaphore(_Shared, _core.Semaphore):
         return f"<Semaphore{self._text()} {state}{most}{', owned' if self.owned else ''}>"
 
 
-class _Side:
+class Side:
     """One side of an RWLock, with the verbs of a lock; made by it."""
 
     def __init__(self, lock: RWLock, letter: str) -> None:
@@ -289,14 +289,14 @@ class RWLock(_Shared, _core.RWLock):
         self._start(name, _flags(name, create, exclusive, persist), persist=persist)
 
     @property
-    def read(self) -> _Side:
+    def read(self) -> Side:
         """The side of the readers: acquire, try_acquire, release, ``with``."""
-        return _Side(self, "r")
+        return Side(self, "r")
 
     @property
-    def write(self) -> _Side:
+    def write(self) -> Side:
         """The side of the writer."""
-        return _Side(self, "w")
+        return Side(self, "w")
 
     def __repr__(self) -> str:
         if self.closed:

@@ -5,19 +5,25 @@
  * process that may come to hold something takes a place: it locks that place's byte of the file
  * (F_OFD_SETLK), on an open file of its own. A held lock's word names its holder's place. So who is
  * dead? The one whose byte can be locked; and whoever has locked it is the only one to sweep there.
- *   processes   However one ends (kill -9, exec, power of the OOM killer), the kernel closes its
- *               open file and the byte is free. A pid is stored to be shown, never to be believed.
- *   threads     A thread's end is seen inside its process (a key of pthread_key_create(3)), which
- *               gives up what the thread held: "died", as if it had been killed.
- *   forks       The open file would live on in a child; so a child opens the file anew
- *               (/proc/self/fd) in an at-fork handler, and has no place until it uses the object.
- *               It holds nothing that its parent held. The memory is mapped by another open file,
- *               for a map keeps its file, and the child has the map. Between fork and handler lie
- *               microseconds; a child of vfork(2) delays the news until its execve(2).
- *   namespaces  A lock of an open file means the same in each pid, user and mount namespace; no pid
- *               is ever looked up. In another pid namespace, `owner` is a number there.
- *   places      A place is used again only after the one who takes it has swept it, under the same
- *               lock of its byte: a word cannot name a living stranger.
+ *
+ * *Processes*: However one ends (kill -9, exec, power of the OOM killer), the kernel closes its
+ * open file and the byte is free. A pid is stored to be shown, never to be believed.
+ *
+ * *Threads*: A thread's end is seen inside its process (a key of pthread_key_create(3)), which
+ * gives up what the thread held: "died", as if it had been killed.
+ *
+ * *Forks*: The open file would live on in a child; so a child opens the file anew (/proc/self/fd)
+ * in an at-fork handler, and has no place until it uses the object. It holds nothing that its
+ * parent held. The memory is mapped by another open file, for a map keeps its file, and the child
+ * has the map. Between fork and handler lie microseconds; a child of vfork(2) delays the news until
+ * its execve(2).
+ *
+ * *Namespaces*: A lock of an open file means the same in each pid, user and mount namespace; no pid
+ * is ever looked up. In another pid namespace, `owner` is a number there.
+ *
+ * *Places*: A place is used again only after the one who takes it has swept it, under the same lock
+ * of its byte: a word cannot name a living stranger.
+ *
  * Robust futexes, the kernel's own way, need a list whose links lie in the shared memory, where a
  * peer that writes over them crashes us; and they end with a thread, so they cannot keep shares.
  *
