@@ -123,7 +123,7 @@ def _(ends):
         suppressed(UnicodeEncodeError, a.send, "\ud800")
         suppressed(TypeError, a.send_many, ["one", None])
         # Through another Python function: CPython 3.11 has a SystemError for no memory.
-        rest = (5, 4096, False, None, None, "same-uid", 4096, 15)
+        rest = (5, 4096, False, None, None, "same-uid", 4096, 15, None)
         suppressed(ipcx.InvalidURL, _core._connect, "tpc://", *rest)
         b.receive()
 
