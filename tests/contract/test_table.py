@@ -227,4 +227,5 @@ def test_the_programs_own_table_says_the_same(transport: Transport) -> None:
 
 def test_every_transport_of_the_program_is_tested() -> None:
     tested = {one.url.removesuffix("://") for one in TRANSPORTS}
-    assert {str(one) for one in ipcx.channel.TRANSPORTS} == tested
+    one_way = {"file"}  # test_channel_file.py: the contract is about two ends that talk
+    assert {str(one) for one in ipcx.channel.TRANSPORTS} - one_way == tested

@@ -7,9 +7,12 @@ Everything that takes seconds happens at once: one cut, and all that wait see it
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +62,8 @@ class Hosts:
             other_end = accepted if end is connected else connected
             end.send("hello")  # both handshakes are done, nothing is under way
             assert other_end.receive(timeout=GUARD) == "hello"
+        for end in (connected, accepted):
+            until(lambda end=end: unacknowledged(end) == 0)  # or it would ask, and be heard
         return (accepted, connected) if swapped else (connected, accepted)
 
     def server(self) -> tuple[Server, ipcx.Channel]:
@@ -75,6 +80,12 @@ class Hosts:
         peer.send("hello")
         assert client.receive(timeout=GUARD) == "hello"
         return server, client
+
+
+def unacknowledged(channel: ipcx.Channel) -> int:
+    """Bytes that the kernel has sent, or is to send, and nobody has acknowledged: tcp(7)."""
+    answer = fcntl.ioctl(channel._send_fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 @pytest.fixture
