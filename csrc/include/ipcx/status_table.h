@@ -43,6 +43,6 @@
     X(INSECURE, -19, "InsecureAddress", "Error PermissionError", "open to the network")            \
     X(DEADLOCK, -20, "Deadlock", "Error RuntimeError", "it would wait for ever")                   \
     X(NOT_OWNER, -21, "NotOwner", "Error RuntimeError", "that is not yours to release")            \
-    X(BROKEN, -22, "BrokenBarrier", "Error threading.BrokenBarrierError", "the barrier is broken")
+    X(BROKEN, -22, "BrokenBarrier", "Error RuntimeError", "the barrier is broken")
 
 #endif
