@@ -37,7 +37,8 @@ static void check(const ipcx_url *url)
 {
     size_t len = strnlen(url->name, sizeof url->name);
     must(len < sizeof url->name);
-    must(url->scheme == IPCX_SCHEME_TCP || url->scheme == IPCX_SCHEME_UDP || url->port == -1);
+    must(url->scheme == IPCX_SCHEME_TCP || url->scheme == IPCX_SCHEME_TLS ||
+         url->scheme == IPCX_SCHEME_UDP || url->port == -1);
     must(url->port >= -1 && url->port <= 65535);
     must((url->read_fd < 0) == (url->write_fd < 0));
     must(url->scheme == IPCX_SCHEME_PIPE || url->read_fd == -1);
