@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The laboratory: processes in a notebook, records of what passed between them, and pictures.
+
+Everything here is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipcx.lab.model import Event, Message, Record
+
+__all__ = [
+    "Event",
+    "Message",
+    "Record",
+]
+
+# Where each public name lives: one line a name.
+_HOMES = {
+    "Event": "model",
+    "Message": "model",
+    "Record": "model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found  # also where a module of the same name has just taken its place
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
