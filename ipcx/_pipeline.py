@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -261,6 +262,7 @@ class _Run:
         self.until = None if timeout is None else time.monotonic() + timeout
         self.timeout = timeout
         self.children: list[_core.Child] = []
+        self.leaders: list[int] = []  # of a group; as a rule the first stage alone
         self.ended: list[StageEnding | None] = [None] * len(pipeline.commands)
         self.source: Iterator[ReadableBuffer | str] | None = None
         self.pending = memoryview(b"")  # of the source, not written yet
@@ -332,12 +334,22 @@ class _Run:
             if number < len(pipeline.commands):
                 following, out = self.pipe()
             argv = [os.fsencode(word) for word in words]
+            fds = [(0, first), (1, out)]
             try:
-                child = _core.Child(argv, env, cwd, [(0, first), (1, out)], group, False)
+                try:
+                    child = _core.Child(argv, env, cwd, fds, group, False)
+                except PermissionError as error:
+                    if error.errno != errno.EPERM or group <= 0:
+                        raise
+                    # Where SIGCHLD is ignored a leader that ends takes its group with it.
+                    group = 0
+                    child = _core.Child(argv, env, cwd, fds, group, False)
             except OSError as error:
                 raise self.cannot_start(number, error) from None
+            if group == 0:
+                group = child.pid
+                self.leaders.append(len(self.children))
             self.children.append(child)
-            group = child.pid if group == 0 else group
             first = following
 
     def cannot_start(self, number: int, error: OSError) -> OSError:
@@ -499,8 +511,9 @@ class _Run:
         until = time.monotonic() + (0 if at_once else GRACE)
         for number in left:
             poll = select.poll()
-            poll.register(self.children[number], select.POLLIN)
-            poll.poll(max(0.0, until - time.monotonic()) * 1000)
+            with contextlib.suppress(ValueError):  # no descriptor: it has ended, unseen
+                poll.register(self.children[number], select.POLLIN)
+                poll.poll(max(0.0, until - time.monotonic()) * 1000)
         if left:
             self.kill_group()
         for number in left:
@@ -513,11 +526,11 @@ class _Run:
         return [n for n in range(len(self.children)) if self.ended[n] is None]
 
     def kill_group(self) -> None:
-        """Also what the stages have started; before the first of them, who leads the group, was
-        waited for: so long the group's number is theirs."""
-        if 0 in self.unknown():
-            with contextlib.suppress(OSError, ValueError):
-                self.children[0].signal_group(signal.SIGKILL)
+        """Also what the stages have started; before the group's leader was waited for: so long
+        the group's number is theirs."""
+        for number in set(self.leaders).intersection(self.unknown()):
+            with contextlib.suppress(OSError):
+                self.children[number].signal_group(signal.SIGKILL)
 
 
 def _fileno(file: object) -> int | None:

@@ -1,5 +1,6 @@
 """A thread beside the test, and knowing, without a sleep of one's own, that a thread waits."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -14,6 +15,19 @@ def in_thread(target, *arguments):
     thread = threading.Thread(target=target, args=arguments)
     thread.start()
     return thread
+
+
+def children():
+    """Our children, those that have ended and were not waited for among them.
+
+    To be compared with those of before, never with none: multiprocessing's resource tracker, once
+    a test has started it, stays.
+    """
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended
+            found += (task / "children").read_text().split()
+    return sorted(map(int, found))
 
 
 def until_asleep(tid=None):
