@@ -12,10 +12,10 @@ import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ipcx._closing import Closing
 from ipcx._core import Closed, WouldBlock
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
 __all__: list[str] = []
@@ -56,7 +56,7 @@ def _done(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Source(Generic[T]):
+class Source(Closing, Generic[T]):
     """What gives one thing after the other: ``for``, ``await``, ``async for`` and ``with``.
 
     In front of a class of the core, which has ``receive``, ``fileno`` and ``close``.
@@ -106,13 +106,3 @@ class Source(Generic[T]):
         super().close()  # type: ignore[misc]  # the core's
         self._awaiting.wake()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -13,13 +13,14 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, Pipe
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from ipcx._closing import Closing
 
 PATIENCE = 10.0  # seconds for an answer; forking takes milliseconds
 
 
-class Nursery:
+class Nursery(Closing):
     """Starts the functions of a table, each call in a child of its own.
 
     What the functions use must be there when the nursery is made: it is inherited.
@@ -58,17 +59,6 @@ class Nursery:
             pid, self._pid = self._pid, 0
             self._orders.close()
             os.waitpid(pid, 0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _tend(orders: Connection, functions: Mapping[str, Callable[..., None]]) -> None:

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipcx import _core
+from ipcx._closing import Closing
 from ipcx._core import Closed, MessageTooLarge, Timeout, WouldBlock
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ PIPE_BUF = select.PIPE_BUF
 """Bytes that one write() puts into a pipe whole, whoever else writes: pipe(7)."""
 
 
-class _End:
+class _End(Closing):
     """A descriptor that is closed once."""
 
     def __init__(self, fd: int, name: str) -> None:
@@ -55,17 +56,6 @@ class _End:
         fd = self.fileno()
         self._fd = -1
         return fd
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -130,7 +120,7 @@ def _left(until: float | None) -> float | None:
     return None if until is None else max(0.0, until - time.monotonic())
 
 
-class Pipe:
+class Pipe(Closing):
     """Both ends of a pipe: ``fd[0]`` is read from, ``fd[1]`` is written to, as in C.
 
     A child that inherits an end must close the one it does not use, and so must the parent: as
@@ -156,17 +146,6 @@ class Pipe:
         """Close both ends."""
         self.read_end.close()
         self.write_end.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Pipe {self.read_end!r} {self.write_end!r}>"

@@ -38,6 +38,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overl
 
 from ipcx import _core
 from ipcx._awaiting import Source
+from ipcx._closing import Closing
 from ipcx._core import Closed, PeerClosed, WouldBlock
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ class LogStats(NamedTuple):
     """Bytes of torn messages, left by writers that died, which this writer has cut off."""
 
 
-class MessageLog(_core.LogWriter):
+class MessageLog(Closing, _core.LogWriter):
     """A file of messages: appended by many processes and threads, followed by many.
 
     A message is bytes-like or str and arrives as bytes or str, whole or not at all: each has a
@@ -300,17 +301,6 @@ class MessageLog(_core.LogWriter):
         with self.follow() as follower, contextlib.suppress(WouldBlock):
             while True:
                 yield follower.receive(0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         promise = "DURABLE" if self.durable else "COMMITTED"

@@ -31,11 +31,11 @@ from dataclasses import dataclass
 from socket import MSG_DONTWAIT
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeVar
 
+from ipcx._closing import Closing
 from ipcx._core import FrameDecoder, FrameEncoder, PeerClosed, Timeout, WouldBlock
 
 if TYPE_CHECKING:
     import socket
-    from types import TracebackType
 
     from _typeshed import ReadableBuffer
 
@@ -309,7 +309,7 @@ def _end(*_: object) -> int:
     return 0
 
 
-class Framed:
+class Framed(Closing):
     """Messages over a connected stream socket, of ipcx or of the stdlib.
 
     ``send()`` takes bytes-like objects and str; ``receive()`` returns bytes and str; ``for message
@@ -486,17 +486,6 @@ class Framed:
             pass  # the peer never gets it: it sees a cut message
         finally:
             self.sock.close()
-
-    def __enter__(self) -> Framed:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def explain(

@@ -46,7 +46,8 @@ class Worker:
     def end(self):
         self.process.terminate()
         self.process.join(SOON)
-        told = self.told.receive(timeout=SOON) if self.process.exitcode == 0 else None
+        assert self.process.exitcode == 0, f"a worker ended with {self.process.exitcode}"
+        told = self.told.receive(timeout=SOON)
         self.told.close()
         return told
 

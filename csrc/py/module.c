@@ -3,6 +3,22 @@
  * Invariant: each py_<module>.c adds its own names; this file only calls them in order. */
 #include "py/state.h"
 
+PyObject *ipcx_py_make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, base);
+    if (type != NULL && PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_CLEAR(type);
+    }
+    return type;
+}
+
+int ipcx_py_add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = ipcx_py_make_type(module, spec, NULL);
+    Py_XDECREF(type);
+    return type != NULL ? 0 : -1;
+}
+
 static int core_exec(PyObject *module)
 {
     ipcx_py_state *state = PyModule_GetState(module);

@@ -382,9 +382,8 @@ int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state)
                  Py_TPFLAGS_IMMUTABLETYPE,
         .slots = chan_slots,
     };
-    state->chan_type = PyType_FromModuleAndSpec(module, &spec, NULL);
+    state->chan_type = ipcx_py_make_type(module, &spec, NULL);
     if (state->chan_type == NULL || defaults(state) < 0 ||
-        PyModule_AddType(module, (PyTypeObject *)state->chan_type) < 0 ||
         ipcx_py_sending_init(module, state) < 0 || ipcx_py_loan_init(module, state) < 0 ||
         ipcx_py_listener_init(module, state) < 0) {
         return -1;

@@ -228,8 +228,6 @@ int ipcx_py_listener_init(PyObject *module, ipcx_py_state *state)
                  Py_TPFLAGS_IMMUTABLETYPE,
         .slots = listener_slots,
     };
-    state->listener_type = PyType_FromModuleAndSpec(module, &spec, NULL);
-    return state->listener_type != NULL
-               ? PyModule_AddType(module, (PyTypeObject *)state->listener_type)
-               : -1;
+    state->listener_type = ipcx_py_make_type(module, &spec, NULL);
+    return state->listener_type != NULL ? 0 : -1;
 }

@@ -229,10 +229,8 @@ int ipcx_py_sending_init(PyObject *module, ipcx_py_state *state)
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
         .slots = token_slots,
     };
-    state->sending_type = PyType_FromModuleAndSpec(module, &spec, NULL);
-    return state->sending_type != NULL
-               ? PyModule_AddType(module, (PyTypeObject *)state->sending_type)
-               : -1;
+    state->sending_type = ipcx_py_make_type(module, &spec, NULL);
+    return state->sending_type != NULL ? 0 : -1;
 }
 
 /* A token that says so, or the one that was given. */

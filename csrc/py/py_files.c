@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `ipcx.files`'s core, but for the log: replacing, locking, watching.
- * Invariant: as py_files.h says. */
-#include "py/py_files.h"
+ * Invariant: the classes of ipcx/files.py derive from these types and call them with positional
+ * arguments only. */
+#include "py/py_chan.h"
 
 #include "ipcx/fd.h"
 #include "ipcx/file.h"
 #include "ipcx/watch.h"
 #include "os/gate.h"
-
-PyObject *ipcx_py_path(PyObject *path)
-{
-    PyObject *bytes;
-    return PyUnicode_FSConverter(path, &bytes) ? bytes : NULL;
-}
-
-int ipcx_py_add_type(PyObject *module, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
-    int result = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
-    Py_XDECREF(type);
-    return result;
-}
 
 static void free_object(PyObject *op)
 {

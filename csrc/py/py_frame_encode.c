@@ -245,8 +245,5 @@ int ipcx_py_encoder_init(PyObject *module, ipcx_py_state *Py_UNUSED(state))
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
         .slots = encoder_slots,
     };
-    PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
-    int result = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
-    Py_XDECREF(type);
-    return result;
+    return ipcx_py_add_type(module, &spec);
 }

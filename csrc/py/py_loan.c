@@ -441,11 +441,7 @@ static PyObject *add_type(PyObject *module, const char *name, PyType_Slot *slots
                  Py_TPFLAGS_IMMUTABLETYPE,
         .slots = slots,
     };
-    PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
-    if (type != NULL && PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-        Py_CLEAR(type);
-    }
-    return type;
+    return ipcx_py_make_type(module, &spec, NULL);
 }
 
 int ipcx_py_loan_init(PyObject *module, ipcx_py_state *state)

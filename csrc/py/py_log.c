@@ -2,7 +2,7 @@
  * `ipcx.files`'s logs: `_core.LogWriter` and `_core.LogReader`.
  * Invariant: a message is taken off a reader with the GIL held, so that one thread at a time does;
  * to wait, the GIL is let go. */
-#include "py/py_files.h"
+#include "py/py_chan.h"
 
 #include "ipcx/alloc.h"
 #include "ipcx/log.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `ipcx.pipes`'s core: named pipes opened with a deadline, reading and writing without SIGPIPE.
  * Invariant: a descriptor that is returned is the caller's own. */
-#include "py/py_files.h"
+#include "py/py_chan.h"
 
 #include "ipcx/pipe.h"
 

@@ -404,10 +404,7 @@ int ipcx_py_server_init(PyObject *module, ipcx_py_state *state)
                  Py_TPFLAGS_IMMUTABLETYPE,
         .slots = server_slots,
     };
-    PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
-    int added = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
-    Py_XDECREF(type);
-    if (added < 0 || ipcx_py_peer_init(module, state) < 0) {
+    if (ipcx_py_add_type(module, &spec) < 0 || ipcx_py_peer_init(module, state) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, server_functions);

@@ -289,7 +289,6 @@ int ipcx_py_peer_init(PyObject *module, ipcx_py_state *state)
                  Py_TPFLAGS_IMMUTABLETYPE,
         .slots = peer_slots,
     };
-    state->peer_type = PyType_FromModuleAndSpec(module, &spec, NULL);
-    return state->peer_type != NULL ? PyModule_AddType(module, (PyTypeObject *)state->peer_type)
-                                    : -1;
+    state->peer_type = ipcx_py_make_type(module, &spec, NULL);
+    return state->peer_type != NULL ? 0 : -1;
 }

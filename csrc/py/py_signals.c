@@ -389,14 +389,6 @@ static PyType_Slot hold_slots[] = {
     {0, NULL},
 };
 
-static int add_type(PyObject *module, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
-    int result = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
-    Py_XDECREF(type);
-    return result;
-}
-
 int ipcx_py_signals_init(PyObject *module, ipcx_py_state *Py_UNUSED(state))
 {
     PyType_Spec receiver_spec = {
@@ -411,7 +403,7 @@ int ipcx_py_signals_init(PyObject *module, ipcx_py_state *Py_UNUSED(state))
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
         .slots = hold_slots,
     };
-    if (add_type(module, &receiver_spec) < 0 || add_type(module, &hold_spec) < 0) {
+    if (ipcx_py_add_type(module, &receiver_spec) < 0 || ipcx_py_add_type(module, &hold_spec) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, functions);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `_core.Child`: a program started as a child, for `ipcx.pipes` and `ipcx.process`.
  * Invariant: a child is started by __new__, so there is none without a process. */
-#include "py/py_files.h"
+#include "py/py_chan.h"
 
 #include "ipcx/alloc.h"
 #include "ipcx/spawn.h"

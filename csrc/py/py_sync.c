@@ -396,11 +396,7 @@ PyObject *ipcx_py_sync_type(PyObject *module, const char *name, PyType_Slot *slo
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | (base == NULL ? Py_TPFLAGS_HAVE_GC : 0),
         .slots = slots,
     };
-    PyObject *type = PyType_FromModuleAndSpec(module, &spec, base);
-    if (type != NULL && PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-        Py_CLEAR(type);
-    }
-    return type;
+    return ipcx_py_make_type(module, &spec, base);
 }
 
 int ipcx_py_sync_module_init(PyObject *module, ipcx_py_state *Py_UNUSED(state))

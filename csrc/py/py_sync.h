@@ -6,7 +6,6 @@
 #define IPCX_PY_SYNC_H
 
 #include "py/py_chan.h"
-#include "py/py_files.h"
 
 #include "ipcx/sync.h"
 #include "ipcx/sync_wait.h"

@@ -91,6 +91,18 @@ typedef struct ipcx_py_state {
 
 extern struct PyModuleDef ipcx_py_module;
 
+/* ipcx_py_state_of: the state behind an object of one of the module's types. */
+static inline ipcx_py_state *ipcx_py_state_of(PyObject *self)
+{
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &ipcx_py_module);
+    return module != NULL ? PyModule_GetState(module) : NULL;
+}
+
+/* ipcx_py_make_type: makes the type of `spec`, which derives from `base` (may be NULL), and adds it
+ * to the module: a new reference. ipcx_py_add_type: the same for who needs none: 0, or -1. */
+PyObject *ipcx_py_make_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+int ipcx_py_add_type(PyObject *module, PyType_Spec *spec);
+
 /* Each file's share of the module's initialisation: 0, or -1 with an exception set. */
 int ipcx_py_status_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
@@ -99,6 +111,7 @@ int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_spawn_init(PyObject *module);
 int ipcx_py_pipe_init(PyObject *module);
 int ipcx_py_files_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_log_init(PyObject *module);
 int ipcx_py_chan_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_loan_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_server_init(PyObject *module, ipcx_py_state *state);
