@@ -103,5 +103,5 @@ class Source(Closing, Generic[T]):
 
     def close(self) -> None:
         """Stop. Who waits, in another thread or coroutine, gets `Closed`."""
-        super().close()  # the core's
+        super().close()  # type: ignore[misc]  # the core's
         self._awaiting.wake()

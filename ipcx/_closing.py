@@ -17,10 +17,6 @@ class Closing:
 
     __slots__ = ()
 
-    if TYPE_CHECKING:  # at run time it is the subclass's, or that of a class of the core behind it
-
-        def close(self) -> None: ...
-
     def __enter__(self) -> Self:
         return self
 
@@ -30,4 +26,4 @@ class Closing:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close()  # type: ignore[attr-defined]  # the subclass's

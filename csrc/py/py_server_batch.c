@@ -102,7 +102,7 @@ static ipcx_status fetch(ipcx_py_server *self, int64_t ns, ipcx_deadline deadlin
         return fine ? IPCX_OK : IPCX_NOMEM;
     }
     if (status == IPCX_INTR) {
-        return PyErr_CheckSignals() == 0 ? IPCX_OK : IPCX_INTR;
+        return IPCX_OK; /* the caller runs the handlers */
     }
     (void)ipcx_py_chan_raise(self->state, "receive", status, &err, ns);
     return status;
@@ -139,6 +139,9 @@ ipcx_status ipcx_py_server_take(ipcx_py_server *self, int64_t ns, bool messages,
         status = fetch(self, ns, deadline);
         if (status != IPCX_OK) {
             return status;
+        }
+        if (ns != IPCX_PY_NEVER && PyErr_CheckSignals() < 0) { /* it came while they were read */
+            return IPCX_INTR;
         }
     }
 }
