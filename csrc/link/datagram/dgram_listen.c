@@ -51,8 +51,9 @@ static ipcx_status failed(const ipcx__dgram_listener *self, const char *op, ipcx
     return ipcx_error_system(err, errno, op, "%s", self->url);
 }
 
-static ipcx_status begin(const ipcx_url *url, const char *text, const ipcx_chan_options *options,
-                         ipcx__dgram_listener **made, ipcx_error *err)
+ipcx_status ipcx__dgram_listen_begin(const ipcx_url *url, const char *text,
+                                     const ipcx_chan_options *options, ipcx__dgram_listener **made,
+                                     ipcx_error *err)
 {
     ipcx__dgram_listener *self = ipcx_alloc(sizeof *self);
     if (self == NULL) {
@@ -144,14 +145,10 @@ static ipcx_status bind_any(ipcx__dgram_listener *self, char *text, ipcx_error *
                              : ipcx_error_set(err, status, why.sys_errno, "listen", "%s", text);
 }
 
-ipcx_status ipcx__dgram_listen(const ipcx_url *url, char *text, const ipcx_chan_options *options,
-                               ipcx__dgram_listener **listener, ipcx_error *err)
+ipcx_status ipcx__dgram_listen(ipcx__dgram_listener *self, char *text, ipcx_error *err)
 {
-    ipcx_status status = begin(url, text, options, listener, err);
-    if (status == IPCX_OK) {
-        status = bind_any(*listener, text, err);
-    }
-    return status == IPCX_OK ? open_rest(*listener, err) : status;
+    ipcx_status status = bind_any(self, text, err);
+    return status == IPCX_OK ? open_rest(self, err) : status;
 }
 
 /* ---- what comes, under the lock */

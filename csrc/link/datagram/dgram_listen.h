@@ -17,10 +17,13 @@ typedef struct ipcx__dgram_listener ipcx__dgram_listener;
 ipcx_status ipcx__dgram_resolve(const ipcx_url *url, const char *text, bool listening,
                                 ipcx__addresses *found, ipcx_error *err);
 
-/* ipcx__dgram_listen: `text`, of IPCX_URL_MAX bytes, is the listener's URL; the real port is put
- * in. On failure *listener may be made all the same: it is the caller's to free. */
-ipcx_status ipcx__dgram_listen(const ipcx_url *url, char *text, const ipcx_chan_options *options,
-                               ipcx__dgram_listener **listener, ipcx_error *err);
+/* ipcx__dgram_listen_begin: one without a descriptor; `text` and `options` stay the caller's.
+ * ipcx__dgram_listen: opens it; the real port is put into `text`, of IPCX_URL_MAX bytes. On failure
+ * it is to be shut all the same. */
+ipcx_status ipcx__dgram_listen_begin(const ipcx_url *url, const char *text,
+                                     const ipcx_chan_options *options, ipcx__dgram_listener **made,
+                                     ipcx_error *err);
+ipcx_status ipcx__dgram_listen(ipcx__dgram_listener *self, char *text, ipcx_error *err);
 
 /* ipcx__dgram_accept, ipcx__dgram_listener_fileno, …_count: as in ipcx/connect.h; inside `gate`. */
 ipcx_status ipcx__dgram_accept(ipcx__dgram_listener *self, ipcx_gate *gate, ipcx_chan **chan,

@@ -9,6 +9,7 @@
 
 #include "base/process.h"
 #include "ipcx/alloc.h"
+#include "link/listener.h"
 #include "link/memory/chan_mem.h"
 #include "link/memory/lane.h"
 #include "os/gate.h"
@@ -273,3 +274,58 @@ ipcx_status ipcx__mem_connect(const char *name, const ipcx_chan_options *options
     leave(listener);
     return polled(status, deadline);
 }
+
+/* ---- as one kind of listener */
+
+static ipcx_status open_name(ipcx_listener *self, const ipcx_url *url, ipcx_error *err)
+{
+    char name[sizeof url->name];
+    ipcx__mem_listener *made;
+    ipcx_status status = ipcx__listener_name(self, url, "inproc", name, sizeof name, err);
+    if (status == IPCX_OK) {
+        status = ipcx__mem_listen(name, &self->options, &made, err);
+    }
+    if (status == IPCX_OK) {
+        self->state = made;
+    }
+    return status;
+}
+
+static ipcx_status accept_end(ipcx_listener *self, ipcx_chan **chan, ipcx_deadline deadline,
+                              ipcx_error *err)
+{
+    return ipcx__mem_accept(self->state, chan, deadline, err);
+}
+
+static ipcx_status fileno_of(ipcx_listener *self, int *fd, ipcx_error *err)
+{
+    return ipcx__mem_fileno(self->state, fd, err);
+}
+
+static void count(ipcx_listener *self, ipcx_listener_stats *stats)
+{
+    if (!in_child(self->state)) {
+        ipcx__mem_waiting(self->state, stats);
+    }
+}
+
+static void close_name(ipcx_listener *self)
+{
+    ipcx__mem_close(self->state);
+}
+
+static void free_name(ipcx_listener *self, bool inherited)
+{
+    if (!inherited) {
+        ipcx__mem_free(self->state);
+    }
+}
+
+const ipcx__listener_kind ipcx__listener_mem = {
+    .open = open_name,
+    .accept = accept_end,
+    .fileno = fileno_of,
+    .count = count,
+    .wake = close_name,
+    .free = free_name,
+};
