@@ -60,21 +60,23 @@ class BuildExtension(build_ext):
 
 
 class BuildPython(build_py):
-    """Takes examples/ along as ipcx/examples/; an editable install reads the folder itself."""
+    """Takes examples/ and notebooks/ along into ipcx/; an editable install reads the folders."""
 
-    def example_files(self) -> list[tuple[Path, Path]]:
-        """Each example's source and its place in the build."""
-        return [
-            (path, Path(self.build_lib, "ipcx", path))
+    def taken_along(self) -> list[tuple[Path, Path]]:
+        """Each file's source and its place in the build."""
+        examples = [
+            path
             for path in sorted(Path("examples").rglob("*"))
             if path.is_file() and "__pycache__" not in path.parts
         ]
+        notebooks = sorted(Path("notebooks").glob("*.ipynb"))
+        return [(path, Path(self.build_lib, "ipcx", path)) for path in examples + notebooks]
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:
             return
-        for source, target in self.example_files():
+        for source, target in self.taken_along():
             self.mkpath(str(target.parent))
             self.copy_file(str(source), str(target))
 
@@ -82,7 +84,7 @@ class BuildPython(build_py):
         outputs = super().get_outputs(include_bytecode)
         if self.editable_mode:
             return outputs
-        return outputs + [str(target) for _, target in self.example_files()]
+        return outputs + [str(target) for _, target in self.taken_along()]
 
 
 setup(

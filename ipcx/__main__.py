@@ -30,6 +30,9 @@ COMMANDS = {
         "ipcx.tour:main", "run the lecture's programs, two processes each, and check them"
     ),
     "examples": Command("ipcx._examples:main", "copy the example programs to a directory"),
+    "notebooks": Command(
+        "ipcx._notebooks:main", "copy the notebooks with the exercises to a directory"
+    ),
     "run": Command("ipcx.run:main", "run an unmodified program over ipcx's sockets"),
     "send": Command("ipcx._carry:main_send", "standard input over a channel: ipcx send URL"),
     "receive": Command("ipcx._carry:main_receive", "a channel to standard output"),

@@ -88,10 +88,11 @@ def test_the_wheel_from_the_sdist_equals_the_one_from_the_tree(built):
     assert built[0].read_bytes() == built[2].read_bytes()
 
 
-def test_the_wheel_holds_the_package_and_the_examples(built):
+def test_the_wheel_holds_the_package_the_examples_and_the_notebooks(built):
     entries = {e for e in contents(built[0]) if not e.partition("/")[0].endswith(".dist-info")}
     tree = [*files(".py", ".pyi", ".typed", under="ipcx"), ROOT / "ipcx" / "py.typed"]
     expected = {name(path) for path in tree} | {f"ipcx/{name(p)}" for p in files(under="examples")}
+    expected |= {f"ipcx/{name(p)}" for p in files(".ipynb", under="notebooks")}
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     assert entries == expected | {f"ipcx/_core{suffix}"}
 

@@ -47,7 +47,7 @@ rm -rf "$tree" "$root/wheels"
 mkdir -p "$tree" "$root/wheels"
 git ls-files -z | tar --null -T - -c | tar -x -C "$tree"
 python3 -m pip download -q --only-binary=:all: --python-version "$version" -d "$root/wheels" \
-    -r requirements/build.txt -r requirements/test.txt
+    -r requirements/build.txt -r requirements/test.txt -r requirements/lab.txt
 
 # The two mounts live in a mount namespace of their own and end with it.
 # shellcheck disable=SC2016
