@@ -285,6 +285,8 @@ class Channel:
                     except WouldBlock as error:
                         done = error.sent  # one that has begun among them
                         sent, pending = sent + done, pending[done:]
+                        if not pending:  # the last one has begun, and nobody else sees to it
+                            await self.flush(deadline.left())
                 if pending:
                     self._not_now(timeout, "send_many: no room yet")
                     await self.send(pending[0], timeout=deadline.left())

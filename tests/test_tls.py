@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -23,11 +24,13 @@ from cryptography.x509.oid import NameOID
 import ipcx
 import ipcx.tls
 from ipcx import _certificates
+from ipcx.framing import Encoder, FrameType
 from ipcx.server import Server
 from socket_help import GUARD
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
+HELLO = Encoder().encode(struct.pack("!B3xII", 1, 64 << 20, 0), type=FrameType.HELLO)
 
 
 class Authority:
@@ -361,6 +364,39 @@ def test_a_stream_that_is_cut_is_a_death(lab: Authority) -> None:
             assert two.receive(timeout=GUARD) == "whole"
             with pytest.raises(ipcx.PeerDied):
                 two.receive(timeout=GUARD)
+
+
+def test_goodbye_arrives_though_much_was_unread(lab: Authority) -> None:
+    """What our end has sealed last ends our side of TLS: the peer's data after it is no error."""
+    with listening(lab.server()) as listener:
+        one, two = connected(listener, lab.client())
+        with one, two:
+            for _ in range(30):
+                two.send(bytes(20_000))
+            one.receive(timeout=GUARD)
+            one.send("last")
+            one.close()
+            assert two.receive(timeout=GUARD) == "last"
+            with pytest.raises(ipcx.PeerClosed) as caught:
+                two.receive(timeout=GUARD)
+            assert type(caught.value) is ipcx.PeerClosed
+
+
+def test_a_peer_that_ends_tls_alone_has_died(lab: Authority) -> None:
+    """The goodbye is BYE, and not TLS's close_notify: docs/protocol.md."""
+    with listening(lab.server()) as listener:
+        port = int(listener.url.rpartition(":")[2])
+        with ThreadPoolExecutor() as pool:
+            accepting = pool.submit(listener.accept, GUARD)
+            raw = socket.create_connection(("127.0.0.1", port))
+            with lab.client().wrap_socket(raw, server_hostname="localhost") as foreign:
+                foreign.sendall(HELLO)
+                with accepting.result() as one:
+                    ending = pool.submit(foreign.unwrap)
+                    with pytest.raises(ipcx.PeerDied):
+                        one.receive(timeout=GUARD)
+                with contextlib.suppress(OSError):
+                    ending.result()
 
 
 def test_a_forged_record_is_an_error(lab: Authority) -> None:

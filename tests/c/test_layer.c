@@ -21,7 +21,7 @@ enum {
 };
 
 typedef struct toy {
-    int accepted, refuses, greeted, ready, ended;
+    int accepted, refuses, greeted, ready, ended, finished, failed;
     ipcx_buf wire, plain;
 } toy;
 
@@ -108,6 +108,7 @@ static ipcx_status toy_open(void *session, const void *wire, size_t size, void *
 {
     toy *self = session;
     ipcx_status status = IPCX_OK;
+    CHECK(!self->finished && !self->failed);
     REQUIRE_OK(ipcx_buf_append(&self->wire, wire, size, NULL));
     if (!self->accepted && !self->greeted) {
         put_number(reply, HELLO_THERE);
@@ -125,12 +126,15 @@ static ipcx_status toy_open(void *session, const void *wire, size_t size, void *
         opened->more = 1;
         return IPCX_OK;
     }
+    self->failed = status < 0;
     return status;
 }
 
 static void toy_finish(void *session, ipcx_buf *wire)
 {
-    (void)session;
+    toy *self = session;
+    CHECK(!self->finished && !self->failed);
+    self->finished = 1;
     put_number(wire, END);
 }
 
@@ -241,6 +245,29 @@ TEST(who_is_refused_learns_it)
     CHECK_INT(stats.dropped, 2);
     ipcx_listener_free(listener);
     CHECK_INT(atomic_load(&sessions), 0);
+}
+
+TEST(goodbye_arrives_though_much_was_unread)
+{
+    ipcx_chan *a, *b;
+    static uint8_t much[20000];
+    ipcx_message large = {.data = much, .size = sizeof much}, last = {.data = "last", .size = 4};
+    ipcx_message got;
+    toy_pair(&a, &b);
+    for (int i = 0; i < 9; i++) {
+        CHECK_OK(ipcx_chan_send(b, &large, SOON, NULL, NULL));
+    }
+    REQUIRE_OK(ipcx_chan_receive(a, &got, SOON, NULL)); /* and others came with it */
+    ipcx_chan_release(a, &got);
+    CHECK_OK(ipcx_chan_send(a, &last, SOON, NULL, NULL));
+    CHECK_OK(ipcx_chan_close(a, SOON, NULL, NULL));
+    CHECK_STATUS(ipcx_chan_receive(a, &got, SOON, NULL), IPCX_CLOSED);
+    ipcx_chan_free(a);
+    REQUIRE_OK(ipcx_chan_receive(b, &got, SOON, NULL));
+    CHECK_MEM(got.data, "last", 4);
+    ipcx_chan_release(b, &got);
+    CHECK_STATUS(ipcx_chan_receive(b, &got, SOON, NULL), IPCX_EOF);
+    ipcx_chan_free(b);
 }
 
 TEST(without_a_layer_there_is_no_tls)

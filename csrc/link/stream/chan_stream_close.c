@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Goodbye: what was begun goes out, then BYE, and no reset of ours may overtake them.
  * Invariant: whatever happens here, the channel is closed afterwards; unless a signal came. */
+#include <errno.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -43,9 +44,23 @@ static bool has_gone(int fd, bool it_talks)
     return ioctl(fd, it_talks ? SIOCOUTQ : SIOCOUTQNSD, &left) != 0 || left == 0;
 }
 
+/* Bytes of which nobody needs to know what they say: a layer that has finished opens nothing. */
+static bool discard_sealed(ipcx__stream *self, bool *it_talks)
+{
+    uint8_t junk[16384];
+    ssize_t n;
+    while ((n = ipcx__stream_read(self, junk, sizeof junk)) > 0) {
+        *it_talks = true;
+    }
+    return n < 0 && errno == EAGAIN;
+}
+
 /* With pump: takes what comes and forgets it; false at the end. */
 static bool discard(ipcx__stream *self, bool *it_talks)
 {
+    if (self->layer != NULL) {
+        return discard_sealed(self, it_talks);
+    }
     for (;;) {
         ipcx_status status = ipcx__stream_front(self, NULL);
         if (status == IPCX_OK) {

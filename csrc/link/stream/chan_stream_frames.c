@@ -10,6 +10,7 @@
 
 #include "link/stream/chan_stream_parts.h"
 #include "link/stream/chan_stream_prove.h"
+#include "os/gate.h"
 #include "wire/frame.h"
 #include "wire/hello.h"
 
@@ -231,6 +232,9 @@ static ipcx_status read_failed(ipcx__stream *self, int number, ipcx_error *err)
     }
     if (number == EINTR) {
         return IPCX_INTR;
+    }
+    if (self->refused == IPCX_CLOSED) {
+        return ipcx__gate_closed("receive", err); /* we have gone, not the peer */
     }
     if (self->refused < 0) {
         (void)ipcx__stream_end(self, self->refused, 0);

@@ -9,7 +9,8 @@
  * bytes; who has more to send waits for the handshake, for which somebody must read: whoever has
  * pump, a receiver or the sender itself (secure). Once it is done it stays so.
  * Invariant: what is sealed goes out before anything else is sealed; one function of the layer runs
- * at a time, for each is called under tx. */
+ * at a time, for each is called under tx; none but `end` after `finish`, or after a failure: what a
+ * session answers then is about itself, not about the peer. */
 #include <errno.h>
 #include <poll.h>
 
@@ -108,6 +109,7 @@ void ipcx__layer_finish(ipcx__stream *self)
 {
     (void)pthread_mutex_lock(&self->tx);
     if (self->broken == IPCX_OK) {
+        self->finished = true;
         self->layer->finish(self->session, &self->sealed);
         (void)flush(self); /* BYE was said: if there is no room for this, nothing is cut off */
         self->broken = ipcx__gate_closed("send", &self->broken_error);
@@ -143,6 +145,10 @@ static ipcx_status open_some(ipcx__stream *self, const uint8_t *wire, size_t siz
     ipcx_status status;
     bool done;
     (void)pthread_mutex_lock(&self->tx);
+    if (self->finished) {
+        (void)pthread_mutex_unlock(&self->tx);
+        return IPCX_CLOSED;
+    }
     status = self->layer->open(self->session, wire, size, room, room_size, opened, &self->sealed,
                                &self->over_error);
     done = opened->ready && !atomic_load(&self->ready);
@@ -150,6 +156,10 @@ static ipcx_status open_some(ipcx__stream *self, const uint8_t *wire, size_t siz
         atomic_store(&self->ready, true);
     }
     (void)flush(self);
+    if (status < 0 && self->broken == IPCX_OK) {
+        self->broken = status;
+        self->broken_error = self->over_error;
+    }
     if (done && !self->flushing && !self->midway) {
         (void)ipcx__stream_push(self);
     }

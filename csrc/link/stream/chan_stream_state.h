@@ -77,6 +77,7 @@ typedef struct ipcx__stream {
     ipcx__guest guest;        /* of a listener in this process, until then */
     _Atomic bool ready;       /* its handshake is done: what is owed can be sealed */
     _Atomic bool holds;       /* it has bytes for pump that no descriptor shows */
+    bool finished;            /* tx's: our end was sealed: nothing is opened any more */
     _Atomic bool interrupted; /* a signal came within it: whoever would sleep returns INTR */
     ipcx_status refused;      /* pump's: < 0: what it said of what came */
 
