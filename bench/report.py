@@ -92,7 +92,7 @@ def in_unit(row: Row, ns: float) -> float:
     """Nanoseconds an operation, in the row's unit."""
     if row.unit == "GB/s":
         return row.size / ns
-    return {"ns": ns, "µs": ns / 1e3, "k/s": 1e6 / ns, "M/s": 1e3 / ns}[row.unit]
+    return {"ns": ns, "µs": ns / 1e3, "ms": ns / 1e6, "k/s": 1e6 / ns, "M/s": 1e3 / ns}[row.unit]
 
 
 def ratios(result: Result, peer: str, ours: str) -> list[float]:

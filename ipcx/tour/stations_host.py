@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stations of what lies within one host: files, signals, shared memory, mapped files; and of
-what serves many: a chat room, messages over UDP.
+"""The stations of what lies within one host: files, signals, processes, pipes, memory; and of what
+serves many: a chat room, messages over UDP.
 
 Their programs import ipcx, and are processes that talk, or hold both ends themselves.
 """
 
 from ipcx.tour.model import IPCX, Actor, AnyOrder, Keys, Line, Said, Script, Started, Station
+from ipcx.tour.stations_pipes import PIPES
 
 CHAT = "tcp://127.0.0.1:50007"
 HEARD = "tcp://127.0.0.1:{50007}"
@@ -303,4 +304,4 @@ PROCESSES = (
     ),
 )
 
-HOST = FILES + SIGNALS + PROCESSES + MEMORY + SYNC + MANY
+HOST = FILES + SIGNALS + PROCESSES + PIPES + MEMORY + SYNC + MANY
