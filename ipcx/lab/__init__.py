@@ -10,19 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipcx.lab._link import Link, link
+    from ipcx.lab._progress import progress
+    from ipcx.lab.exercises import problem, problems
     from ipcx.lab.model import Event, Message, Record
 
 __all__ = [
     "Event",
+    "Link",
     "Message",
     "Record",
+    "link",
+    "problem",
+    "problems",
+    "progress",
 ]
 
 # Where each public name lives: one line a name.
 _HOMES = {
     "Event": "model",
+    "Link": "_link",
     "Message": "model",
     "Record": "model",
+    "link": "_link",
+    "problem": "exercises",
+    "problems": "exercises",
+    "progress": "_progress",
 }
 
 
