@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from ipcx.lab._progress import progress
     from ipcx.lab.exercises import problem, problems
     from ipcx.lab.model import Event, Message, Record
+    from ipcx.lab.spacetime import SpaceTime, space_time
 
 __all__ = [
     "Event",
     "Link",
     "Message",
     "Record",
+    "SpaceTime",
     "link",
     "problem",
     "problems",
     "progress",
+    "space_time",
 ]
 
 # Where each public name lives: one line a name.
@@ -36,6 +39,8 @@ _HOMES = {
     "problem": "exercises",
     "problems": "exercises",
     "progress": "_progress",
+    "SpaceTime": "spacetime",
+    "space_time": "spacetime",
 }
 
 

@@ -71,6 +71,7 @@ PALETTE = {
     "purple": ("#cc79a7", "#cc79a7"),
 }
 SANS = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+HALO = {"stroke-width": "4", "paint-order": "stroke", "stroke-linejoin": "round"}
 MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
@@ -190,11 +191,16 @@ class Drawing:
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
-        self._root = ET.Element("g")
+        self._root = ET.Element("g", {"fill": PALETTE["ink"][0], "class": "f-ink"})
 
-    def group(self, kind: str = "", hint: str = "", into: ET.Element | None = None) -> ET.Element:
-        """Shapes that belong together."""
-        attributes = {"class": kind} if kind else {}
+    def group(
+        self, kind: str = "", hint: str = "", into: ET.Element | None = None, halo: bool = False
+    ) -> ET.Element:
+        """Shapes that belong together; with `halo`, lines keep off the letters of all its texts."""
+        classes = [*([kind] if kind else []), *(["s-paper"] if halo else [])]
+        attributes = {"class": " ".join(classes)} if classes else {}
+        if halo:
+            attributes |= {"stroke": PALETTE["paper"][0], **HALO}
         made = ET.SubElement(self._root if into is None else into, "g", attributes)
         if hint:
             ET.SubElement(made, "title").text = "\n".join(map(visible, hint.split("\n")))
@@ -275,8 +281,9 @@ class Drawing:
     ) -> ET.Element:
         """A circle."""
         return self._shape(
-            "circle", into, kind, fill, stroke, cx=x, cy=y, r=radius, stroke_width=1.5
-        )
+            "circle", into, kind, fill, stroke,
+            cx=x, cy=y, r=radius, stroke_width=1.5, paint_order="normal",
+        )  # fmt: skip
 
     def path(
         self,
@@ -324,11 +331,12 @@ class Drawing:
             extra["font_family"] = MONO
             extra["xml:space"] = "preserve"
         if halo:
-            extra |= {"stroke_width": 4, "paint_order": "stroke", "stroke_linejoin": "round"}
+            extra |= HALO
         if turn:
             extra["transform"] = f"rotate({_number(turn)} {_number(x)} {_number(y)})"
         stroke = "paper" if halo else ""
-        made = self._shape("text", into, kind, colour, stroke, x=x, y=y, **extra)
+        fill = "" if colour == "ink" else colour  # as the whole picture has it
+        made = self._shape("text", into, kind, fill, stroke, x=x, y=y, **extra)
         made.text = visible(text)
         return made
 

@@ -114,7 +114,7 @@ class Record:
 
     def space_time(self) -> Any:
         """The space–time diagram: a lane for each process, an arrow for each message."""
-        return import_module("ipcx.lab.space_time").SpaceTime(self)
+        return import_module("ipcx.lab.spacetime").SpaceTime(self)
 
     def stream_view(self) -> Any:
         """The bytes as they were sent beside the bytes as each receive cut them."""
