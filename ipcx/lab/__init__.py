@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The laboratory: processes in a notebook, records of what passed between them, and pictures.
+"""For notebooks: processes in cells, and what they said to each other.
 
-Everything here is imported when it is asked for.
+``%load_ext ipcx.lab`` brings the cell magic ``%%process NAME``, which runs its cell in a process of
+its own; `run`, `start` and `spawn` are the same as calls, also without a notebook:
+
+>>> from ipcx import lab
+>>> done = lab.run("print('hello from', __name__)", name="greeter")
+>>> done.output
+'hello from __main__\\n'
+>>> done.ok
+True
+
+Whatever is started here ends with the notebook's kernel, however that ends, and so do the processes
+that it has started itself.
 """
 
 from __future__ import annotations
@@ -11,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipcx.lab._link import Link, link
+    from ipcx.lab._names import name, path, port
+    from ipcx.lab._processes import Finished, LabProcess, cells, processes, run, source, start, stop
     from ipcx.lab._progress import progress
     from ipcx.lab.exercises import problem, problems
     from ipcx.lab.model import Event, Message, Record
@@ -18,29 +31,51 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Event",
+    "Finished",
+    "LabProcess",
     "Link",
     "Message",
     "Record",
     "SpaceTime",
+    "cells",
     "link",
+    "name",
+    "path",
+    "port",
     "problem",
     "problems",
+    "processes",
     "progress",
+    "run",
+    "source",
     "space_time",
+    "start",
+    "stop",
 ]
 
 # Where each public name lives: one line a name.
 _HOMES = {
     "Event": "model",
+    "Finished": "_processes",
+    "LabProcess": "_processes",
     "Link": "_link",
     "Message": "model",
     "Record": "model",
+    "SpaceTime": "spacetime",
+    "cells": "_processes",
     "link": "_link",
+    "name": "_names",
+    "path": "_names",
+    "port": "_names",
     "problem": "exercises",
     "problems": "exercises",
+    "processes": "_processes",
     "progress": "_progress",
-    "SpaceTime": "spacetime",
+    "run": "_processes",
+    "source": "_processes",
     "space_time": "spacetime",
+    "start": "_processes",
+    "stop": "_processes",
 }
 
 
