@@ -10,7 +10,7 @@ from typing import Any
 
 from ipcx._core import Timeout
 
-__all__ = ["Descriptor", "check_timeout"]
+__all__ = ["Descriptor"]
 
 LOOK_AGAIN = 0.01  # seconds until the next look at a descriptor that shows what nobody asks for
 _Attempt = Callable[[], Any]  # NotImplemented: nothing to do yet
@@ -150,9 +150,3 @@ def _succeeded(future: asyncio.Future[Any]) -> bool:
 def _expire(future: asyncio.Future[Any], what: str) -> None:
     if not future.done():
         future.set_exception(Timeout(f"{what}: the deadline passed"))
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Seconds, or None."""
-    if timeout is not None and not timeout >= 0:  # NaN too
-        raise ValueError(f"timeout is seconds >= 0 or None, not {timeout!r}")

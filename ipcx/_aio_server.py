@@ -7,8 +7,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ipcx import server as sync
-from ipcx._aio_descriptor import Descriptor, check_timeout
+from ipcx._aio_descriptor import Descriptor
 from ipcx._core import Closed
+from ipcx._timeouts import check_timeout
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import select
 import stat
-import time
 from typing import TYPE_CHECKING
 
 from ipcx import _core
 from ipcx._closing import Closing
 from ipcx._core import Closed, MessageTooLarge, Timeout, WouldBlock
+from ipcx._timeouts import Deadline
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,8 +79,8 @@ class ReadEnd(_End):
 
     def read_all(self, timeout: float | None = None) -> bytes:
         """Everything up to the end."""
-        pieces, until = [], None if timeout is None else time.monotonic() + timeout
-        while piece := self.read(timeout=_left(until)):
+        pieces, deadline = [], Deadline(timeout)
+        while piece := self.read(timeout=deadline.left()):
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -102,22 +102,18 @@ class WriteEnd(_End):
             raise MessageTooLarge(
                 f"{self.name}: {len(view)} bytes; at most {PIPE_BUF} (PIPE_BUF) are written whole"
             )
-        written, until = 0, None if timeout is None else time.monotonic() + timeout
+        written, deadline = 0, Deadline(timeout)
         fd = self.fileno()
         try:
             while written < len(view):
                 try:
                     written += _core.pipe_write(fd, view[written:])
                 except WouldBlock:
-                    _core.pipe_wait_room(fd, _left(until))
+                    _core.pipe_wait_room(fd, deadline.left())
         except Timeout as error:
             error.written = written  # type: ignore[attr-defined]
             raise
         return written
-
-
-def _left(until: float | None) -> float | None:
-    return None if until is None else max(0.0, until - time.monotonic())
 
 
 class Pipe(Closing):

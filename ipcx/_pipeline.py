@@ -16,13 +16,13 @@ import re
 import select
 import shlex
 import signal
-import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ipcx import _core
 from ipcx._core import Error, PeerClosed, Timeout, WouldBlock
-from ipcx.signals import name as signal_name
+from ipcx._endings import described, status_and_signal
+from ipcx._timeouts import Deadline
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno, ReadableBuffer, StrPath
@@ -53,12 +53,7 @@ class StageEnding(NamedTuple):
         return self.status == 0 or self.signal == signal.SIGPIPE
 
     def __str__(self) -> str:
-        how = (
-            f"exit status {self.status}" if self.status is not None
-            else f"ended by {signal_name(self.signal)}" if self.signal is not None
-            else "ended, how is not known"
-        )  # fmt: skip
-        return f"{shlex.join(self.command)}: {how}"
+        return f"{shlex.join(self.command)}: {described(self.status, self.signal)}"
 
 
 class StageFailed(Error):
@@ -165,7 +160,11 @@ class Pipeline:
     def lines(self, input: _Input = None, *, timeout: float | None = None) -> Iterator[str]:
         """The output's lines, as they come, without their ends. To leave the loop ends all
         stages."""
-        yield from _split(self.chunks(input, timeout=timeout))
+        lines = _Lines()
+        with contextlib.closing(self.chunks(input, timeout=timeout)) as pieces:  # type: ignore[type-var]
+            for piece in pieces:
+                yield from lines.cut(piece)
+        yield from lines.end()
 
     def __iter__(self) -> Iterator[str]:
         return self.lines()
@@ -190,13 +189,12 @@ class Pipeline:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         with _Run(self, None, None, None) as run:
-            rest = b""
+            lines = _Lines()
             async for piece in run.pieces_async():
-                *whole, rest = (rest + piece).split(b"\n")
-                for line in whole:
-                    yield line.decode(errors="backslashreplace")
-            if rest:
-                yield rest.decode(errors="backslashreplace")
+                for line in lines.cut(piece):
+                    yield line
+            for line in lines.end():
+                yield line
             await run.endings_async()
 
 
@@ -227,15 +225,30 @@ def _words(command: _Command) -> tuple[str, ...]:
     return words_of(command, "a stage of a pipeline", cure)
 
 
-def _split(pieces: Iterator[bytes]) -> Iterator[str]:
-    rest = b""
-    with contextlib.closing(pieces):  # type: ignore[type-var]
-        for piece in pieces:
-            *whole, rest = (rest + piece).split(b"\n")
-            for line in whole:
-                yield line.decode(errors="backslashreplace")
-        if rest:
-            yield rest.decode(errors="backslashreplace")
+class _Lines:
+    """Cuts what comes in pieces into lines, each piece looked at once however long a line is."""
+
+    def __init__(self) -> None:
+        self.begun: list[bytes] = []  # the pieces of a line whose end has not come
+
+    def cut(self, piece: bytes) -> list[str]:
+        """The lines that end in this piece."""
+        first, *others = piece.split(b"\n")
+        self.begun.append(first)
+        if not others:
+            return []
+        whole = [b"".join(self.begun), *others]
+        self.begun = [whole.pop()]
+        return list(map(_text, whole))
+
+    def end(self) -> list[str]:
+        """A last line without an end, if there is one."""
+        rest, self.begun = b"".join(self.begun), []
+        return [_text(rest)] if rest else []
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="backslashreplace")
 
 
 def _as_bytes(data: ReadableBuffer | str) -> memoryview:
@@ -256,10 +269,8 @@ class _Run:
     def __init__(
         self, pipeline: Pipeline, input: _Input, output: _Output, timeout: float | None
     ) -> None:
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout is seconds >= 0 or None, not {timeout!r}")
+        self.deadline = Deadline(timeout)
         self.pipeline = pipeline
-        self.until = None if timeout is None else time.monotonic() + timeout
         self.timeout = timeout
         self.children: list[_core.Child] = []
         self.leaders: list[int] = []  # of a group; as a rule the first stage alone
@@ -375,7 +386,7 @@ class _Run:
         """When all stages have ended."""
         for number, child in enumerate(self.children):
             try:
-                self.note(number, child.wait(self.left()))
+                self.note(number, child.wait(self.deadline.left()))
             except (Timeout, WouldBlock):
                 raise self.timed_out() from None
         return tuple(filter(None, self.ended))
@@ -449,15 +460,11 @@ class _Run:
         fds = [(self.reads, select.POLLIN), (self.writes, select.POLLOUT)]
         return [entry for entry in fds if entry[0] >= 0]
 
-    def left(self) -> float | None:
-        return None if self.until is None else max(0.0, self.until - time.monotonic())
-
     def wait_for(self, fds: list[tuple[int, int]]) -> None:
         poll = select.poll()
         for fd, events in fds:
             poll.register(fd, events)
-        left = self.left()
-        if not poll.poll(None if left is None else left * 1000) and self.left() == 0:
+        if not poll.poll(self.deadline.left_ms()) and self.deadline.passed:
             raise self.timed_out()
 
     async def wait_async(self, fds: list[tuple[int, int]]) -> None:
@@ -471,7 +478,7 @@ class _Run:
         for fd, events in fds:
             (loop.add_reader if events == select.POLLIN else loop.add_writer)(fd, ready)
         try:
-            await asyncio.wait_for(future, self.left())
+            await asyncio.wait_for(future, self.deadline.left())
         except TimeoutError:
             raise self.timed_out() from None
         finally:
@@ -481,12 +488,8 @@ class _Run:
     # -- ending
 
     def note(self, number: int, ending: tuple[int, int, bool, bool]) -> None:
-        status, killer, _, lost = ending
-        self.ended[number] = StageEnding(
-            self.pipeline.commands[number],
-            None if lost or killer else status,
-            killer or None,
-        )
+        command = self.pipeline.commands[number]
+        self.ended[number] = StageEnding(command, *status_and_signal(ending))
 
     def timed_out(self) -> Timeout:
         self.end_all(at_once=True)
@@ -508,12 +511,12 @@ class _Run:
             os.close(self.reads)
             self.reads = -1
         left = self.unknown()
-        until = time.monotonic() + (0 if at_once else GRACE)
+        until = Deadline(0 if at_once else GRACE)
         for number in left:
             poll = select.poll()
             with contextlib.suppress(ValueError):  # no descriptor: it has ended, unseen
                 poll.register(self.children[number], select.POLLIN)
-                poll.poll(max(0.0, until - time.monotonic()) * 1000)
+                poll.poll(until.left_ms())
         if left:
             self.kill_group()
         for number in left:

@@ -33,10 +33,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ipcx import channel as sync
-from ipcx._aio_descriptor import Descriptor, check_timeout
+from ipcx._aio_descriptor import Descriptor
 from ipcx._aio_loan import Loan, View
 from ipcx._aio_server import Server
 from ipcx._core import Closed, PeerClosed, PeerDied, Timeout, WouldBlock
+from ipcx._timeouts import Deadline, check_timeout
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,19 +60,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-
-
-class _Deadline:
-    """What is left of a time-out, for calls that wait several times."""
-
-    def __init__(self, timeout: float | None) -> None:
-        check_timeout(timeout)
-        self._end = None if timeout is None else asyncio.get_running_loop().time() + timeout
-
-    def left(self) -> float | None:
-        if self._end is None:
-            return None
-        return max(0.0, self._end - asyncio.get_running_loop().time())
 
 
 class Opening(Generic[_T]):
@@ -178,7 +166,7 @@ class Channel:
 
     async def _send_on(self, message: Any, sync: bool, timeout: float | None, sending: Any) -> None:
         """The rest of a send that has to wait: for its turn, for room, for the receiver."""
-        deadline, core = _Deadline(timeout), self.core
+        deadline, core = Deadline(timeout), self.core
         done = False
 
         def step() -> bool:
@@ -212,7 +200,7 @@ class Channel:
             error.begun = sending is not None and sending.begun
             raise
 
-    async def _prove(self, timeout: float | None, deadline: _Deadline, what: str) -> None:
+    async def _prove(self, timeout: float | None, deadline: Deadline, what: str) -> None:
         """Waits until the peer has proven its key, or never will."""
         core = self.core
 
@@ -276,7 +264,7 @@ class Channel:
 
     async def send_many(self, messages: Iterable[Any], timeout: float | None = None) -> int:
         """Sends all of `messages` in their order; returns how many. ``exc.sent`` if it cannot."""
-        deadline, pending, sent = _Deadline(timeout), list(messages), 0
+        deadline, pending, sent = Deadline(timeout), list(messages), 0
         try:
             while pending:
                 if not self._senders:
@@ -395,7 +383,7 @@ class Channel:
                 return NotImplemented
             return True
 
-        deadline = _Deadline(timeout)
+        deadline = Deadline(timeout)
         if self.core._unproven:
             await self._prove(timeout, deadline, "flush")
         if attempt() is NotImplemented:

@@ -34,7 +34,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias
@@ -43,10 +42,11 @@ from ipcx import _child, _core, _parcel, _relay
 from ipcx._awaiting import Readable
 from ipcx._child import parent
 from ipcx._core import Channel, Closed, Error, ForkedError, Timeout, Unsupported, WouldBlock
+from ipcx._endings import described, status_and_signal
 from ipcx._pipeline import words_of
 from ipcx._relay import Output
+from ipcx._timeouts import Deadline
 from ipcx.channel import pair
-from ipcx.signals import name as signal_name
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -91,11 +91,7 @@ class Ending(NamedTuple):
         return self.status == 0
 
     def __str__(self) -> str:
-        if self.status is not None:
-            return f"exit status {self.status}"
-        if self.signal is None:
-            return "ended, how is not known"
-        return f"ended by {signal_name(self.signal)}{' (core dumped)' if self.dumped else ''}"
+        return described(self.status, self.signal, self.dumped)
 
 
 class ProcessFailed(Error):
@@ -186,11 +182,14 @@ class _Start:
         self.passing = passing
         self.name = name
         self.base = ""
-        self.inherits = env is None
-        env = os.environ if env is None else env
-        self.env = {os.fsencode(variable): os.fsencode(value) for variable, value in env.items()}
+        self.inherits = env is None  # ours as it is, unless something is added
+        self.env = (
+            os.environb.copy() if env is None
+            else {os.fsencode(variable): os.fsencode(value) for variable, value in env.items()}
+        )  # fmt: skip
         for variable in (_child.URL, _child.END):  # those of our own parent
-            self.env.pop(variable.encode(), None)
+            if self.env.pop(variable.encode(), None) is not None:
+                self.inherits = False
         self.cwd = None if cwd is None else os.fsencode(cwd)
         self.argv: list[bytes] = []
         self.given: list[int] = []  # the descriptors that become 3, 4, … in the child
@@ -250,6 +249,7 @@ class _Start:
         self.argv = [os.fsencode(word) for word in words]
         if self.far is not None:
             fds, note = self.hand_over(self.far)
+            self.inherits = False
             self.env[_child.END.encode()] = _child.described(tuple(fds), note).encode()
             if self.far.url.startswith(("unix:", "pipe:", "tcp:")):
                 self.env[_child.URL.encode()] = f"pipe://{fds[0]},{fds[-1]}".encode()
@@ -345,7 +345,7 @@ class _Start:
     def child(self, fds: list[tuple[int, int]]) -> _core.Child:
         _reap()
         env = None
-        if not self.inherits or self.env != os.environb:
+        if not self.inherits:
             env = [name + b"=" + value for name, value in self.env.items()]
         made = _core.Child(self.argv, env, self.cwd, fds, -1, False)
         if self.told is not None:
@@ -552,9 +552,9 @@ class Process:
         """
         if self._ending is None:
             self._wait(timeout)
-        until = time.monotonic() + SHOWN
+        until = Deadline(SHOWN)
         for stream in self._streams:
-            stream.done.wait(max(0.0, until - time.monotonic()))
+            stream.done.wait(until.left())
         return self._checked() if check else self._known()
 
     def _wait(self, timeout: float | None) -> None:
@@ -613,7 +613,6 @@ class Process:
         return child
 
     def _note(self, found: tuple[int, int, bool, bool]) -> None:
-        status, killer, dumped, lost = found
         with self._lock:
             if self._ending is not None:
                 return
@@ -622,7 +621,7 @@ class Process:
                     file.seek(0)
                     self._text = file.read().decode(errors="replace")
                 self._answer = -1
-            self._ending = Ending(None if lost or killer else status, killer or None, dumped)
+            self._ending = Ending(*status_and_signal(found), found[2])
 
     def _answered(self) -> dict[str, str]:
         try:
@@ -750,9 +749,7 @@ def wait_any(processes: Iterable[Process], timeout: float | None = None) -> Proc
 
 
 def _until_any(among: Sequence[Process], timeout: float | None, what: str) -> Process:
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout is seconds >= 0 or None, not {timeout!r}")
-    until = None if timeout is None else time.monotonic() + timeout
+    deadline = Deadline(timeout)
     while True:
         for process in among:
             if process.ending is not None:
@@ -765,9 +762,7 @@ def _until_any(among: Sequence[Process], timeout: float | None, what: str) -> Pr
             output._take_in()
             if output._fd >= 0:
                 poll.register(output._fd, select.POLLIN)
-        left = None if until is None else max(0.0, until - time.monotonic())
-        if not poll.poll(None if left is None else left * 1000) and left is not None:
+        if not poll.poll(deadline.left_ms()) and deadline.passed:
             if timeout == 0:
                 raise WouldBlock(errno.EAGAIN, what)
-            if until is not None and time.monotonic() >= until:
-                raise Timeout(f"{what} after {timeout} s")
+            raise Timeout(f"{what} after {timeout} s")

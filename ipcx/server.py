@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 from ipcx import _core, _keys
 from ipcx._core import Closed, Peer
 from ipcx._numbers import short
+from ipcx._timeouts import Deadline
 from ipcx.channel import MAX_MESSAGE
 
 if TYPE_CHECKING:
@@ -247,10 +248,10 @@ _open: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
-    end = time.monotonic() + EXIT_SECONDS
+    deadline = Deadline(EXIT_SECONDS)
     for server in list(_open):
         with suppress(TimeoutError):  # a second is what the exit may take
-            server.close(max(0.0, end - time.monotonic()))
+            server.close(deadline.left())
 
 
 atexit.register(_at_exit)

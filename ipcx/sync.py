@@ -41,13 +41,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipcx import _core
 from ipcx._core import Timeout, WouldBlock
 from ipcx._hooks import when_imported
+from ipcx._timeouts import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -357,13 +357,13 @@ class Condition(_Shared, _core.Condition):
         `Timeout` after so many seconds. Looks by itself once a second: whoever was notified may
         have been killed before it could do what it was woken for.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        deadline = Deadline(timeout)
         while not (answer := predicate()):
-            left = 1.0 if end is None else end - time.monotonic()
-            if left <= 0:
+            left = deadline.left()
+            if left == 0:
                 raise Timeout("wait_for: the deadline passed")
             try:
-                self.wait(min(left, 1.0))
+                self.wait(1.0 if left is None else min(left, 1.0))
             except Timeout:
                 continue
         return answer

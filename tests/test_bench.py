@@ -77,3 +77,16 @@ def test_every_row_of_framing_comes_through():
     assert done.returncode == 0, done.stderr
     for row in json.loads(done.stdout)["rows"]:
         assert row["failed"] == row["absent"] == {}
+
+
+@pytest.mark.hang_guard(60)
+def test_rows_of_one_hosts_own_means_come_through():
+    file = BENCH.with_name("bench_local.py")
+    rows = ("pipe", "pipe-batch", "log*", "follow", "pipeline", "spawn-program")
+    only = [word for row in rows for word in ("--only", row)]
+    command = [sys.executable, file, "--quick", "--pairs", "1", "--no-pin", *only, "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(done.stdout)["rows"]:
+        assert row["failed"] == {}
+        assert "ipcx" in row["contestants"]

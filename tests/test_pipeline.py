@@ -14,6 +14,7 @@ import pytest
 from beside import children, interrupt
 
 import ipcx
+from ipcx._pipeline import _Lines
 from ipcx.pipes import Completed, Pipeline, StageEnding, StageFailed
 
 PYTHON = sys.executable
@@ -90,6 +91,21 @@ def test_lines_come_as_they_are_written():
     assert asked == [0, 1, 2]
     assert list(Pipeline(["printf", "no end"])) == ["no end"]
     assert list(Pipeline(["printf", r"\377"])) == [r"\xff"]
+
+
+def test_lines_are_cut_wherever_the_pieces_end():
+    text = b"one\n\ntwo \xc3\xbc\nlast"
+    for a in range(len(text) + 1):
+        for b in range(a, len(text) + 1):
+            lines = _Lines()
+            got = [line for piece in (text[:a], text[a:b], text[b:]) for line in lines.cut(piece)]
+            assert got + lines.end() == ["one", "", "two ü", "last"]
+    assert lines.end() == []
+
+
+def test_a_very_long_line():
+    done = list(Pipeline(["sh", "-c", "head -c 64M /dev/zero | tr '\\0' x; echo; echo end"]))
+    assert [len(line) for line in done] == [64 << 20, 3]
 
 
 def test_a_loop_that_is_left_ends_all_stages():
