@@ -3,8 +3,12 @@
     python tools/notebooks.py strip [FILE …]
     python tools/notebooks.py check [FILE …]
     python tools/notebooks.py new 09_tcp "TCP"
+    python tools/notebooks.py to-text FILE > TEXT
+    python tools/notebooks.py from-text TEXT FILE
 
-Without files all of notebooks/. Needs nothing but the stdlib: `make fmt` runs it everywhere.
+Without files all of notebooks/. The text is for editors: `# %% code the-id` or
+`# %% markdown the-id`, and then the cell as it is. Needs nothing but the stdlib: `make fmt` runs it
+everywhere.
 """
 
 import ast
@@ -40,6 +44,14 @@ NAME = re.compile(r"\d\d_[a-z0-9_]+\.ipynb")
 ID = re.compile(r"[a-z][a-z0-9-]{1,40}")
 MARKER = re.compile(r"^\s*### (BEGIN|END) (SOLUTION|HIDDEN TESTS)\s*$")
 LIKE_A_MARKER = re.compile(r"^\s*#+\s*(BEGIN|END) +(SOLUTION|HIDDEN)", re.IGNORECASE)
+# A cell that checks a solution: no more, so that a grader may run it alone.
+CHECKED = """\
+verdict = p1.check(…)
+### BEGIN HIDDEN TESTS
+assert verdict
+### END HIDDEN TESTS
+verdict"""
+CHECK = re.compile(re.escape(CHECKED).replace("p1", r"p\d+").replace("…", r"[^\n]*"))
 NOT_PYTHON = ("bash", "sh", "html", "markdown", "svg", "latex", "javascript", "script", "writefile")
 A_PATH_OF_ONE_MACHINE = re.compile(r"(?<![\w.:/])/(home|root|work|Users|usr/local|content)/\S*")
 THE_STRANGERS_NAME = re.compile(r"pip3? install\s+(-\S+\s+)*[\"']?ipcx\b")
@@ -141,7 +153,16 @@ def _about_cell(cell: Cell) -> Iterator[str]:
     if cell["cell_type"] != "code":
         return
     yield from _about_markers(content)
+    yield from _about_check(content)
     yield from _about_python(content)
+
+
+def _about_check(content: str) -> Iterator[str]:
+    """What nbgrader and otter-grader take a check's result from."""
+    if re.search(r"^\w+ = lab\.problem\(", content, re.MULTILINE) and ".check(" in content:
+        yield "a problem and its check are two cells"
+    elif re.search(r"\bp\d+\.check\(", content) and not CHECK.fullmatch(content):
+        yield "a check is: " + " / ".join(CHECKED.splitlines())
 
 
 def _about_markers(content: str) -> Iterator[str]:
@@ -219,10 +240,31 @@ def skeleton(title: str) -> Notebook:
             code(
                 f"check-{n}",
                 f'verdict = p{n}.check("worker")\n'
-                "### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS",
+                "### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS\nverdict",
             ),
         ]
     cells.append(markdown("break-it", "## Break it\n\nWhat to change, what happens then, and why."))
+    return stripped({"cells": cells})
+
+
+# ---------------------------------------------------------------- as a text
+
+HEAD = re.compile(r"^# %% (code|markdown) (\S+)$", re.MULTILINE)
+
+
+def to_text(notebook: Notebook) -> str:
+    parts = (
+        f"# %% {cell['cell_type']} {cell['id']}\n{source(cell)}\n" for cell in notebook["cells"]
+    )
+    return "\n".join(parts)
+
+
+def from_text(written: str) -> Notebook:
+    _, *parts = HEAD.split(written)
+    cells: list[Cell] = [
+        {"cell_type": kind, "id": name, "metadata": {}, "source": content}
+        for kind, name, content in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
     return stripped({"cells": cells})
 
 
@@ -246,6 +288,10 @@ def main(arguments: list[str]) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(text(skeleton(rest[1])))
         print(path)
+    elif command == "to-text" and len(rest) == 1:
+        print(to_text(read(paths[0])), end="")
+    elif command == "from-text" and len(rest) == 2:
+        paths[1].write_text(text(from_text(paths[0].read_text(encoding="utf-8"))), encoding="utf-8")
     else:
         print(__doc__, file=sys.stderr)
         return 2

@@ -85,6 +85,7 @@ def test_the_skeleton_is_as_it_should_be(notebook):
             lambda n: n["cells"].append(code("%%process x\n## begin solution\n1")),
             "not spelled as nbgrader wants it",
         ),
+        (lambda n: n["cells"].append(code("p1.check(f)")), "a check is: verdict ="),
         (
             lambda n: n["cells"].append(code("### BEGIN SOLUTION\n1\n### END SOLUTION")),
             "outside a %%process cell or a function",
@@ -139,6 +140,16 @@ def test_a_random_id_becomes_one_that_stays(notebook):
     tool.main(["strip", str(path)])
     assert path.read_text() == once
     assert json.loads(once)["cells"][-1]["id"].startswith("c")
+
+
+def test_a_notebook_as_a_text_and_back(notebook, tmp_path, capsys):
+    path, copy = notebook(), tmp_path / "78_copy.ipynb"
+    tool.main(["to-text", str(path)])
+    written = tmp_path / "text"
+    written.write_text(capsys.readouterr().out)
+    assert "# %% code check-1\nverdict = p1.check(" in written.read_text()
+    tool.main(["from-text", str(written), str(copy)])
+    assert copy.read_text() == path.read_text()
 
 
 def test_the_commands(notebook, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,8 @@ from ipcx import _notebooks
 from ipcx.__main__ import main
 from ipcx.lab.student import instructor, student, without_solutions
 
-CHECK = 'verdict = p1.check("worker")\n### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS'
+HIDDEN = "### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS\n"
+CHECK = f'verdict = p1.check("worker")\n{HIDDEN}verdict'
 ANSWER = "%%process worker\nn = 6\n### BEGIN SOLUTION\nprint(n * 7)\n### END SOLUTION\nprint(n)"
 
 
@@ -47,7 +48,7 @@ def test_the_stub_stands_where_the_solution_stood():
 
 
 def test_hidden_tests_leave_nothing():
-    assert without_solutions(CHECK) == 'verdict = p1.check("worker")'
+    assert without_solutions(CHECK) == 'verdict = p1.check("worker")\nverdict'
 
 
 def test_two_solutions_in_a_cell():
