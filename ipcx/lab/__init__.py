@@ -26,18 +26,23 @@ if TYPE_CHECKING:
     from ipcx.lab._processes import Finished, LabProcess, cells, processes, run, source, start, stop
     from ipcx.lab._progress import progress
     from ipcx.lab.exercises import problem, problems
+    from ipcx.lab.frame_hex import FrameHex, frame
     from ipcx.lab.model import Event, Message, Record
     from ipcx.lab.spacetime import SpaceTime, space_time
+    from ipcx.lab.stream_view import StreamView, stream
 
 __all__ = [
     "Event",
     "Finished",
+    "FrameHex",
     "LabProcess",
     "Link",
     "Message",
     "Record",
     "SpaceTime",
+    "StreamView",
     "cells",
+    "frame",
     "link",
     "name",
     "path",
@@ -51,18 +56,22 @@ __all__ = [
     "space_time",
     "start",
     "stop",
+    "stream",
 ]
 
 # Where each public name lives: one line a name.
 _HOMES = {
     "Event": "model",
     "Finished": "_processes",
+    "FrameHex": "frame_hex",
     "LabProcess": "_processes",
     "Link": "_link",
     "Message": "model",
     "Record": "model",
     "SpaceTime": "spacetime",
+    "StreamView": "stream_view",
     "cells": "_processes",
+    "frame": "frame_hex",
     "link": "_link",
     "name": "_names",
     "path": "_names",
@@ -76,6 +85,7 @@ _HOMES = {
     "space_time": "spacetime",
     "start": "_processes",
     "stop": "_processes",
+    "stream": "stream_view",
 }
 
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 import unicodedata
 import xml.etree.ElementTree as ET
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -338,6 +338,22 @@ class Drawing:
         fill = "" if colour == "ink" else colour  # as the whole picture has it
         made = self._shape("text", into, kind, fill, stroke, x=x, y=y, **extra)
         made.text = visible(text)
+        return made
+
+    def cells(
+        self,
+        y: float,
+        cells: Iterable[tuple[float, str]],
+        size: float = 12,
+        kind: str = "",
+        into: ET.Element | None = None,
+    ) -> ET.Element:
+        """Short texts in a row, each around its own x, of letters that are all as wide."""
+        made = self._shape(
+            "text", into, kind, "", "", y=y, font_size=size, font_family=MONO, text_anchor="middle"
+        )
+        for x, text in cells:
+            ET.SubElement(made, "tspan", {"x": _number(x)}).text = visible(text)
         return made
 
     def arrow(

@@ -3,10 +3,11 @@
 from ipcx.lab.model import Event, Message, Record
 
 
-def record(script, sent=(), kind="stream"):
+def record(script, sent=(), kind="stream", offsets=()):
     """A record of calls `(key, process, time, took, op, data or None, error)`.
 
-    `sent`: (key of the send, key of the receive or None, data).
+    `sent`: (key of the send, key of the receive or None, data); `offsets` in its stream of each,
+    else one behind the other.
     """
     rows = sorted(script, key=lambda row: row[2])
     lanes = list(dict.fromkeys(row[1] for row in rows))
@@ -22,13 +23,13 @@ def record(script, sent=(), kind="stream"):
             )
         )  # fmt: skip
         counted[lane] += 1
-    messages = [
-        Message(
-            index[send], None if receive is None else index[receive],
-            0 if kind == "stream" else None, len(data), data[:256],
-        )
-        for send, receive, data in sent
-    ]  # fmt: skip
+    messages, behind = [], dict.fromkeys(lanes, 0)
+    for at, (send, receive, data) in enumerate(sent):
+        lane = events[index[send]].process
+        offset = (offsets[at] if offsets else behind[lane]) if kind == "stream" else None
+        behind[lane] += len(data)
+        taker = None if receive is None else index[receive]
+        messages.append(Message(index[send], taker, offset, len(data), data[:256]))
     return Record(lanes, events, messages)
 
 
