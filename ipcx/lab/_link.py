@@ -333,7 +333,7 @@ class _Flow:
 
 class _Datagrams(Link):
     kind = "udp"
-    _counted = ("datagrams", "passed", "lost", "duplicated", "held back")
+    _counted = ("datagrams", "passed", "lost", "duplicated", "held back", "largest")
 
     def _listen(self) -> socket.socket:
         self._flows: dict[tuple[str, int], _Flow] = {}
@@ -371,6 +371,7 @@ class _Datagrams(Link):
             fate = "duplicated"
         with self._lock:
             self._counts["datagrams"] += 1
+            self._counts["largest"] = max(self._counts["largest"], len(data))
             self._counts[fate] += 1
             self._fates.append(Fate(way.name, number, fate))
         if fate == "lost":

@@ -75,8 +75,9 @@ def _run(file: str, source: str, main: types.ModuleType, tell: Tell, judges: boo
         frames = [frame for frame in shown.stack if frame.filename.startswith("<")]
         line = frames[-1].lineno if frames else getattr(error, "lineno", None)
         own = frames[-1].filename if frames else file
-        what = "".join(traceback.format_exception_only(type(error), error)).strip()
-        tell.write("raised", (own, line, what.splitlines()[-1][:300]))
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        what = ": ".join(filter(None, (type(error).__name__, said.partition("\n")[0])))
+        tell.write("raised", (own, line, what[:300]))
         sys.stderr.flush()
         sys.exit(1)
     except SystemExit as asked:

@@ -196,20 +196,30 @@ class Actor:
 
     # -- while it runs
 
-    def waits_in(self) -> str:
-        """Where it is: the innermost line of its source. "" if it does not answer."""
-        asked = [pid for pid in _session(self.pid) if _catches(pid, _role.ASK)]
-        for pid in asked:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, _role.ASK)
-        path, found = self._files / "where", ""
-        until = time.monotonic() + 0.5
-        while asked and time.monotonic() < until and not found:
-            time.sleep(0.01)
-            text = path.read_text() if path.exists() else ""
-            for file, line in re.findall(r'File "(<[^"]+>)", line (\d+)', text):
-                found = found or self._line(file, int(line))
+    def places(self) -> list[str]:
+        """Where it is, and then where its children are: the innermost line of a source, each."""
+        found: list[str] = []
+        for pid in sorted(_session(self.pid), key=lambda pid: (pid != self.pid, pid)):
+            if _catches(pid, _role.ASK) and len(found) < 3:
+                place = self._place(pid)
+                if place and place not in found:
+                    found.append(place)
         return found
+
+    def _place(self, pid: int) -> str:
+        path = self._files / "where"
+        before = path.stat().st_size if path.exists() else 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, _role.ASK)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            time.sleep(0.01)
+            text = path.read_text()[before:] if path.exists() else ""
+            for file, line in re.findall(r'File "(<[^"]+>)", line (\d+)', text):
+                place = self._line(file, int(line))
+                if place:
+                    return place.removeprefix(", in ")
+        return ""
 
     def kill(self) -> None:
         """SIGKILL, for it and for the processes that it has started."""
@@ -393,6 +403,24 @@ class Stage:
             if complaint:
                 raise Failed(complaint)
 
+    def stop(self, actor: Actor) -> None:
+        """The end of a program that runs for ever: SIGTERM, then SIGKILL. It has not failed yet."""
+        self._judge()
+        actor.terminate()
+        poll = select.poll()
+        poll.register(actor._ended, select.POLLIN)
+        if not poll.poll(1000):
+            actor.kill()
+            poll.poll()
+        actor._settle()
+
+    def settled(self, link: Link) -> None:
+        """Until what its programs have sent has passed the link; for after their end."""
+        seen = -1
+        while seen != link.counts["datagrams"]:
+            seen = link.counts["datagrams"]
+            self._pause(0.05)
+
     def _until(self, reached: Any, what: str, needed: list[Actor]) -> None:
         last, since = self._life(), time.monotonic()
         pause = 0.002
@@ -436,9 +464,10 @@ class Stage:
             if actor.students and actor.status is not None:
                 texts.append(f"; {actor.name} has ended")
             elif actor.students:
-                place = actor.waits_in().removeprefix(", in ")
-                if place:
-                    texts.append(f"; {actor.name} is at {place}")
+                whose = actor.name
+                for place in actor.places():
+                    texts.append(f"; {whose} is at {place}")
+                    whose = "a child of it"
         return "".join(texts)
 
     def _life(self) -> tuple[int, bool]:

@@ -68,8 +68,9 @@ class Wrong:
     The roles that are not given are those of the solution.
     """
 
-    def __init__(self, name: str, says: str, **roles: str) -> None:
+    def __init__(self, name: str, says: str, *, night: bool = False, **roles: str) -> None:
         self.name = name
+        self.night = night  # its check lasts until the problem's `seconds` are over
         self.says = says  # stands in one of the sentences against it
         self.roles = Sources(**roles)
 

@@ -63,6 +63,7 @@ def test_chosen_datagrams():
         "lost": 2,
         "duplicated": 1,
         "held back": 0,
+        "largest": 1,
     }
 
 
