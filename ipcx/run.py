@@ -15,6 +15,7 @@ stdlib's ``socket`` would keep it. Called from a program, `install` does the rep
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from os import environ
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
@@ -72,10 +73,19 @@ def install(*, trace: bool = False) -> None:
         sys.meta_path.insert(0, _SocketServer)
         when_imported("multiprocessing.util", lambda util: _teach_children(util, trace))
     _core.set_error_hook(_add_note)
+    _record("")
     if trace:
         from ipcx._words import Teller
 
         _core.set_trace(Teller(sys.stderr).tell)
+
+
+def _record(program: str) -> None:
+    """Takes part in a record (`ipcx.lab.record`, ``ipcx draw``) if this process is to."""
+    if "IPCX_RECORD" in environ:
+        from ipcx.lab import recorder
+
+        recorder.begin(name=environ.get(recorder.NAME) or recorder.program_name(program) or None)
 
 
 def _add_note(exc: BaseException, op: str, sock: Any, args: Sequence[Any]) -> None:
@@ -382,6 +392,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"unknown option {min(unknown)}" if unknown else "no program given"
         sys.stderr.write(f"ipcx.run: {what}\n{USAGE}")
         return 2
+    _record(arguments[0])
     install(trace="--trace" in options)
     if "--explain" in options:
         sys.stderr.write(_explanation() + "\n")

@@ -130,8 +130,8 @@ static PyObject *chan_close(IPCX_PY_FAST)
     } else if (status == IPCX_INTR && !PyErr_Occurred()) {
         status = IPCX_OK;
     }
-    if (was_open && ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "close", op, PyErr_Occurred() ? NULL : Py_NewRef(Py_None));
+    if (was_open && ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, "close", op, PyErr_Occurred() ? NULL : Py_NewRef(Py_None), NULL);
     }
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }

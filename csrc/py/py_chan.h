@@ -10,6 +10,7 @@
 
 #include "py/call.h"
 #include "py/error.h"
+#include "py/py_trace.h"
 #include "py/py_wait.h"
 #include "py/state.h"
 
@@ -77,14 +78,6 @@ void ipcx_py_warn_unclosed(PyObject *op);
 
 /* ipcx_py_attribute: sets an attribute of the exception that is set; `value` is stolen. */
 void ipcx_py_attribute(const char *name, PyObject *value);
-
-/* ipcx_py_trace: shows set_trace()'s callback an operation that has ended: with `detail`, which is
- * stolen, or with the exception that is set (detail NULL), which stays. */
-void ipcx_py_trace(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail);
-static inline bool ipcx_py_chan_traced(const ipcx_py_state *state)
-{
-    return IPCX_UNLIKELY(state->trace != NULL);
-}
 
 /* ipcx_py_drop: what the core calls for an object nobody will receive, with or without the GIL. It
  * notes the object; ipcx_py_drop_all, with the GIL, after each call that may have dropped, lets go

@@ -127,29 +127,6 @@ PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status s
     }
 }
 
-void ipcx_py_trace(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail)
-{
-    PyObject *type = NULL, *error = NULL, *traceback = NULL, *result;
-    if (detail == NULL) {
-        PyErr_Fetch(&type, &error, &traceback);
-        PyErr_NormalizeException(&type, &error, &traceback);
-        if (traceback != NULL) {
-            (void)PyException_SetTraceback(error, traceback);
-        }
-    }
-    result =
-        PyObject_CallFunction(state->trace, "sOOO", op, self != NULL ? self : Py_None,
-                              detail != NULL ? detail : Py_None, error != NULL ? error : Py_None);
-    if (result == NULL) {
-        PyErr_WriteUnraisable(state->trace);
-    }
-    Py_XDECREF(result);
-    Py_XDECREF(detail);
-    if (type != NULL) {
-        PyErr_Restore(type, error, traceback);
-    }
-}
-
 /* ---- objects that nobody will receive */
 
 static _Thread_local struct {

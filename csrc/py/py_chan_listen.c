@@ -74,6 +74,8 @@ static PyObject *accept_one(PyObject *op, int64_t ns, bool iterating)
     ipcx_error err;
     ipcx_status status;
     PyObject *made = NULL;
+    ipcx_py_seen seen;
+    ipcx_py_see(&seen, self->state);
     IPCX_PY_WAITING(status, status = ipcx_listener_accept(self->core, &core, deadline, &err));
     if (status == IPCX_OK) {
         made = ipcx_py_chan_around(self->state, core);
@@ -83,8 +85,8 @@ static PyObject *accept_one(PyObject *op, int64_t ns, bool iterating)
         ipcx_py_exit_check(self->state);
         return NULL;
     }
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "accept", op, Py_XNewRef(made));
+    if (ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, "accept", op, Py_XNewRef(made), &seen);
     }
     return made;
 }
@@ -118,8 +120,8 @@ static PyObject *listener_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (status != IPCX_OK) {
         (void)ipcx_py_chan_raise(self->state, "close", status, &err, 0);
     }
-    if (was_open && ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "close", op, status != IPCX_OK ? NULL : Py_NewRef(Py_None));
+    if (was_open && ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, "close", op, status != IPCX_OK ? NULL : Py_NewRef(Py_None), NULL);
     }
     return status == IPCX_OK ? Py_NewRef(Py_None) : NULL;
 }

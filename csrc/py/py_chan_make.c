@@ -140,10 +140,14 @@ static bool count_check(const char *name, Py_ssize_t nargs, Py_ssize_t wanted)
 }
 
 /* Ends a function that made `made` of `url`, both borrowed, or failed. */
-static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, PyObject *url)
+static PyObject *made_of(ipcx_py_state *state, const char *op, PyObject *made, PyObject *url,
+                         ipcx_py_seen *seen)
 {
-    if (ipcx_py_chan_traced(state)) {
-        ipcx_py_trace(state, op, made, made != NULL ? Py_NewRef(url) : NULL);
+    if (ipcx_py_watched(state)) {
+        if (seen != NULL) {
+            seen->what = url;
+        }
+        ipcx_py_show(state, op, made, made != NULL ? Py_NewRef(url) : NULL, seen);
     }
     return made;
 }
@@ -160,6 +164,7 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
     ipcx_error err;
     ipcx_status status;
     PyObject *made = NULL;
+    ipcx_py_seen seen;
     int64_t ns;
     if (!count_check("connect", nargs, 10) || !address_parse(state, args[0], "connect", &url) ||
         !ipcx_py_patience(args[1], IPCX_PY_EVER, &ns) ||
@@ -168,6 +173,7 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
         return NULL;
     }
     ipcx_py_layer_use(state, args[9], &source, &options);
+    ipcx_py_see(&seen, state);
     deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_connect(url.text, &options, deadline, &core, &err));
     if (status == IPCX_OK) {
@@ -176,7 +182,7 @@ static PyObject *make_connection(PyObject *module, PyObject *const *args, Py_ssi
         (void)ipcx_py_chan_raise(state, "connect", status, &err, ns);
         ipcx_py_layer_cause_of(args[9]);
     }
-    return made_of(state, "connect", made, args[0]);
+    return made_of(state, "connect", made, args[0], &seen);
 }
 
 /* (url, max_message, checksum, handshake_timeout, backlog, insecure, capacity, copy, authkey,
@@ -214,7 +220,7 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
         ipcx_py_layer_source_free(source);
         (void)ipcx_py_chan_raise(state, "listen", status, &err, 0);
     }
-    return made_of(state, "listen", made, args[0]);
+    return made_of(state, "listen", made, args[0], NULL);
 }
 
 /* (url, max_message, checksum, capacity, copy, trust, ring, make) */
@@ -238,7 +244,7 @@ static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t n
     if (status != IPCX_OK) {
         (void)ipcx_py_chan_raise(state, "pair", status, &err, 0);
         ipcx_py_layer_cause_of(args[7]);
-        return made_of(state, "pair", NULL, args[0]);
+        return made_of(state, "pair", NULL, args[0], NULL);
     }
     first = ipcx_py_chan_around(state, one);
     second = ipcx_py_chan_around(state, other);
@@ -246,8 +252,8 @@ static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t n
         pair = PyTuple_Pack(2, first, second);
     }
     if (pair != NULL) {
-        (void)made_of(state, "pair", first, args[0]);
-        (void)made_of(state, "pair", second, args[0]);
+        (void)made_of(state, "pair", first, args[0], NULL);
+        (void)made_of(state, "pair", second, args[0], NULL);
     }
     Py_XDECREF(first);
     Py_XDECREF(second);

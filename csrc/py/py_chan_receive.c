@@ -132,31 +132,33 @@ static PyObject *size_of(PyObject *message)
 }
 
 static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
-                        const ipcx_error *err, int64_t ns)
+                        const ipcx_error *err, int64_t ns, const ipcx_py_seen *seen)
 {
     (void)ipcx_py_chan_raise(self->state, op, status, err, ns);
     ipcx_py_chan_offset(self, status);
     if (self->objects) {
         ipcx_py_drop_all();
     }
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, op, (PyObject *)self, NULL);
+    if (ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, op, (PyObject *)self, NULL, seen);
     }
     return NULL;
 }
 
 /* Ends a receive of one message. */
-static inline PyObject *taken(ipcx_py_chan *self, PyObject *made)
+static inline PyObject *taken(ipcx_py_chan *self, PyObject *made, ipcx_py_seen *seen)
 {
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "receive", (PyObject *)self,
-                      made != NULL ? size_of(made) : NULL);
+    if (ipcx_py_watched(self->state)) {
+        seen->what = made;
+        ipcx_py_show(self->state, "receive", (PyObject *)self, made != NULL ? size_of(made) : NULL,
+                     seen);
     }
     return made;
 }
 
 /* NULL without an exception: the end, and `iterating`. */
-static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, bool iterating)
+static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, bool iterating,
+                                const ipcx_py_seen *seen)
 {
     ipcx_message message;
     ipcx_error err;
@@ -172,13 +174,16 @@ static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, 
         ipcx_py_exit_check(self->state);
         return NULL;
     }
-    return failed(self, op, status, &err, ns);
+    return failed(self, op, status, &err, ns, seen);
 }
 
 static inline PyObject *receive_one(ipcx_py_chan *self, int64_t ns, bool iterating)
 {
-    PyObject *made = receive(self, "receive", ns, iterating);
-    return made != NULL ? taken(self, made) : NULL;
+    ipcx_py_seen seen;
+    PyObject *made;
+    ipcx_py_see(&seen, self->state);
+    made = receive(self, "receive", ns, iterating, &seen);
+    return made != NULL ? taken(self, made, &seen) : NULL;
 }
 
 PyObject *ipcx_py_chan_receive(IPCX_PY_FAST)
@@ -205,17 +210,19 @@ PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
     ipcx_message message;
     ipcx_error err;
     ipcx_status status;
+    ipcx_py_seen seen;
     if (IPCX_UNLIKELY(self->kept != NULL)) {
         return kept_take(self);
     }
+    ipcx_py_see(&seen, self->state);
     IPCX_PY_TRYING(self, status, status = ipcx_chan_receive(self->core, &message, IPCX_NOW, &err));
     if (status == IPCX_OK) {
-        return taken(self, take(self, &message));
+        return taken(self, take(self, &message), &seen);
     }
     if ((status == IPCX_AGAIN || status == IPCX_INTR) && !PyErr_Occurred()) {
         return Py_NewRef(Py_NotImplemented);
     }
-    return failed(self, "receive", status, &err, IPCX_PY_NEVER);
+    return failed(self, "receive", status, &err, IPCX_PY_NEVER, &seen);
 }
 
 /* Takes one more message into a place of the list that is there before it: so none is lost for want
@@ -244,13 +251,13 @@ static bool take_into(ipcx_py_chan *self, PyObject *list)
     return PyList_SetItem(list, last, made) == 0;
 }
 
-static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns)
+static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns, const ipcx_py_seen *seen)
 {
     PyObject *made;
     if (PyList_Append(list, Py_None) < 0) {
         return false;
     }
-    made = receive(self, "receive_many", ns, false);
+    made = receive(self, "receive_many", ns, false, seen);
     return made != NULL && PyList_SetItem(list, 0, made) == 0;
 }
 
@@ -270,6 +277,7 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
     ipcx_py_chan *self = (ipcx_py_chan *)op;
     PyObject *values[2], *list;
     Py_ssize_t most = 256, bytes = 0;
+    ipcx_py_seen seen;
     int64_t ns;
     if (!ipcx_py_named(values, names, 0, "receive_many", args, nargs, kwnames) ||
         !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns)) {
@@ -285,8 +293,9 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
             return NULL;
         }
     }
+    ipcx_py_see(&seen, self->state);
     list = PyList_New(0);
-    if (list == NULL || !first_into(self, list, ns)) {
+    if (list == NULL || !first_into(self, list, ns, &seen)) {
         Py_XDECREF(list);
         return NULL;
     }
@@ -295,8 +304,10 @@ PyObject *ipcx_py_chan_receive_many(IPCX_PY_FAST)
         bytes += size_of_last(list);
     }
     PyErr_Clear(); /* what is wrong with the next one, the next call says */
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "receive_many", op, PyLong_FromSsize_t(PyList_GET_SIZE(list)));
+    if (ipcx_py_watched(self->state)) {
+        seen.what = list;
+        ipcx_py_show(self->state, "receive_many", op, PyLong_FromSsize_t(PyList_GET_SIZE(list)),
+                     &seen);
     }
     return list;
 }
@@ -377,7 +388,8 @@ PyObject *ipcx_py_chan_keep(ipcx_py_chan *self, ipcx_chan *end, const char *op)
     return NULL;
 }
 
-static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_t ns)
+static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_t ns,
+                               const ipcx_py_seen *seen)
 {
     ipcx_message message;
     ipcx_error err;
@@ -388,7 +400,7 @@ static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_
     }
     status = next(self, &message, ns, &err);
     if (status != IPCX_OK) {
-        (void)failed(self, "receive_into", status, &err, ns);
+        (void)failed(self, "receive_into", status, &err, ns, seen);
         return -1;
     }
     if (message.flags & IPCX_MESSAGE_END) {
@@ -420,18 +432,21 @@ PyObject *ipcx_py_chan_receive_into(IPCX_PY_FAST)
     PyObject *values[2], *size = NULL;
     Py_buffer room;
     Py_ssize_t n;
+    ipcx_py_seen seen;
     int64_t ns;
     if (!ipcx_py_named(values, names, 1, "receive_into", args, nargs, kwnames) ||
         !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns) ||
         PyObject_GetBuffer(values[0], &room, PyBUF_WRITABLE) < 0) {
         return NULL;
     }
-    n = receive_into(self, &room, ns);
+    ipcx_py_see(&seen, self->state);
+    n = receive_into(self, &room, ns, &seen);
     PyBuffer_Release(&room);
     if (n >= 0) {
         size = PyLong_FromSsize_t(n);
-        if (ipcx_py_chan_traced(self->state)) {
-            ipcx_py_trace(self->state, "receive_into", op, Py_XNewRef(size));
+        if (ipcx_py_watched(self->state)) {
+            seen.what = values[0];
+            ipcx_py_show(self->state, "receive_into", op, Py_XNewRef(size), &seen);
         }
     }
     return size;
@@ -464,6 +479,6 @@ PyObject *ipcx_py_chan_poll(IPCX_PY_FAST)
     case IPCX_TIMEOUT:
         Py_RETURN_FALSE;
     default:
-        return failed(self, "poll", status, &err, ns);
+        return failed(self, "poll", status, &err, ns, NULL);
     }
 }

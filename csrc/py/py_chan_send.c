@@ -136,14 +136,6 @@ static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
     return NULL;
 }
 
-static PyObject *failed_traced(ipcx_py_chan *self, const char *op)
-{
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, op, (PyObject *)self, NULL);
-    }
-    return NULL;
-}
-
 /* What the trace is told of a message that was sent: its size. */
 static PyObject *size_of(ipcx_py_chan *self, PyObject *value)
 {
@@ -154,6 +146,24 @@ static PyObject *size_of(ipcx_py_chan *self, PyObject *value)
     }
     PyBuffer_Release(&view);
     return PyLong_FromSize_t(message.size);
+}
+
+static PyObject *failed_traced(ipcx_py_chan *self, const ipcx_py_seen *seen)
+{
+    if (ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, "send", (PyObject *)self, NULL, seen);
+    }
+    return NULL;
+}
+
+/* `what` has been sent. */
+static PyObject *sent_traced(ipcx_py_chan *self, PyObject *what, ipcx_py_seen *seen)
+{
+    if (ipcx_py_watched(self->state)) {
+        seen->what = what;
+        ipcx_py_show(self->state, "send", (PyObject *)self, size_of(self, what), seen);
+    }
+    Py_RETURN_NONE;
 }
 
 static bool truth(PyObject *value, bool *out)
@@ -171,6 +181,7 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
     ipcx_sending sending = {0};
     ipcx_error err;
     ipcx_status status;
+    ipcx_py_seen seen;
     int64_t ns = IPCX_PY_EVER;
     bool sync = false;
     if (nargs == 1 && kwnames == NULL) {
@@ -181,14 +192,12 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
             return NULL;
         }
     }
+    ipcx_py_see(&seen, self->state);
     if (IPCX_UNLIKELY(!send_value(self, values[0], sync, ns, &sending, &status, &err))) {
         (void)failed(self, "send", status, &err, ns, &sending);
-        return failed_traced(self, "send");
+        return failed_traced(self, &seen);
     }
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "send", op, size_of(self, values[0]));
-    }
-    Py_RETURN_NONE;
+    return sent_traced(self, values[0], &seen);
 }
 
 /* ---- the token of a send that goes on later */
@@ -251,6 +260,7 @@ PyObject *ipcx_py_chan_send_now(PyObject *op, PyObject *const *args, Py_ssize_t 
     ipcx_sending sending = {0};
     ipcx_error err;
     ipcx_status status;
+    ipcx_py_seen seen;
     bool sync;
     if (nargs != 3) {
         PyErr_Format(PyExc_TypeError, "_send_now() takes 3 arguments (%zd given)", nargs);
@@ -267,17 +277,15 @@ PyObject *ipcx_py_chan_send_now(PyObject *op, PyObject *const *args, Py_ssize_t 
     if (given != NULL) {
         sending = ((token *)given)->sending;
     }
+    ipcx_py_see(&seen, self->state);
     if (send_value(self, args[0], sync, IPCX_PY_NEVER, &sending, &status, &err)) {
-        if (ipcx_py_chan_traced(self->state)) {
-            ipcx_py_trace(self->state, "send", op, size_of(self, args[0]));
-        }
-        Py_RETURN_NONE;
+        return sent_traced(self, args[0], &seen);
     }
     if (status == IPCX_AGAIN) {
         return go_on_later(self, given, &sending);
     }
     (void)failed(self, "send", status, &err, IPCX_PY_NEVER, &sending);
-    return failed_traced(self, "send");
+    return failed_traced(self, &seen);
 }
 
 /* ---- many */
@@ -292,6 +300,7 @@ typedef struct batch {
     Py_buffer views[BATCH];
     size_t count, bytes;
     Py_ssize_t sent; /* of all batches */
+    PyObject *shown; /* a list of those that were sent, for who records, or NULL */
 } batch;
 
 /* Fills the batch from the iterator. False: no more: at the end, or with an exception set. */
@@ -325,6 +334,9 @@ static void forget(batch *all, size_t taken)
         }
         if (i < taken && (all->messages[i].flags & IPCX_MESSAGE_END)) {
             handed_over(&all->messages[i]);
+        }
+        if (i < taken && all->shown != NULL && PyList_Append(all->shown, all->values[i]) < 0) {
+            PyErr_Clear();
         }
         if (!all->self->objects || i >= taken) {
             Py_DECREF(all->values[i]);
@@ -397,6 +409,7 @@ PyObject *ipcx_py_chan_send_many(IPCX_PY_FAST)
     ipcx_py_chan *self = (ipcx_py_chan *)op;
     PyObject *values[2], *iterator, *count = NULL;
     batch *all;
+    ipcx_py_seen seen;
     int64_t ns;
     if (!ipcx_py_named(values, names, 1, "send_many", args, nargs, kwnames) ||
         !ipcx_py_patience(values[1], IPCX_PY_EVER, &ns)) {
@@ -410,21 +423,26 @@ PyObject *ipcx_py_chan_send_many(IPCX_PY_FAST)
     if (iterator == NULL) {
         return NULL;
     }
+    ipcx_py_see(&seen, self->state);
     all = PyMem_Malloc(sizeof *all);
     if (all == NULL) {
         (void)PyErr_NoMemory();
     } else {
         all->self = self;
         all->sent = 0;
+        all->shown = seen.begun != 0 ? PyList_New(0) : NULL;
         if (send_all(all, iterator, ns)) {
             count = PyLong_FromSsize_t(all->sent);
         }
+        if (ipcx_py_watched(self->state)) {
+            seen.what = all->shown;
+            seen.moved = (size_t)all->sent;
+            ipcx_py_show(self->state, "send_many", op, Py_XNewRef(count), &seen);
+        }
+        Py_XDECREF(all->shown);
         PyMem_Free(all);
     }
     Py_DECREF(iterator);
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "send_many", op, Py_XNewRef(count));
-    }
     return count;
 }
 

@@ -155,10 +155,20 @@ PyObject *ipcx_py_loan_failed(ipcx_py_chan *chan, const char *op, ipcx_status st
     if (chan->objects) {
         ipcx_py_drop_all();
     }
-    if (ipcx_py_chan_traced(chan->state)) {
-        ipcx_py_trace(chan->state, op, (PyObject *)chan, NULL);
+    if (ipcx_py_watched(chan->state)) {
+        ipcx_py_show(chan->state, op, (PyObject *)chan, NULL, NULL);
     }
     return NULL;
+}
+
+PyObject *ipcx_py_loan_copy(const ipcx_py_loan *self, size_t size)
+{
+    size_t kept = size < IPCX_PY_TRY_MAX ? size : IPCX_PY_TRY_MAX;
+    PyObject *made = PyBytes_FromStringAndSize(self->core.data, (Py_ssize_t)kept);
+    if (made == NULL) {
+        PyErr_Clear();
+    }
+    return made;
 }
 
 /* ---- with-blocks of both */
@@ -224,20 +234,29 @@ static PyObject *commit(loan *self, size_t size, int64_t ns)
 {
     ipcx_error err;
     ipcx_status status;
+    ipcx_py_seen seen;
     if (self->chan->objects) {
         return push_object(self, size, ns);
+    }
+    ipcx_py_see(&seen, self->chan->state);
+    if (seen.begun != 0) { /* afterwards the peer may have it, and the memory */
+        seen.what = ipcx_py_loan_copy(self, size);
     }
     status = push(self, size, ns, &err);
     if (status != IPCX_OK) {
         (void)ipcx_py_loan_failed(self->chan, "commit", status, &err, ns);
         ipcx_py_attribute("begun", PyBool_FromLong(self->sending.begun));
-        return NULL;
+    } else {
+        self->state = IPCX_PY_OVER;
+        if (ipcx_py_watched(self->chan->state)) {
+            ipcx_py_show(self->chan->state, "commit", (PyObject *)self->chan,
+                         PyLong_FromSize_t(size), &seen);
+        }
     }
-    self->state = IPCX_PY_OVER;
-    if (ipcx_py_chan_traced(self->chan->state)) {
-        ipcx_py_trace(self->chan->state, "commit", (PyObject *)self->chan, PyLong_FromSize_t(size));
+    if (seen.begun != 0) {
+        Py_XDECREF(seen.what);
     }
-    Py_RETURN_NONE;
+    return status == IPCX_OK ? Py_NewRef(Py_None) : NULL;
 }
 
 /* How many bytes are to be sent; False: with an exception. */

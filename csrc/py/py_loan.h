@@ -34,6 +34,9 @@ typedef struct ipcx_py_loan {
 /* ipcx_py_loan_make: a new one, around nothing yet, which is over. */
 ipcx_py_loan *ipcx_py_loan_make(ipcx_py_chan *chan, bool readonly, int64_t ns);
 
+/* ipcx_py_loan_copy: the first bytes of it, for who records; NULL without an exception. */
+PyObject *ipcx_py_loan_copy(const ipcx_py_loan *self, size_t size);
+
 /* ipcx_py_loan_failed: sets the exception of `op`, traced. NULL. */
 PyObject *ipcx_py_loan_failed(ipcx_py_chan *chan, const char *op, ipcx_status status,
                               const ipcx_error *err, int64_t ns);

@@ -7,15 +7,20 @@
 
 typedef ipcx_py_loan loan;
 
-static PyObject *done(loan *self, const char *op)
+static PyObject *done(loan *self, const char *op, ipcx_py_seen *seen)
 {
     self->state = IPCX_PY_LENT;
     self->size = self->core.size;
     self->in_place = self->core.in_place || self->object != NULL;
     self->text = self->text || (self->core.flags & IPCX_MESSAGE_TEXT) != 0;
-    if (ipcx_py_chan_traced(self->chan->state)) {
-        ipcx_py_trace(self->chan->state, op, (PyObject *)self->chan,
-                      PyLong_FromSize_t(self->core.size));
+    if (ipcx_py_watched(self->chan->state)) {
+        PyObject *copy = self->readonly ? ipcx_py_loan_copy(self, self->size) : NULL;
+        if (seen != NULL) {
+            seen->what = copy;
+        }
+        ipcx_py_show(self->chan->state, op, (PyObject *)self->chan,
+                     PyLong_FromSize_t(self->core.size), seen);
+        Py_XDECREF(copy);
     }
     return (PyObject *)self;
 }
@@ -49,7 +54,7 @@ static PyObject *reserve(ipcx_py_chan *chan, PyObject *value, int64_t ns, bool p
                                                            &self->core, &err));
     }
     if (status == IPCX_OK) {
-        return done(self, "reserve");
+        return done(self, "reserve", NULL);
     }
     (void)given_up(self);
     return status == IPCX_AGAIN && polls ? Py_NewRef(Py_NotImplemented)
@@ -130,10 +135,12 @@ static PyObject *receive_view(ipcx_py_chan *chan, int64_t ns, bool polls)
     ipcx_message message;
     ipcx_error err;
     ipcx_status status;
+    ipcx_py_seen seen;
     loan *self;
     if (chan->kept != NULL) {
         return ipcx_py_chan_no_bytes(chan, "receive_view");
     }
+    ipcx_py_see(&seen, chan->state);
     self = ipcx_py_loan_make(chan, true, ns);
     if (self == NULL) {
         return NULL;
@@ -147,7 +154,7 @@ static PyObject *receive_view(ipcx_py_chan *chan, int64_t ns, bool polls)
                    : ipcx_py_loan_failed(chan, "receive_view", status, &err, ns);
     }
     if (chan->objects) {
-        return take_object(self, &message) ? done(self, "receive_view") : given_up(self);
+        return take_object(self, &message) ? done(self, "receive_view", &seen) : given_up(self);
     }
     if (self->core.flags & IPCX_MESSAGE_END) {
         ipcx_chan *end = self->core.data;
@@ -155,7 +162,7 @@ static PyObject *receive_view(ipcx_py_chan *chan, int64_t ns, bool polls)
         (void)ipcx_py_chan_keep(chan, end, "receive_view");
         return given_up(self);
     }
-    return done(self, "receive_view");
+    return done(self, "receive_view", &seen);
 }
 
 PyObject *ipcx_py_chan_receive_view(IPCX_PY_FAST)

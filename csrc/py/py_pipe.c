@@ -10,6 +10,21 @@ static ipcx_py_state *state_of(PyObject *module)
     return PyModule_GetState(module);
 }
 
+/* Tells who records of the descriptor and of `what`; without it, of the exception that is set. */
+static void show(PyObject *module, const char *op, int fd, PyObject *what, size_t size,
+                 ipcx_py_seen *seen)
+{
+    PyObject *number;
+    if (IPCX_LIKELY(seen->begun == 0)) {
+        return;
+    }
+    number = PyLong_FromLong(fd);
+    seen->what = what;
+    ipcx_py_show_record(state_of(module), op, number, what != NULL ? PyLong_FromSize_t(size) : NULL,
+                        seen);
+    Py_XDECREF(number);
+}
+
 /* The bytes written; WouldBlock, PeerClosed. */
 static PyObject *pipe_write(PyObject *module, PyObject *args)
 {
@@ -18,16 +33,19 @@ static PyObject *pipe_write(PyObject *module, PyObject *args)
     int fd;
     ipcx_status status;
     ipcx_error err = {0};
+    ipcx_py_seen seen;
     if (!PyArg_ParseTuple(args, "iy*", &fd, &data)) {
         return NULL;
     }
+    ipcx_py_see(&seen, state_of(module));
     IPCX_PY_WAITING(status,
                     status = ipcx_pipe_write(fd, data.buf, (size_t)data.len, &written, &err));
-    PyBuffer_Release(&data);
     if (status != IPCX_OK) {
-        return ipcx_py_chan_raise(state_of(module), "write", status, &err, 0);
+        (void)ipcx_py_chan_raise(state_of(module), "write", status, &err, 0);
     }
-    return PyLong_FromSize_t(written);
+    show(module, "write", fd, status == IPCX_OK ? data.obj : NULL, written, &seen);
+    PyBuffer_Release(&data);
+    return status == IPCX_OK ? PyLong_FromSize_t(written) : NULL;
 }
 
 static PyObject *pipe_read(PyObject *module, PyObject *args)
@@ -40,6 +58,7 @@ static PyObject *pipe_read(PyObject *module, PyObject *args)
     ipcx_deadline deadline;
     ipcx_status status;
     ipcx_error err = {0};
+    ipcx_py_seen seen;
     if (!PyArg_ParseTuple(args, "inO", &fd, &size, &timeout) ||
         !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
         return NULL;
@@ -52,14 +71,18 @@ static PyObject *pipe_read(PyObject *module, PyObject *args)
     if (made == NULL) {
         return NULL;
     }
+    ipcx_py_see(&seen, state_of(module));
     deadline = ns == 0 ? IPCX_NOW : ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_pipe_read(fd, PyBytes_AS_STRING(made), (size_t)size,
                                                     deadline, &got, &err));
     if (status != IPCX_OK && status != IPCX_EOF) {
         Py_DECREF(made);
-        return ipcx_py_chan_raise(state_of(module), "read", status, &err, ns);
+        (void)ipcx_py_chan_raise(state_of(module), "read", status, &err, ns);
+        made = NULL;
+    } else {
+        (void)_PyBytes_Resize(&made, (Py_ssize_t)got);
     }
-    (void)_PyBytes_Resize(&made, (Py_ssize_t)got);
+    show(module, "read", fd, made, got, &seen);
     return made;
 }
 

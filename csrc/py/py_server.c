@@ -182,6 +182,7 @@ static PyObject *server_broadcast(IPCX_PY_FAST)
     ipcx_error err;
     ipcx_status status;
     size_t sent = 0;
+    ipcx_py_seen seen;
     view.obj = NULL;
     if (!ipcx_py_named(values, names, 1, "broadcast", args, nargs, kwnames)) {
         return NULL;
@@ -197,6 +198,7 @@ static PyObject *server_broadcast(IPCX_PY_FAST)
     if (!ipcx_py_server_pin(values[0], &message, &view)) {
         return NULL;
     }
+    ipcx_py_see(&seen, self->state);
     IPCX_PY_WITHOUT_GIL(status = ipcx_mux_broadcast(self->core, &message, except, &sent, &err));
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
@@ -204,9 +206,10 @@ static PyObject *server_broadcast(IPCX_PY_FAST)
     if (status != IPCX_OK) {
         (void)ipcx_py_chan_raise(self->state, "broadcast", status, &err, 0);
     }
-    if (ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "broadcast", op,
-                      status == IPCX_OK ? PyLong_FromSize_t(message.size) : NULL);
+    if (ipcx_py_watched(self->state)) {
+        seen.what = values[0];
+        ipcx_py_show(self->state, "broadcast", op,
+                     status == IPCX_OK ? PyLong_FromSize_t(message.size) : NULL, &seen);
     }
     return status == IPCX_OK ? PyLong_FromSize_t(sent) : NULL;
 }
@@ -238,8 +241,8 @@ static PyObject *server_close(IPCX_PY_FAST)
         (void)ipcx_py_chan_raise(self->state, "close", status, &err, ns);
         ipcx_py_attribute("unsent", PyLong_FromSize_t(unsent));
     }
-    if (was_open && ipcx_py_chan_traced(self->state)) {
-        ipcx_py_trace(self->state, "close", op, status == IPCX_OK ? Py_NewRef(Py_None) : NULL);
+    if (was_open && ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, "close", op, status == IPCX_OK ? Py_NewRef(Py_None) : NULL, NULL);
     }
     return status == IPCX_OK ? Py_NewRef(Py_None) : NULL;
 }

@@ -137,13 +137,14 @@ static PyObject *answer(ipcx_py_peer *self, ipcx_status status, const ipcx_error
 }
 
 /* What the trace is told: the size; False when it was not sent, and nothing is wrong. */
-static PyObject *told(ipcx_py_peer *self, PyObject *answered, size_t size)
+static PyObject *told(ipcx_py_peer *self, PyObject *answered, size_t size, const ipcx_py_seen *seen)
 {
-    if (ipcx_py_chan_traced(self->server->state)) {
-        ipcx_py_trace(self->server->state, "send", (PyObject *)self,
-                      answered == NULL      ? NULL
-                      : answered == Py_True ? PyLong_FromSize_t(size)
-                                            : Py_NewRef(Py_False));
+    if (ipcx_py_watched(self->server->state)) {
+        ipcx_py_show(self->server->state, "send", (PyObject *)self,
+                     answered == NULL      ? NULL
+                     : answered == Py_True ? PyLong_FromSize_t(size)
+                                           : Py_NewRef(Py_False),
+                     seen);
     }
     return answered;
 }
@@ -158,6 +159,7 @@ static PyObject *peer_send(IPCX_PY_FAST)
     ipcx_error err;
     ipcx_status status;
     int64_t ns = IPCX_PY_EVER;
+    ipcx_py_seen seen;
     view.obj = NULL;
     if (nargs == 1 && kwnames == NULL) {
         values[0] = args[0];
@@ -168,18 +170,22 @@ static PyObject *peer_send(IPCX_PY_FAST)
     if (!ipcx_py_server_pin(values[0], &message, &view)) {
         return NULL;
     }
+    ipcx_py_see(&seen, self->server->state);
     status = push(self, &message, ns, &err);
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
-    return told(self, answer(self, status, &err, ns), message.size);
+    if (seen.begun != 0) {
+        seen.what = values[0];
+    }
+    return told(self, answer(self, status, &err, ns), message.size, &seen);
 }
 
 static PyObject *peer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     IPCX_PY_WAKING(ipcx_mux_peer_close(peer_of(op)->core));
-    if (ipcx_py_chan_traced(peer_of(op)->server->state)) {
-        ipcx_py_trace(peer_of(op)->server->state, "close", op, Py_NewRef(Py_None));
+    if (ipcx_py_watched(peer_of(op)->server->state)) {
+        ipcx_py_show(peer_of(op)->server->state, "close", op, Py_NewRef(Py_None), NULL);
     }
     Py_RETURN_NONE;
 }

@@ -10,26 +10,26 @@ static ipcx_py_server *server_of(PyObject *op)
 
 static bool traced(PyObject *op)
 {
-    return ipcx_py_chan_traced(server_of(op)->state);
+    return ipcx_py_watched(server_of(op)->state);
 }
 
 /* An exception is set. */
-static PyObject *failed(PyObject *op, const char *verb)
+static PyObject *failed(PyObject *op, const char *verb, const ipcx_py_seen *seen)
 {
     if (traced(op)) {
-        ipcx_py_trace(server_of(op)->state, verb, op, NULL);
+        ipcx_py_show(server_of(op)->state, verb, op, NULL, seen);
     }
     return NULL;
 }
 
-static void show(PyObject *op, const char *verb, const ipcx_py_happened *what)
+static void show(PyObject *op, const char *verb, const ipcx_py_happened *what, ipcx_py_seen *seen)
 {
     Py_ssize_t size = 0;
     if (!traced(op)) {
         return;
     }
     if (what->message == NULL) {
-        ipcx_py_trace(server_of(op)->state, verb, what->peer, Py_NewRef(Py_None));
+        ipcx_py_show(server_of(op)->state, verb, what->peer, Py_NewRef(Py_None), NULL);
         return;
     }
     if (PyBytes_Check(what->message)) {
@@ -37,14 +37,15 @@ static void show(PyObject *op, const char *verb, const ipcx_py_happened *what)
     } else if (PyUnicode_AsUTF8AndSize(what->message, &size) == NULL) {
         PyErr_Clear();
     }
-    ipcx_py_trace(server_of(op)->state, verb, what->peer, PyLong_FromSsize_t(size));
+    seen->what = what->message;
+    ipcx_py_show(server_of(op)->state, verb, what->peer, PyLong_FromSsize_t(size), seen);
 }
 
 /* What was received, for the program. */
-static PyObject *pair_of(PyObject *op, ipcx_py_happened *what)
+static PyObject *pair_of(PyObject *op, ipcx_py_happened *what, ipcx_py_seen *seen)
 {
     PyObject *pair;
-    show(op, "receive", what);
+    show(op, "receive", what, seen);
     pair = PyTuple_New(2);
     if (pair == NULL) {
         Py_DECREF(what->peer);
@@ -59,8 +60,11 @@ static PyObject *pair_of(PyObject *op, ipcx_py_happened *what)
 static PyObject *receive(PyObject *op, int64_t ns)
 {
     ipcx_py_happened what;
-    return ipcx_py_server_take(server_of(op), ns, true, &what) == IPCX_OK ? pair_of(op, &what)
-                                                                          : failed(op, "receive");
+    ipcx_py_seen seen;
+    ipcx_py_see(&seen, server_of(op)->state);
+    return ipcx_py_server_take(server_of(op), ns, true, &what) == IPCX_OK
+               ? pair_of(op, &what, &seen)
+               : failed(op, "receive", &seen);
 }
 
 PyObject *ipcx_py_server_receive(IPCX_PY_FAST)
@@ -79,27 +83,32 @@ PyObject *ipcx_py_server_receive(IPCX_PY_FAST)
 PyObject *ipcx_py_server_next(PyObject *op)
 {
     ipcx_py_happened what;
+    ipcx_py_seen seen;
     ipcx_status status;
     if (server_of(op)->closed) {
         return NULL;
     }
+    ipcx_py_see(&seen, server_of(op)->state);
     status = ipcx_py_server_take(server_of(op), IPCX_PY_EVER, true, &what);
     if (status == IPCX_CLOSED) {
         PyErr_Clear();
         return NULL;
     }
-    return status == IPCX_OK ? pair_of(op, &what) : failed(op, "receive");
+    return status == IPCX_OK ? pair_of(op, &what, &seen) : failed(op, "receive", &seen);
 }
 
 PyObject *ipcx_py_server_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     ipcx_py_happened what;
-    ipcx_status status = ipcx_py_server_take(server_of(op), IPCX_PY_NEVER, true, &what);
+    ipcx_py_seen seen;
+    ipcx_status status;
+    ipcx_py_see(&seen, server_of(op)->state);
+    status = ipcx_py_server_take(server_of(op), IPCX_PY_NEVER, true, &what);
     if (status == IPCX_AGAIN) {
         PyErr_Clear();
         return Py_NewRef(Py_NotImplemented);
     }
-    return status == IPCX_OK ? pair_of(op, &what) : failed(op, "receive");
+    return status == IPCX_OK ? pair_of(op, &what, &seen) : failed(op, "receive", &seen);
 }
 
 PyObject *ipcx_py_server_receive_many(IPCX_PY_FAST)
@@ -148,16 +157,18 @@ PyObject *ipcx_py_server_event(IPCX_PY_FAST)
     static const char *const names[] = {"timeout", NULL};
     static const char *const kinds[] = {"", "join", "message", "leave"};
     ipcx_py_happened what;
+    ipcx_py_seen seen;
     PyObject *timeout;
     int64_t ns;
     if (!ipcx_py_named(&timeout, names, 0, "events", args, nargs, kwnames) ||
         !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
         return NULL;
     }
+    ipcx_py_see(&seen, server_of(op)->state);
     if (ipcx_py_server_take(server_of(op), ns, false, &what) != IPCX_OK) {
-        return failed(op, "receive");
+        return failed(op, "receive", &seen);
     }
-    show(op, what.kind == IPCX_MUX_MESSAGE ? "receive" : kinds[what.kind], &what);
+    show(op, what.kind == IPCX_MUX_MESSAGE ? "receive" : kinds[what.kind], &what, &seen);
     return Py_BuildValue("(sNN)", kinds[what.kind], what.peer,
                          what.message != NULL ? what.message : Py_NewRef(Py_None));
 }

@@ -68,10 +68,11 @@ static int take_over(ipcx_py_state *state, PyObject *self, int fd, int family, i
 /* The same through the constructor; it is not the program that calls it, so it is not traced. */
 static PyObject *around_by_base(ipcx_py_state *state, int fd, int family, int type, int proto)
 {
-    PyObject *trace = state->trace, *self;
-    state->trace = NULL;
+    int watched = state->watched;
+    PyObject *self;
+    state->watched = false;
     self = PyObject_CallFunction(state->socket_type, "iiii", family, type, proto, fd);
-    state->trace = trace;
+    state->watched = watched;
     if (self == NULL) {
         (void)close(fd);
     }
@@ -192,10 +193,10 @@ static int init_any(ipcx_py_state *state, PyObject *self, PyObject *args, PyObje
     return init_by_base(state, self, args, kwargs);
 }
 
-static void say_made(ipcx_py_call *call)
+static void say_made(ipcx_py_state *state, PyObject *self)
 {
-    if (ipcx_py_traced(call)) {
-        Py_XDECREF(ipcx_py_done_traced(call, Py_NewRef(Py_None), Py_NewRef(Py_None)));
+    if (ipcx_py_watched(state)) {
+        ipcx_py_show(state, "socket", self, Py_NewRef(Py_None), NULL);
     }
 }
 
@@ -206,7 +207,7 @@ static int socket_init(PyObject *self, PyObject *args, PyObject *kwargs)
         (void)ipcx_py_failed(&call, NULL, 0);
         return -1;
     }
-    say_made(&call);
+    say_made(call.state, self);
     return 0;
 }
 
@@ -288,35 +289,12 @@ static PyObject *make_pair(PyObject *module, PyObject *args)
         close_quietly(one);
         close_quietly(other);
     } else {
-        say_made(&(ipcx_py_call){.self = one, .state = state, .op = "socket"});
-        say_made(&(ipcx_py_call){.self = other, .state = state, .op = "socket"});
+        say_made(state, one);
+        say_made(state, other);
     }
     Py_DECREF(one);
     Py_XDECREF(other);
     return pair;
-}
-
-static PyObject *set_hook(PyObject **hook, PyObject *value)
-{
-    PyObject *before;
-    if (value != Py_None && !PyCallable_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "a callable or None expected, not %.200s",
-                     Py_TYPE(value)->tp_name);
-        return NULL;
-    }
-    before = *hook;
-    *hook = value == Py_None ? NULL : Py_NewRef(value);
-    return before != NULL ? before : Py_NewRef(Py_None);
-}
-
-static PyObject *set_trace(PyObject *module, PyObject *callback)
-{
-    return set_hook(&((ipcx_py_state *)PyModule_GetState(module))->trace, callback);
-}
-
-static PyObject *set_error_hook(PyObject *module, PyObject *callback)
-{
-    return set_hook(&((ipcx_py_state *)PyModule_GetState(module))->error_hook, callback);
 }
 
 static PyObject *prefix_trusted(PyObject *module, PyObject *Py_UNUSED(ignored))
@@ -329,13 +307,19 @@ static PyMethodDef functions[] = {
     {"socketpair", make_pair, METH_VARARGS,
      PyDoc_STR("socketpair(family, type, proto) -> (socket, socket)\n\n"
                "Two connected sockets, by socketpair(2); ipcx.socket.socketpair() is its face.")},
-    {"set_trace", set_trace, METH_O,
+    {"set_trace", ipcx_py_set_trace, METH_O,
      PyDoc_STR(
          "set_trace(callback or None) -> the one before, or None\n\n"
          "callback(op, object, detail, error) after each verb of an ipcx socket or channel\n"
          "in this interpreter: op is the method's name, detail what it moved or whom it met,\n"
          "error the exception or None. What the callback raises is reported and ignored.")},
-    {"set_error_hook", set_error_hook, METH_O,
+    {"set_record", ipcx_py_set_record, METH_O,
+     PyDoc_STR(
+         "set_record(callback or None) -> the one before, or None\n\n"
+         "callback(op, object, detail, error, begun, what, flags): as set_trace()'s; with when\n"
+         "the call began (ns, CLOCK_MONOTONIC), the object that was sent, received, or received\n"
+         "into, and the flags. Of a call that failed, detail is what it moved before.")},
+    {"set_error_hook", ipcx_py_set_error_hook, METH_O,
      PyDoc_STR("set_error_hook(callback or None) -> the one before, or None\n\n"
                "callback(exception, op, socket, args) when a verb of an ipcx socket raises an\n"
                "OSError, before the program sees it: the place to add_note() to it.")},

@@ -15,6 +15,7 @@
 #include "os/sock_io.h"
 #include "py/call.h"
 #include "py/error.h"
+#include "py/py_trace.h"
 #include "py/state.h"
 
 #define IPCX_PY_ARGS PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
@@ -31,6 +32,7 @@ typedef struct ipcx_py_call {
     int type;
     int proto;
     bool waited;
+    ipcx_py_seen seen; /* its time of beginning; the rest before it is done or has failed */
 } ipcx_py_call;
 
 /* ipcx_py_begin: reads the object's descriptor, family and time-out. False with an exception. */
@@ -42,6 +44,7 @@ static inline bool ipcx_py_begin(ipcx_py_call *call, PyObject *self, const char 
     call->state = call->own->state;
     call->op = op;
     call->waited = false;
+    ipcx_py_see(&call->seen, call->state);
     if (IPCX_UNLIKELY(!ipcx_py_layout.trusted)) {
         return ipcx_py_begin_by_methods(call);
     }
@@ -89,7 +92,7 @@ PyObject *ipcx_py_failed(ipcx_py_call *call, PyObject *const *args, Py_ssize_t n
 PyObject *ipcx_py_done_traced(ipcx_py_call *call, PyObject *result, PyObject *detail);
 static inline bool ipcx_py_traced(const ipcx_py_call *call)
 {
-    return IPCX_UNLIKELY(call->state->trace != NULL);
+    return ipcx_py_watched(call->state);
 }
 
 /* Conversions. False: not well-formed (no exception set), the base shall say so. */

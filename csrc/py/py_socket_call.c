@@ -50,6 +50,7 @@ PyObject *ipcx_py_delegate(PyObject *self, ipcx_py_verb verb, PyObject *const *a
     ipcx_py_state *state = ipcx_py_own_of(self)->state;
     Py_ssize_t count = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
     PyObject **all = PyMem_Calloc((size_t)count + 1, sizeof *all);
+    ipcx_py_call call = {.self = self, .state = state, .op = ""};
     PyObject *result;
     if (all == NULL) {
         return PyErr_NoMemory();
@@ -58,10 +59,10 @@ PyObject *ipcx_py_delegate(PyObject *self, ipcx_py_verb verb, PyObject *const *a
     if (count > 0) {
         memcpy(all + 1, args, (size_t)count * sizeof *all);
     }
+    ipcx_py_see(&call.seen, state);
     result = PyObject_Vectorcall(state->base_verbs[verb], all, (size_t)nargs + 1, kwnames);
     PyMem_Free(all);
-    if (result == NULL && state->error_hook != NULL) {
-        ipcx_py_call call = {.self = self, .state = state, .op = ""};
+    if (result == NULL && (state->error_hook != NULL || state->watched)) {
         PyObject *name = PyObject_GetAttrString(state->base_verbs[verb], "__name__");
         if (name != NULL) {
             call.op = PyUnicode_AsUTF8(name);
@@ -162,7 +163,7 @@ bool ipcx_py_run(ipcx_py_call *call, ipcx_py_step step, void *arg, ipcx_status *
 
 /* The hook sees the exception that is set and may change nothing but its notes. */
 static void show_error(PyObject *hook, const ipcx_py_call *call, PyObject *const *args,
-                       Py_ssize_t nargs, bool as_trace)
+                       Py_ssize_t nargs)
 {
     PyObject *type, *value, *traceback, *given, *result;
     PyErr_Fetch(&type, &value, &traceback);
@@ -170,18 +171,14 @@ static void show_error(PyObject *hook, const ipcx_py_call *call, PyObject *const
     if (traceback != NULL) {
         (void)PyException_SetTraceback(value, traceback);
     }
-    if (as_trace) {
-        result = PyObject_CallFunction(hook, "sOOO", call->op, call->self, Py_None, value);
-    } else {
-        given = PyTuple_New(nargs);
-        for (Py_ssize_t i = 0; given != NULL && i < nargs; i++) {
-            PyTuple_SET_ITEM(given, i, Py_NewRef(args[i]));
-        }
-        result = given == NULL
-                     ? NULL
-                     : PyObject_CallFunction(hook, "OsOO", value, call->op, call->self, given);
-        Py_XDECREF(given);
+    given = PyTuple_New(nargs);
+    for (Py_ssize_t i = 0; given != NULL && i < nargs; i++) {
+        PyTuple_SET_ITEM(given, i, Py_NewRef(args[i]));
     }
+    result = given == NULL
+                 ? NULL
+                 : PyObject_CallFunction(hook, "OsOO", value, call->op, call->self, given);
+    Py_XDECREF(given);
     if (result == NULL) {
         PyErr_WriteUnraisable(hook);
     }
@@ -193,10 +190,10 @@ PyObject *ipcx_py_failed(ipcx_py_call *call, PyObject *const *args, Py_ssize_t n
 {
     ipcx_py_state *state = call->state;
     if (IPCX_UNLIKELY(state->error_hook != NULL) && PyErr_ExceptionMatches(PyExc_OSError)) {
-        show_error(state->error_hook, call, args, nargs, false);
+        show_error(state->error_hook, call, args, nargs);
     }
-    if (IPCX_UNLIKELY(state->trace != NULL)) {
-        show_error(state->trace, call, NULL, 0, true);
+    if (ipcx_py_watched(state)) {
+        ipcx_py_show(state, call->op, call->self, NULL, &call->seen);
     }
     return NULL;
 }
@@ -204,13 +201,9 @@ PyObject *ipcx_py_failed(ipcx_py_call *call, PyObject *const *args, Py_ssize_t n
 PyObject *ipcx_py_done_traced(ipcx_py_call *call, PyObject *result, PyObject *detail)
 {
     if (result != NULL && detail != NULL) {
-        PyObject *ignored = PyObject_CallFunction(call->state->trace, "sOOO", call->op, call->self,
-                                                  detail, Py_None);
-        if (ignored == NULL) {
-            PyErr_WriteUnraisable(call->state->trace);
-        }
-        Py_XDECREF(ignored);
+        ipcx_py_show(call->state, call->op, call->self, detail, &call->seen);
+    } else {
+        Py_XDECREF(detail);
     }
-    Py_XDECREF(detail);
     return result;
 }

@@ -103,6 +103,7 @@ PyObject *ipcx_py_socket_connect(IPCX_PY_ARGS)
     if (made == 0) {
         return ipcx_py_delegate(self, IPCX_PY_connect, args, nargs, kwnames);
     }
+    call.seen.what = args[0];
     if (made < 0 || !connect_to(&call, &addr)) {
         return ipcx_py_failed(&call, args, nargs);
     }
@@ -162,6 +163,7 @@ PyObject *ipcx_py_socket_connect_ex(IPCX_PY_ARGS)
         }
     }
     result = PyLong_FromLong(error);
+    call.seen.what = args[0];
     return ipcx_py_traced(&call) ? ipcx_py_done_traced(&call, result, Py_XNewRef(result)) : result;
 }
 
@@ -171,7 +173,7 @@ static PyObject *base_verb(PyObject *self, ipcx_py_verb verb, const char *op, Py
 {
     ipcx_py_call call;
     PyObject *result = ipcx_py_delegate(self, verb, args, nargs, kwnames);
-    if (result == NULL || ipcx_py_own_of(self)->state->trace == NULL) {
+    if (result == NULL || !ipcx_py_watched(ipcx_py_own_of(self)->state)) {
         return result;
     }
     if (!ipcx_py_begin(&call, self, op)) {

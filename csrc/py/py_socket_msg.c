@@ -189,6 +189,8 @@ static PyObject *receive(ipcx_py_call *call, msg_arg *arg, Py_ssize_t control_si
     if (result == NULL) {
         (void)each_control(&arg->msg, close_control, NULL);
     } else if (ipcx_py_traced(call)) {
+        call->seen.what = PyBytes_Check(items[0]) ? items[0] : opaque;
+        call->seen.flags = arg->flags;
         result =
             ipcx_py_done_traced(call, result, Py_BuildValue("nO", (Py_ssize_t)arg->done, items[1]));
     }
@@ -276,7 +278,7 @@ PyObject *ipcx_py_socket_recvmsg_into(IPCX_PY_ARGS)
     arg.msg.msg_iov = into.iov;
     arg.msg.msg_iovlen = (size_t)into.count;
     arg.total = into.total;
-    result = receive(&call, &arg, control_size, first_count, NULL);
+    result = receive(&call, &arg, control_size, first_count, list);
     parts_release(&into);
     Py_DECREF(list);
     return result == NULL ? ipcx_py_failed(&call, args, nargs) : result;
@@ -374,6 +376,25 @@ static PyObject *send_message(ipcx_py_call *call, msg_arg *arg, const parts *fro
     return PyLong_FromSize_t(arg->done);
 }
 
+/* Who watches is told the address, if one was given, as sendto() tells it. */
+static PyObject *end_of_send(ipcx_py_call *call, const msg_arg *arg, PyObject *result,
+                             PyObject *const *args, Py_ssize_t nargs)
+{
+    if (ipcx_py_traced(call)) {
+        call->seen.what = args[0];
+        call->seen.flags = arg->flags;
+    }
+    if (result == NULL) {
+        return ipcx_py_failed(call, args, nargs);
+    }
+    if (!ipcx_py_traced(call)) {
+        return result;
+    }
+    return ipcx_py_done_traced(call, result,
+                               nargs > 3 && args[3] != Py_None ? PyTuple_Pack(2, result, args[3])
+                                                               : Py_NewRef(result));
+}
+
 PyObject *ipcx_py_socket_sendmsg(IPCX_PY_ARGS)
 {
     msg_arg arg = {0};
@@ -414,8 +435,5 @@ PyObject *ipcx_py_socket_sendmsg(IPCX_PY_ARGS)
         PyMem_Free(control);
     }
     parts_release(&from);
-    if (result == NULL) {
-        return ipcx_py_failed(&call, args, nargs);
-    }
-    return ipcx_py_traced(&call) ? ipcx_py_done_traced(&call, result, Py_NewRef(result)) : result;
+    return end_of_send(&call, &arg, result, args, nargs);
 }

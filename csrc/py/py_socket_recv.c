@@ -17,6 +17,7 @@ typedef struct recv_arg {
     int flags;
     ipcx_addr *addr; /* or NULL */
     size_t got;
+    PyObject *into; /* what the buffer is of, or NULL */
 } recv_arg;
 
 static ipcx_status recv_step(const ipcx__io *io, void *opaque, ipcx_error *err)
@@ -178,6 +179,12 @@ static PyObject *finish(ipcx_py_call *call, PyObject *result, const recv_arg *ar
                         PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject *detail;
+    if (ipcx_py_traced(call)) {
+        call->seen.what = arg->into != NULL || result == NULL ? arg->into
+                          : arg->addr == NULL                 ? result
+                                                              : PyTuple_GET_ITEM(result, 0);
+        call->seen.flags = arg->flags;
+    }
     if (IPCX_UNLIKELY(result == NULL)) {
         return ipcx_py_failed(call, args, nargs);
     }
@@ -265,6 +272,7 @@ static bool parse_into(recv_arg *arg, Py_buffer *view, PyObject *const *args, Py
         PyBuffer_Release(view);
         return false;
     }
+    arg->into = values[0];
     arg->buffer = view->buf;
     arg->size = size == 0 ? (size_t)view->len : (size_t)size;
     return true;

@@ -103,9 +103,14 @@ static bool send_now_or_wait(ipcx_py_call *call, send_arg *arg)
     return false;
 }
 
-static PyObject *finish(ipcx_py_call *call, PyObject *result, PyObject *detail,
+static PyObject *finish(ipcx_py_call *call, PyObject *result, PyObject *detail, const send_arg *arg,
                         PyObject *const *args, Py_ssize_t nargs)
 {
+    if (ipcx_py_traced(call) && arg != NULL) {
+        call->seen.what = args[0];
+        call->seen.moved = arg->sent;
+        call->seen.flags = arg->flags;
+    }
     if (IPCX_UNLIKELY(result == NULL)) {
         Py_XDECREF(detail);
         return ipcx_py_failed(call, args, nargs);
@@ -126,7 +131,8 @@ PyObject *ipcx_py_socket_send(IPCX_PY_ARGS)
                  ? PyLong_FromSize_t(arg.sent)
                  : NULL;
     unpin(&arg);
-    return finish(&call, result, ipcx_py_traced(&call) ? Py_XNewRef(result) : NULL, args, nargs);
+    return finish(&call, result, ipcx_py_traced(&call) ? Py_XNewRef(result) : NULL, &arg, args,
+                  nargs);
 }
 
 static ipcx_status send_all_step(const ipcx__io *io, void *opaque, ipcx_error *err)
@@ -170,8 +176,8 @@ PyObject *ipcx_py_socket_sendall(IPCX_PY_ARGS)
     result =
         ipcx_py_begin(&call, self, "sendall") && send_all(&call, &arg) ? Py_NewRef(Py_None) : NULL;
     unpin(&arg);
-    return finish(&call, result, ipcx_py_traced(&call) ? PyLong_FromSize_t(arg.sent) : NULL, args,
-                  nargs);
+    return finish(&call, result, ipcx_py_traced(&call) ? PyLong_FromSize_t(arg.sent) : NULL, &arg,
+                  args, nargs);
 }
 
 /* (data[, flags], address) */
@@ -204,7 +210,7 @@ PyObject *ipcx_py_socket_sendto(IPCX_PY_ARGS)
     if (result != NULL && ipcx_py_traced(&call)) {
         detail = PyTuple_Pack(2, result, args[nargs - 1]);
     }
-    return finish(&call, result, detail, args, nargs);
+    return finish(&call, result, detail, &arg, args, nargs);
 }
 
 typedef struct file_arg {
@@ -243,5 +249,5 @@ PyObject *ipcx_py_socket_sendfile_step(IPCX_PY_ARGS)
         return ipcx_py_failed(&call, args, nargs);
     }
     return finish(&call, PyLong_FromSize_t(arg.sent),
-                  ipcx_py_traced(&call) ? PyLong_FromSize_t(arg.sent) : NULL, args, nargs);
+                  ipcx_py_traced(&call) ? PyLong_FromSize_t(arg.sent) : NULL, NULL, args, nargs);
 }

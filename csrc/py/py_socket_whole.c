@@ -60,9 +60,13 @@ static bool is_stream(const ipcx_py_call *call)
 static PyObject *finish(ipcx_py_call *call, bool ran, ipcx_status answer, const whole_arg *arg,
                         PyObject *bytes, PyObject *const *args, Py_ssize_t nargs)
 {
+    call->seen.moved = arg->got;
+    call->seen.what = bytes;
+    call->seen.flags = 0;
     if (ran && answer == IPCX_OK) {
         if ((Py_ssize_t)arg->got != PyBytes_GET_SIZE(bytes)) {
             (void)_PyBytes_Resize(&bytes, (Py_ssize_t)arg->got);
+            call->seen.what = bytes;
         }
         return bytes != NULL && ipcx_py_traced(call)
                    ? ipcx_py_done_traced(call, bytes, PyLong_FromSize_t(arg->got))
@@ -75,8 +79,9 @@ static PyObject *finish(ipcx_py_call *call, bool ran, ipcx_status answer, const 
         (void)ipcx_py_raise(call->state, error.status, &error);
     }
     add_partial(PyBytes_AS_STRING(bytes), arg->got);
+    (void)ipcx_py_failed(call, args, nargs);
     Py_DECREF(bytes);
-    return ipcx_py_failed(call, args, nargs);
+    return NULL;
 }
 
 PyObject *ipcx_py_socket_recv_exactly(IPCX_PY_ARGS)

@@ -71,6 +71,7 @@ typedef enum ipcx_py_verb {
     X(ssl_error)         /* ssl.SSLError, or NULL */                                               \
     X(ssl_want_read)     /* ssl.SSLWantReadError, or NULL */                                       \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
+    X(record)            /* what set_record() was given, or NULL */                                \
     X(error_hook)        /* what set_error_hook() was given, or NULL */                            \
     X(map_base)          /* mmap.mmap, the class that ipcx.mmap.mmap derives from */               \
     X(map_type)          /* ipcx.mmap.mmap */                                                      \
@@ -85,6 +86,7 @@ typedef struct ipcx_py_state {
     struct ipcx_py_listed *channels, *listeners; /* all there are */
     ipcx_layer layer;                            /* of tls://, this interpreter's (py_layer.c) */
     int layers_at_work;                          /* calls of it under way */
+    int watched;                                 /* whether there is a trace or a record */
     int collects;          /* whether the garbage collector was on before the first of them */
     unsigned long exiting; /* the thread that closed them at the exit, or 0 */
 } ipcx_py_state;

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ipcx.lab.exercises import problem, problems
     from ipcx.lab.frame_hex import FrameHex, frame
     from ipcx.lab.model import Event, Message, Record
+    from ipcx.lab.recorder import record
     from ipcx.lab.spacetime import SpaceTime, space_time
     from ipcx.lab.stream_view import StreamView, stream
 
@@ -51,6 +52,7 @@ __all__ = [
     "problems",
     "processes",
     "progress",
+    "record",
     "run",
     "source",
     "space_time",
@@ -86,6 +88,7 @@ _HOMES = {
     "start": "_processes",
     "stop": "_processes",
     "stream": "stream_view",
+    "record": "recorder",
 }
 
 

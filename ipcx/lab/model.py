@@ -67,6 +67,7 @@ class Record:
         self.processes = processes  # the lanes, in order of appearance
         self.events = events  # by time
         self.messages = messages
+        self.notes: list[str] = []  # what a reader should know: who did not record, what is cut
 
     @property
     def lost(self) -> list[Message]:
@@ -144,6 +145,7 @@ class Record:
                 "processes": self.processes,
                 "events": [plain(event) for event in self.events],
                 "messages": [plain(message) for message in self.messages],
+                "notes": self.notes,
             }
         )
 
@@ -155,11 +157,13 @@ class Record:
         def whole(row: dict[str, Any]) -> dict[str, Any]:
             return {**row, "data": bytes.fromhex(row["data"])}
 
-        return Record(
+        made = Record(
             found["processes"],
             [Event(**{**whole(row), "clock": tuple(row["clock"])}) for row in found["events"]],
             [Message(**whole(row)) for row in found["messages"]],
         )
+        made.notes = list(found.get("notes", ()))
+        return made
 
     def __str__(self) -> str:
         try:

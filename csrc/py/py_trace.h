@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Who watches: set_trace()'s callback is told of each call that has ended, set_record()'s what it
+ * moved and when it began, too.
+ * Invariant: nobody watching costs a call a branch at its beginning and one at its end; what is
+ * told is borrowed, and nothing a callback does changes the call's outcome. */
+#ifndef IPCX_PY_TRACE_H
+#define IPCX_PY_TRACE_H
+
+#include "py/call.h"
+#include "py/state.h"
+
+#include <stdbool.h>
+
+#include "ipcx/clock.h"
+
+/* What only who records is told of a call. */
+typedef struct ipcx_py_seen {
+    int64_t begun;  /* 0: nobody recorded when it began; the rest is not set then */
+    PyObject *what; /* what was sent or received, or a buffer with it in front; or NULL */
+    size_t moved;   /* of a call that failed: the bytes that went before */
+    int flags;      /* MSG_PEEK … */
+} ipcx_py_seen;
+
+static inline void ipcx_py_see(ipcx_py_seen *seen, const ipcx_py_state *state)
+{
+    if (IPCX_LIKELY(state->record == NULL)) {
+        seen->begun = 0;
+    } else {
+        *seen = (ipcx_py_seen){.begun = ipcx_clock_now()};
+    }
+}
+
+static inline bool ipcx_py_watched(const ipcx_py_state *state)
+{
+    return IPCX_UNLIKELY(state->watched);
+}
+
+/* ipcx_py_show: tells the callbacks of an operation that has ended: with `detail`, which is stolen,
+ * or with the exception that is set (detail NULL), which stays. `seen` NULL: it moved nothing and
+ * took no time. */
+void ipcx_py_show(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
+                  const ipcx_py_seen *seen);
+
+/* ipcx_py_show_record: tells set_record()'s alone. */
+void ipcx_py_show_record(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
+                         const ipcx_py_seen *seen);
+
+/* ipcx_py_set_trace, _record, _error_hook: the module's functions. */
+PyObject *ipcx_py_set_trace(PyObject *module, PyObject *callback);
+PyObject *ipcx_py_set_record(PyObject *module, PyObject *callback);
+PyObject *ipcx_py_set_error_hook(PyObject *module, PyObject *callback);
+
+#endif

@@ -1,0 +1,608 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who received what was sent: the files of a record become a `Record`.
+
+Nothing is added to what passes, so it is found out afterwards. Of byte streams the two ends are
+found by their addresses or inodes, and the bytes by their place in the stream: one send may come
+out of several receives and the other way round. Datagrams and channels' messages are found by
+content and order: what is left over was lost, what comes twice was duplicated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ipcx.lab.clocks import stamped
+from ipcx.lab.model import Event, Message, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["load", "settled"]
+
+_SENDS = frozenset(
+    ("send", "sendall", "sendto", "sendmsg", "sendfile", "write", "send_many", "commit",
+     "broadcast")
+)  # fmt: skip
+_RECEIVES = frozenset(
+    ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "recv_exactly",
+     "recv_until", "read", "receive", "receive_many", "receive_into", "receive_view")
+)  # fmt: skip
+_PROBE = 4096  # so many bytes of two streams are compared when nothing else tells whose they are
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class End:
+    """A socket or channel in one process."""
+
+    pid: int
+    number: int
+    kind: str = "other"
+    local: str = ""
+    peer: str = ""
+    url: str = ""
+    listener: str = ""
+    role: str = ""
+    id: str = ""
+    peer_id: str = ""
+    peer_pid: int = 0
+    first: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One line of a file."""
+
+    lane: str
+    pid: int
+    at: int
+    begun: int
+    op: str
+    end: End | None
+    size: int | None
+    data: bytes
+    error: str
+    address: str
+    parts: list[tuple[int, bytes]]
+    index: int = -1
+
+    @property
+    def sends(self) -> bool:
+        return self.op in _SENDS and bool(self.parts)
+
+    @property
+    def receives(self) -> bool:
+        return self.op in _RECEIVES and bool(self.parts)
+
+
+@dataclass(eq=False, slots=True)
+class _File:
+    name: str
+    pid: int
+    calls: list[Call] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    full: bool = False
+
+
+def _read(path: str) -> _File | None:
+    """What a process has written: up to the last whole line, whatever became of it."""
+    try:
+        with open(path, "rb") as opened:
+            lines = opened.read().split(b"\n")[:-1]
+    except OSError:
+        return None
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # the disk was full in the middle of it
+            continue
+    if not rows or "process" not in rows[0]:
+        return None
+    made = _File(rows[0]["process"], rows[0]["pid"])
+    known: dict[int, End] = {}
+    for row in rows[1:]:
+        if "thing" in row:
+            number = row.pop("thing")
+            end = known.get(number)
+            if end is None:
+                end = known[number] = End(made.pid, number)
+                made.ends.append(end)
+            for key, value in row.items():
+                setattr(end, key, value)
+        elif "full" in row:
+            made.full = True
+        elif "op" in row:
+            made.calls.append(_call(made, row, known))
+    return made
+
+
+def _call(file: _File, row: dict[str, Any], known: dict[int, End]) -> Call:
+    end = known.get(row["s"])
+    if end is not None and not end.first:
+        end.first = row["t"]
+    data = bytes.fromhex(row["d"])
+    parts = [(row["m"], data)] if row["m"] or (row["m"] == 0 and _whole(end)) else []
+    if "ms" in row:
+        parts = [(size, bytes.fromhex(text)) for size, text in row["ms"]]
+        data = parts[0][1] if parts else b""
+        row["m"] = sum(size for size, _ in parts)
+    return Call(
+        file.name, file.pid, row["t"], row["b"] or row["t"], row["op"], end, row["m"], data,
+        row.get("e", ""), row.get("a", ""), parts,
+    )  # fmt: skip
+
+
+def _whole(end: End | None) -> bool:
+    """Whether what it carries are messages: of these an empty one is one, too."""
+    return end is not None and end.kind in ("datagram", "channel")
+
+
+def _files(folder: str) -> list[_File]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    paths = [os.path.join(folder, name) for name in names if name.endswith(".jsonl")]
+    return [made for path in paths if (made := _read(path)) is not None]
+
+
+# --- messages in the making -----------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """A message: the calls, its place in the stream, its bytes."""
+
+    send: Call
+    receive: Call | None
+    offset: int | None
+    size: int
+    data: bytes
+
+
+class _Part(NamedTuple):
+    """One message of a call that may have moved many."""
+
+    call: Call
+    size: int
+    data: bytes
+
+    @property
+    def content(self) -> tuple[int, bytes]:
+        return self.size, self.data
+
+
+def _parts(calls: Iterable[Call]) -> list[_Part]:
+    return [_Part(call, *part) for call in calls for part in call.parts]
+
+
+# --- byte streams ---------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """One end of a byte stream, whoever in however many processes uses it."""
+
+    ends: list[End]
+    sends: list[Call] = field(default_factory=list)
+    receives: list[Call] = field(default_factory=list)
+
+    @property
+    def end(self) -> End:
+        return self.ends[0]
+
+    @property
+    def first(self) -> int:
+        return min((end.first for end in self.ends if end.first), default=0)
+
+    def any(self, name: str) -> str:
+        return next((getattr(end, name) for end in self.ends if getattr(end, name)), "")
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address in IPv6's clothes without them."""
+    if address.startswith("[::ffff:"):
+        host, _, port = address[8:].rpartition("]:")
+        return f"{host}:{port}"
+    return address
+
+
+def _streams(calls: list[Call], ends: list[End]) -> list[_Stream]:
+    groups: dict[Any, _Stream] = {}
+    of: dict[int, _Stream] = {}
+    for end in ends:
+        if end.kind == "stream":
+            key = end.id or (end.pid, end.number)
+            group = groups.setdefault(key, _Stream([]))
+            group.ends.append(end)
+            of[id(end)] = group
+    for call in calls:
+        if call.end is not None and (stream := of.get(id(call.end))) is not None:
+            if call.sends:
+                stream.sends.append(call)
+            elif call.receives:
+                stream.receives.append(call)
+    return list(groups.values())
+
+
+def _pairs(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
+    """Both directions of each connection of which both ends are known."""
+    left = dict.fromkeys(map(id, streams))
+    by_id = {stream.any("id"): stream for stream in streams if stream.any("id")}
+
+    def take(a: _Stream, b: _Stream) -> Iterator[tuple[_Stream, _Stream]]:
+        left.pop(id(a), None)
+        left.pop(id(b), None)
+        yield a, b
+        if a is not b:
+            yield b, a
+
+    for stream in streams:
+        if stream.any("id").startswith("pipe:"):
+            yield from take(stream, stream)
+        mate = by_id.get(stream.any("peer_id"))
+        if mate is not None and id(stream) in left and id(mate) in left:
+            yield from take(stream, mate)
+    by_address: dict[tuple[str, str], list[_Stream]] = {}
+    for stream in sorted(streams, key=lambda one: one.first):
+        local, peer = _plain(stream.any("local")), _plain(stream.any("peer"))
+        if id(stream) in left and ":" in local and ":" in peer:
+            by_address.setdefault((local, peer), []).append(stream)
+    for (local, peer), ours in by_address.items():
+        # A port may have been used again: the first with the first, the second with the second.
+        for a, b in zip(ours, by_address.get((peer, local), []), strict=False):
+            if id(a) in left and id(b) in left:
+                yield from take(a, b)
+    rest = [one for one in streams if id(one) in left and (one.sends or one.receives)]
+    for a, b in _by_content(rest):
+        yield from take(a, b)
+
+
+def _by_content(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
+    """Ends whose bytes agree: behind a relay, or where the kernel does not tell."""
+    found: list[tuple[int, int, int]] = []
+    for i, a in enumerate(streams):
+        for j in range(i + 1, len(streams)):
+            there, back = _agree(a, streams[j]), _agree(streams[j], a)
+            if there >= 0 and back >= 0 and there + back > 0:
+                found.append((-(there + back), abs(a.first - streams[j].first), i * 10**6 + j))
+    used: set[int] = set()
+    for _, _, both in sorted(found):
+        i, j = divmod(both, 10**6)
+        if not used & {i, j}:
+            used |= {i, j}
+            yield streams[i], streams[j]
+
+
+def _agree(a: _Stream, b: _Stream) -> int:
+    """How many bytes that b received are those that a sent; -1: one of them is not."""
+    sent, got = _known(a.sends), _known(b.receives)
+    if sum(call.size or 0 for call in b.receives) > sum(call.size or 0 for call in a.sends):
+        return -1
+    common = sent.keys() & got.keys()
+    return len(common) if all(sent[at] == got[at] for at in common) else -1
+
+
+def _known(calls: list[Call]) -> dict[int, int]:
+    known: dict[int, int] = {}
+    at = 0
+    for call in calls:
+        if at >= _PROBE:
+            break
+        known.update(enumerate(call.data, at))
+        at += call.size or 0
+    return known
+
+
+def _join(sends: list[Call], receives: list[Call]) -> Iterator[Found]:
+    """The bytes of a stream are where they are: what two calls have in common is a message."""
+    taken = iter(receives)
+    receive = next(taken, None)
+    came = at = 0  # where `receive` begins; where `send` does
+    for send in sends:
+        size = send.size or 0
+        begin, last = at, at + size
+        while begin < last:
+            while receive is not None and came + (receive.size or 0) <= begin:
+                came += receive.size or 0
+                receive = next(taken, None)
+            until = last if receive is None else min(last, came + (receive.size or 0))
+            data = send.data[begin - at : until - at]
+            if not data and receive is not None:
+                data = receive.data[begin - came : until - came]
+            yield Found(send, receive, begin, until - begin, data)
+            begin = until
+        at = last
+
+
+def _stream_messages(calls: list[Call], ends: list[End], notes: list[str]) -> Iterator[Found]:
+    streams = _streams(calls, ends)
+    paired: set[int] = set()
+    for a, b in _pairs(streams):
+        paired.add(id(a))
+        yield from _join(a.sends, b.receives)
+    listening = {_plain(end.local) for end in ends if end.kind == "stream" and not end.peer}
+    for stream in streams:
+        if id(stream) in paired or not stream.sends:
+            continue
+        peer = _plain(stream.any("peer"))
+        if peer and any(_same_place(peer, place) for place in listening):
+            yield from _join(stream.sends, [])  # connected, and nobody has accepted
+        elif stream.sends:
+            lane, where = stream.sends[0].lane, peer or "an unnamed peer"
+            notes.append(f"{lane} sent to {where}, where nobody recorded what came")
+
+
+def _same_place(a: str, b: str) -> bool:
+    """Whether a packet to `a` comes to who is bound to `b`."""
+    if a == b:
+        return True
+    host_a, _, port_a = a.rpartition(":")
+    host_b, _, port_b = b.rpartition(":")
+    if not port_a.isdigit() or port_a != port_b or not host_a or not host_b:
+        return False
+    return _anywhere(host_a) or _anywhere(host_b)
+
+
+def _anywhere(host: str) -> bool:
+    """A wildcard, a name, or an address for many."""
+    if host in ("0.0.0.0", "[::]", "") or host.endswith(".255"):
+        return True
+    if host.startswith("["):
+        return host.startswith("[ff")
+    first = host.split(".")[0]
+    return not first.isdigit() or 224 <= int(first) < 240
+
+
+def _for_many(address: str) -> bool:
+    host = address.rpartition(":")[0]
+    return (
+        host.endswith(".255")
+        or host.startswith("[ff")
+        or (host.split(".")[0].isdigit() and 224 <= int(host.split(".")[0]) < 240)
+    )
+
+
+# --- datagrams ------------------------------------------------------------------------------------
+
+
+def _to(call: Call) -> str:
+    return _plain(call.address or (call.end.peer if call.end is not None else ""))
+
+
+def _local(call: Call) -> str:
+    return _plain(call.end.local if call.end is not None else "")
+
+
+def _fits(send: Call, receive: Call) -> bool:
+    """Whether by their addresses this was sent to who received it."""
+    a, b = send.end, receive.end
+    if a is None or b is None:
+        return False
+    if (a.peer_id and a.peer_id == b.id) or (b.peer_id and b.peer_id == a.id):
+        return True
+    if not _to(send) or not _same_place(_to(send), _local(receive)):
+        return False
+    source, own = _to(receive), _local(send)
+    return not source or not own or _same_place(source, own) or own.endswith(":0")
+
+
+def _datagram_messages(calls: list[Call], notes: list[str]) -> Iterator[Found]:
+    ours = [call for call in calls if call.end is not None and call.end.kind == "datagram"]
+    sends = _parts(call for call in ours if call.sends)
+    receives = _parts(call for call in ours if call.receives)
+    matched = _take(sends, receives, _fits)
+    taken_from = {id(matched[id(part)].call) for part in receives if id(part) in matched}
+    left = [part for part in receives if id(part) not in matched]
+    bound = {_local(call) for call in ours}
+    # Behind a relay the addresses do not meet; the contents do.
+    away = [p for p in sends if id(p.call) not in taken_from and not _known_place(p.call, bound)]
+    strangers = [p for p in left if not _known_place(p.call, bound)]
+    relayed = _take(away, strangers, lambda send, receive: send.end is not receive.end)
+    matched.update(relayed)
+    relays = {_to(part.call) for part in relayed.values()}
+    answering = {_to(p.call) for p in strangers if id(p) not in relayed} - relays
+    received = {id(send) for send in matched.values()}
+    for part in receives:
+        if (send := matched.get(id(part))) is not None:
+            yield Found(send.call, part.call, None, part.size, send.data)
+    silent: set[str] = set()
+    for part in sends:
+        if id(part) not in received and _to(part.call) not in answering:
+            yield Found(part.call, None, None, part.size, part.data)
+        elif id(part) not in received and _to(part.call) not in silent:
+            silent.add(_to(part.call))
+            notes.append(f"{part.call.lane} sent to {_to(part.call)}, which did not record")
+
+
+def _known_place(call: Call, bound: set[str]) -> bool:
+    return any(_same_place(_to(call), place) for place in bound if place)
+
+
+def _take(sends: list[_Part], receives: list[_Part], fits: Any) -> dict[int, _Part]:
+    """For each receive (by id) the send it took.
+
+    Of the same content the latest that was sent before: a sender that repeats itself has given up
+    on the one before. Among those chosen the order is kept.
+    """
+    by_content: dict[tuple[int, bytes], list[_Part]] = {}
+    for part in sends:
+        by_content.setdefault(part.content, []).append(part)
+    matched: dict[int, _Part] = {}
+    used: set[tuple[int, int]] = set()
+    chains: dict[tuple[Any, int], list[_Part]] = {}
+    for part in sorted(receives, key=lambda one: one.call.at):
+        fitting = [
+            one
+            for one in by_content.get(part.content, ()) or _longer(sends, part)
+            if one.call.begun <= part.call.at and fits(one.call, part.call)
+        ]
+        if not fitting:
+            continue
+        end = id(part.call.end)
+        fresh = [
+            one for one in fitting if (id(one), end if _for_many(_to(one.call)) else 0) not in used
+        ]
+        chosen = max(fresh or fitting, key=lambda one: one.call.begun)
+        matched[id(part)] = chosen
+        if fresh:
+            used.add((id(chosen), end if _for_many(_to(chosen.call)) else 0))
+            chains.setdefault((part.content, end), []).append(part)
+    for chain in chains.values():
+        in_order = sorted((matched[id(part)] for part in chain), key=lambda one: one.call.begun)
+        for part, send in zip(chain, in_order, strict=True):
+            matched[id(part)] = send
+    return matched
+
+
+def _longer(sends: list[_Part], part: _Part) -> list[_Part]:
+    """What was cut because the receiver's buffer was too small."""
+    return [
+        one for one in sends if one.size > part.size and one.data[: len(part.data)] == part.data
+    ]
+
+
+# --- channels -------------------------------------------------------------------------------------
+
+
+def _channel_messages(calls: list[Call], ends: list[End], notes: list[str]) -> Iterator[Found]:
+    from ipcx.lab._channel_ends import messages
+
+    yield from messages(calls, ends, notes)
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def load(folder: str, began: int, until: int | None = None) -> tuple[Record, bool]:
+    """The record in `folder`, and whether something was received that nobody has sent yet."""
+    files = _files(folder)
+    named = _lanes(files)
+    calls = sorted(
+        (
+            call
+            for file in files
+            for call in file.calls
+            if call.at >= began and (until is None or call.at <= until)
+        ),
+        key=lambda call: call.at,
+    )
+    ends = [end for file in files for end in file.ends]
+    notes = [f"{file.name} did more than is kept" for file in files if file.full]
+    for index, call in enumerate(calls):
+        call.index = index
+    found = [
+        *_stream_messages(calls, ends, notes),
+        *_datagram_messages(calls, notes),
+        *_channel_messages(calls, ends, notes),
+    ]
+    events = _events(calls, began)
+    messages = [
+        Message(
+            one.send.index, None if one.receive is None else one.receive.index, one.offset,
+            one.size, one.data,
+        )
+        for one in sorted(found, key=lambda one: (one.send.index, one.offset or 0))
+    ]  # fmt: skip
+    made = Record(named, stamped(named, events, messages), messages)
+    made.notes = notes
+    return made, _waits(calls, found, files)
+
+
+def _lanes(files: list[_File]) -> list[str]:
+    """Gives each process a name of its own; in order of appearance."""
+    files.sort(key=lambda file: file.calls[0].at if file.calls else 1 << 63)
+    names: list[str] = []
+    for file in files:
+        if not file.calls:  # it did nothing
+            continue
+        name, n = file.name, 1
+        while name in names:
+            n += 1
+            name = f"{file.name}-{n}"
+        names.append(name)
+        file.name = name
+        for call in file.calls:
+            call.lane = name
+    return names
+
+
+def _events(calls: list[Call], began: int) -> list[Event]:
+    made = []
+    numbers: dict[str, int] = {}
+    for call in calls:
+        end = call.end
+        number = numbers.get(call.lane, 0)
+        numbers[call.lane] = number + 1
+        channel = "://" in call.address
+        made.append(
+            Event(
+                call.lane,
+                call.pid,
+                number,
+                (call.at - began) / 1e9,
+                max(0, call.at - call.begun) / 1e9,
+                call.op,
+                "channel" if channel else end.kind if end is not None else "other",
+                end.local if end is not None else "",
+                "" if channel or call.op == "bind" else call.address or (end.peer if end else ""),
+                call.address if channel else end.url if end is not None else "",
+                call.size,
+                call.data,
+                call.error,
+            )
+        )
+    return made
+
+
+def _waits(calls: list[Call], found: list[Found], files: list[_File]) -> bool:
+    """Whether a receive has more than was sent, and who may have sent it lives."""
+    taken: dict[int, int] = {}
+    for one in found:
+        if one.receive is not None:
+            taken[one.receive.index] = taken.get(one.receive.index, 0) + one.size
+    if all(taken.get(c.index, 0) >= (c.size or 0) for c in calls if c.receives):
+        return False
+    return any(os.path.exists(f"/proc/{file.pid}") for file in files if file.pid != os.getpid())
+
+
+def settled(folder: str, began: int, wait: float) -> Record:
+    """The record of what had ended by now.
+
+    A send is told of when it has ended; its receiver may be faster. So what was received and not
+    sent yet is looked for again, for at most `wait` seconds.
+    """
+    until = time.monotonic_ns()
+    deadline = time.monotonic() + wait
+    while True:
+        made, waits = load(folder, began)
+        if not waits or time.monotonic() >= deadline:
+            return _cut(made, (until - began) / 1e9)
+        time.sleep(0.002)
+
+
+def _cut(made: Record, until: float) -> Record:
+    """Without what began after the end."""
+    kept = [i for i, e in enumerate(made.events) if e.time - e.took <= until]
+    if len(kept) == len(made.events):
+        return made
+    place = {old: new for new, old in enumerate(kept)}
+    cut = Record(
+        made.processes,
+        [made.events[i] for i in kept],
+        [
+            m._replace(
+                send=place[m.send], receive=place.get(m.receive) if m.receive is not None else None
+            )
+            for m in made.messages
+            if m.send in place
+        ],
+    )
+    cut.notes = made.notes
+    return cut
