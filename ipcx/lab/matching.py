@@ -13,72 +13,22 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ipcx.lab._channel_ends import messages as channel_messages
+from ipcx.lab._parts import Call, End, Found, parts_of, plain, same_place, take, to
 from ipcx.lab.clocks import stamped
 from ipcx.lab.model import Event, Message, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["load", "settled"]
 
-_SENDS = frozenset(
-    ("send", "sendall", "sendto", "sendmsg", "sendfile", "write", "send_many", "commit",
-     "broadcast")
-)  # fmt: skip
-_RECEIVES = frozenset(
-    ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "recv_exactly",
-     "recv_until", "read", "receive", "receive_many", "receive_into", "receive_view")
-)  # fmt: skip
 _PROBE = 4096  # so many bytes of two streams are compared when nothing else tells whose they are
 
 
 # --- reading --------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False, slots=True)
-class End:
-    """A socket or channel in one process."""
-
-    pid: int
-    number: int
-    kind: str = "other"
-    local: str = ""
-    peer: str = ""
-    url: str = ""
-    listener: str = ""
-    role: str = ""
-    id: str = ""
-    peer_id: str = ""
-    peer_pid: int = 0
-    first: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class Call:
-    """One line of a file."""
-
-    lane: str
-    pid: int
-    at: int
-    begun: int
-    op: str
-    end: End | None
-    size: int | None
-    data: bytes
-    error: str
-    address: str
-    parts: list[tuple[int, bytes]]
-    index: int = -1
-
-    @property
-    def sends(self) -> bool:
-        return self.op in _SENDS and bool(self.parts)
-
-    @property
-    def receives(self) -> bool:
-        return self.op in _RECEIVES and bool(self.parts)
 
 
 @dataclass(eq=False, slots=True)
@@ -153,35 +103,6 @@ def _files(folder: str) -> list[_File]:
     return [made for path in paths if (made := _read(path)) is not None]
 
 
-# --- messages in the making -----------------------------------------------------------------------
-
-
-class Found(NamedTuple):
-    """A message: the calls, its place in the stream, its bytes."""
-
-    send: Call
-    receive: Call | None
-    offset: int | None
-    size: int
-    data: bytes
-
-
-class _Part(NamedTuple):
-    """One message of a call that may have moved many."""
-
-    call: Call
-    size: int
-    data: bytes
-
-    @property
-    def content(self) -> tuple[int, bytes]:
-        return self.size, self.data
-
-
-def _parts(calls: Iterable[Call]) -> list[_Part]:
-    return [_Part(call, *part) for call in calls for part in call.parts]
-
-
 # --- byte streams ---------------------------------------------------------------------------------
 
 
@@ -203,14 +124,6 @@ class _Stream:
 
     def any(self, name: str) -> str:
         return next((getattr(end, name) for end in self.ends if getattr(end, name)), "")
-
-
-def _plain(address: str) -> str:
-    """An IPv4 address in IPv6's clothes without them."""
-    if address.startswith("[::ffff:"):
-        host, _, port = address[8:].rpartition("]:")
-        return f"{host}:{port}"
-    return address
 
 
 def _streams(calls: list[Call], ends: list[End]) -> list[_Stream]:
@@ -236,7 +149,7 @@ def _pairs(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
     left = dict.fromkeys(map(id, streams))
     by_id = {stream.any("id"): stream for stream in streams if stream.any("id")}
 
-    def take(a: _Stream, b: _Stream) -> Iterator[tuple[_Stream, _Stream]]:
+    def both(a: _Stream, b: _Stream) -> Iterator[tuple[_Stream, _Stream]]:
         left.pop(id(a), None)
         left.pop(id(b), None)
         yield a, b
@@ -245,23 +158,23 @@ def _pairs(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
 
     for stream in streams:
         if stream.any("id").startswith("pipe:"):
-            yield from take(stream, stream)
+            yield from both(stream, stream)
         mate = by_id.get(stream.any("peer_id"))
         if mate is not None and id(stream) in left and id(mate) in left:
-            yield from take(stream, mate)
+            yield from both(stream, mate)
     by_address: dict[tuple[str, str], list[_Stream]] = {}
     for stream in sorted(streams, key=lambda one: one.first):
-        local, peer = _plain(stream.any("local")), _plain(stream.any("peer"))
+        local, peer = plain(stream.any("local")), plain(stream.any("peer"))
         if id(stream) in left and ":" in local and ":" in peer:
             by_address.setdefault((local, peer), []).append(stream)
     for (local, peer), ours in by_address.items():
         # A port may have been used again: the first with the first, the second with the second.
         for a, b in zip(ours, by_address.get((peer, local), []), strict=False):
             if id(a) in left and id(b) in left:
-                yield from take(a, b)
+                yield from both(a, b)
     rest = [one for one in streams if id(one) in left and (one.sends or one.receives)]
     for a, b in _by_content(rest):
-        yield from take(a, b)
+        yield from both(a, b)
 
 
 def _by_content(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
@@ -327,57 +240,23 @@ def _stream_messages(calls: list[Call], ends: list[End], notes: list[str]) -> It
     for a, b in _pairs(streams):
         paired.add(id(a))
         yield from _join(a.sends, b.receives)
-    listening = {_plain(end.local) for end in ends if end.kind == "stream" and not end.peer}
+    listening = {plain(end.local) for end in ends if end.kind == "stream" and not end.peer}
     for stream in streams:
         if id(stream) in paired or not stream.sends:
             continue
-        peer = _plain(stream.any("peer"))
-        if peer and any(_same_place(peer, place) for place in listening):
+        peer = plain(stream.any("peer"))
+        if peer and any(same_place(peer, place) for place in listening):
             yield from _join(stream.sends, [])  # connected, and nobody has accepted
         elif stream.sends:
             lane, where = stream.sends[0].lane, peer or "an unnamed peer"
             notes.append(f"{lane} sent to {where}, where nobody recorded what came")
 
 
-def _same_place(a: str, b: str) -> bool:
-    """Whether a packet to `a` comes to who is bound to `b`."""
-    if a == b:
-        return True
-    host_a, _, port_a = a.rpartition(":")
-    host_b, _, port_b = b.rpartition(":")
-    if not port_a.isdigit() or port_a != port_b or not host_a or not host_b:
-        return False
-    return _anywhere(host_a) or _anywhere(host_b)
-
-
-def _anywhere(host: str) -> bool:
-    """A wildcard, a name, or an address for many."""
-    if host in ("0.0.0.0", "[::]", "") or host.endswith(".255"):
-        return True
-    if host.startswith("["):
-        return host.startswith("[ff")
-    first = host.split(".")[0]
-    return not first.isdigit() or 224 <= int(first) < 240
-
-
-def _for_many(address: str) -> bool:
-    host = address.rpartition(":")[0]
-    return (
-        host.endswith(".255")
-        or host.startswith("[ff")
-        or (host.split(".")[0].isdigit() and 224 <= int(host.split(".")[0]) < 240)
-    )
-
-
 # --- datagrams ------------------------------------------------------------------------------------
 
 
-def _to(call: Call) -> str:
-    return _plain(call.address or (call.end.peer if call.end is not None else ""))
-
-
 def _local(call: Call) -> str:
-    return _plain(call.end.local if call.end is not None else "")
+    return plain(call.end.local if call.end is not None else "")
 
 
 def _fits(send: Call, receive: Call) -> bool:
@@ -387,94 +266,42 @@ def _fits(send: Call, receive: Call) -> bool:
         return False
     if (a.peer_id and a.peer_id == b.id) or (b.peer_id and b.peer_id == a.id):
         return True
-    if not _to(send) or not _same_place(_to(send), _local(receive)):
+    if not to(send) or not same_place(to(send), _local(receive)):
         return False
-    source, own = _to(receive), _local(send)
-    return not source or not own or _same_place(source, own) or own.endswith(":0")
+    source, own = to(receive), _local(send)
+    return not source or not own or same_place(source, own) or own.endswith(":0")
 
 
 def _datagram_messages(calls: list[Call], notes: list[str]) -> Iterator[Found]:
     ours = [call for call in calls if call.end is not None and call.end.kind == "datagram"]
-    sends = _parts(call for call in ours if call.sends)
-    receives = _parts(call for call in ours if call.receives)
-    matched = _take(sends, receives, _fits)
+    sends = parts_of(call for call in ours if call.sends)
+    receives = parts_of(call for call in ours if call.receives)
+    matched = take(sends, receives, _fits)
     taken_from = {id(matched[id(part)].call) for part in receives if id(part) in matched}
     left = [part for part in receives if id(part) not in matched]
     bound = {_local(call) for call in ours}
     # Behind a relay the addresses do not meet; the contents do.
     away = [p for p in sends if id(p.call) not in taken_from and not _known_place(p.call, bound)]
     strangers = [p for p in left if not _known_place(p.call, bound)]
-    relayed = _take(away, strangers, lambda send, receive: send.end is not receive.end)
+    relayed = take(away, strangers, lambda send, receive: send.end is not receive.end)
     matched.update(relayed)
-    relays = {_to(part.call) for part in relayed.values()}
-    answering = {_to(p.call) for p in strangers if id(p) not in relayed} - relays
+    relays = {to(part.call) for part in relayed.values()}
+    answering = {to(p.call) for p in strangers if id(p) not in relayed} - relays
     received = {id(send) for send in matched.values()}
     for part in receives:
         if (send := matched.get(id(part))) is not None:
             yield Found(send.call, part.call, None, part.size, send.data)
     silent: set[str] = set()
     for part in sends:
-        if id(part) not in received and _to(part.call) not in answering:
+        if id(part) not in received and to(part.call) not in answering:
             yield Found(part.call, None, None, part.size, part.data)
-        elif id(part) not in received and _to(part.call) not in silent:
-            silent.add(_to(part.call))
-            notes.append(f"{part.call.lane} sent to {_to(part.call)}, which did not record")
+        elif id(part) not in received and to(part.call) not in silent:
+            silent.add(to(part.call))
+            notes.append(f"{part.call.lane} sent to {to(part.call)}, which did not record")
 
 
 def _known_place(call: Call, bound: set[str]) -> bool:
-    return any(_same_place(_to(call), place) for place in bound if place)
-
-
-def _take(sends: list[_Part], receives: list[_Part], fits: Any) -> dict[int, _Part]:
-    """For each receive (by id) the send it took.
-
-    Of the same content the latest that was sent before: a sender that repeats itself has given up
-    on the one before. Among those chosen the order is kept.
-    """
-    by_content: dict[tuple[int, bytes], list[_Part]] = {}
-    for part in sends:
-        by_content.setdefault(part.content, []).append(part)
-    matched: dict[int, _Part] = {}
-    used: set[tuple[int, int]] = set()
-    chains: dict[tuple[Any, int], list[_Part]] = {}
-    for part in sorted(receives, key=lambda one: one.call.at):
-        fitting = [
-            one
-            for one in by_content.get(part.content, ()) or _longer(sends, part)
-            if one.call.begun <= part.call.at and fits(one.call, part.call)
-        ]
-        if not fitting:
-            continue
-        end = id(part.call.end)
-        fresh = [
-            one for one in fitting if (id(one), end if _for_many(_to(one.call)) else 0) not in used
-        ]
-        chosen = max(fresh or fitting, key=lambda one: one.call.begun)
-        matched[id(part)] = chosen
-        if fresh:
-            used.add((id(chosen), end if _for_many(_to(chosen.call)) else 0))
-            chains.setdefault((part.content, end), []).append(part)
-    for chain in chains.values():
-        in_order = sorted((matched[id(part)] for part in chain), key=lambda one: one.call.begun)
-        for part, send in zip(chain, in_order, strict=True):
-            matched[id(part)] = send
-    return matched
-
-
-def _longer(sends: list[_Part], part: _Part) -> list[_Part]:
-    """What was cut because the receiver's buffer was too small."""
-    return [
-        one for one in sends if one.size > part.size and one.data[: len(part.data)] == part.data
-    ]
-
-
-# --- channels -------------------------------------------------------------------------------------
-
-
-def _channel_messages(calls: list[Call], ends: list[End], notes: list[str]) -> Iterator[Found]:
-    from ipcx.lab._channel_ends import messages
-
-    yield from messages(calls, ends, notes)
+    return any(same_place(to(call), place) for place in bound if place)
 
 
 # --- the record -----------------------------------------------------------------------------------
@@ -500,7 +327,7 @@ def load(folder: str, began: int, until: int | None = None) -> tuple[Record, boo
     found = [
         *_stream_messages(calls, ends, notes),
         *_datagram_messages(calls, notes),
-        *_channel_messages(calls, ends, notes),
+        *channel_messages(calls, ends, notes),
     ]
     events = _events(calls, began)
     messages = [

@@ -247,6 +247,7 @@ class _Watch:
             and not flags
             and (type(what) is bytes or type(what) is str)
             and type(detail) is int
+            and (detail or not what)  # what goes by reference has no size yet
             and known.ref() is thing
             and op in _PLAIN
         ):
@@ -300,6 +301,8 @@ class _Watch:
         size = detail[0] if type(detail) is tuple and detail else detail
         if type(size) is not int or op in _NO_BYTES:
             size = None
+        if size == 0 and known.kind == "channel" and op in _ONE:
+            size = _size(what)
         data = b"" if size is None else _first(what, size)
         self.put(
             now, begun, op, known.number, size, data.hex(),
