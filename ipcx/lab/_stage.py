@@ -22,13 +22,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipcx import _procnet
-from ipcx.lab import _role
+from ipcx.lab import _ready, _role
 from ipcx.lab._link import Link, link
 from ipcx.signals import name as signal_name
 
@@ -388,6 +388,18 @@ class Stage:
 
         verb = "listened at" if kind == "tcp" else "bound a socket to"
         self._until(there, f"{actor.name} has not {verb} port {port}", [actor])
+
+    def listens_at(self, actor: Actor, path: str) -> None:
+        """Until it listens on the Unix-domain socket of that path."""
+        self.until(
+            lambda: _ready.listens(actor.pid) == f"listens on unix {path}",
+            f"{actor.name} has not listened at {path}",
+            actor,
+        )
+
+    def until(self, reached: Callable[[], bool], what: str, *needed: Actor) -> None:
+        """Until that is so; `what` says that it never was. Those of `needed` have not ended then."""
+        self._until(reached, what, list(needed))
 
     def finish(self, *actors: Actor) -> None:
         """Until these programs (without any: all) have ended, as they should."""
