@@ -454,13 +454,23 @@ class Stage:
         self._judge()
 
     def _judge(self) -> None:
-        """The sentences of those who have failed already: the students' first."""
+        """The sentence of whoever has failed already: a student's program first."""
+        said = self._complaints()
+        if said and all(map(_hung_up_on, said)):
+            self._pause(0.2)  # who hung up is about to end, too
+            said = self._complaints()
+        for complaint in sorted(said, key=_hung_up_on):
+            raise Failed(complaint)
+
+    def _complaints(self) -> list[str]:
+        found = []
         for actor in sorted(self._actors, key=lambda actor: not actor.students):
             if actor.status is not None or actor.flooded:
                 actor._settle()
                 complaint = actor.complaint()
                 if complaint and actor.status != -signal.SIGTERM:
-                    raise Failed(complaint)
+                    found.append(complaint)
+        return found
 
     def _pause(self, seconds: float) -> None:
         poll = select.poll()
@@ -514,6 +524,11 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _hung_up_on(complaint: str) -> bool:
+    """It says that somebody else has gone, and he knows better why."""
+    return " raised ConnectionResetError" in complaint or " raised BrokenPipeError" in complaint
 
 
 # ---- /proc

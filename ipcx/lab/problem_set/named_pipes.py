@@ -33,11 +33,11 @@ class Chat(Problem):
 
     def text(self) -> str:
         return """
-            The FIFOs `to_bob` and `to_alice` exist (both names are paths). The program `alice` opens
-            `to_bob` for writing, then `to_alice` for reading, writes a line into the first one and
-            reads a line from the other, and so on; at the end she closes `to_bob`. Write the program
-            `bob`: he answers each line, such as `tea`, with `tea? yes`, and ends when alice has
-            closed.
+            The FIFOs `to_bob` and `to_alice` exist (both names are paths). The program `alice`
+            opens `to_bob` for writing, then `to_alice` for reading, writes a line into the first
+            one and reads a line from the other, and so on; at the end she closes `to_bob`. Write
+            the program `bob`: he answers each line, such as `tea`, with `tea? yes`, and ends when
+            alice has closed.
             """
 
     ALICE = """

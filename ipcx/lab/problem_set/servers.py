@@ -18,8 +18,11 @@ PATIENT = """
 import socket
 
 def ask(sock, lines, word):
-    sock.sendall(word.encode() + b"\\n")
-    answer = lines.readline().rstrip("\\n")
+    try:
+        sock.sendall(word.encode() + b"\\n")
+        answer = lines.readline().rstrip("\\n")
+    except ConnectionError:
+        answer = ""
     if answer != word + suffix:
         fail(f"to {word!r} the server answered {answer!r}, not {word + suffix!r}")
 
