@@ -398,7 +398,7 @@ class Stage:
         )
 
     def until(self, reached: Callable[[], bool], what: str, *needed: Actor) -> None:
-        """Until that is so; `what` says that it never was. Those of `needed` have not ended then."""
+        """Until that is so; `what` says that it never was. Those of `needed` must not end first."""
         self._until(reached, what, list(needed))
 
     def finish(self, *actors: Actor) -> None:
