@@ -34,6 +34,9 @@ COMMANDS = {
         "ipcx._notebooks:main", "copy the notebooks with the exercises to a directory"
     ),
     "run": Command("ipcx.run:main", "run an unmodified program over ipcx's sockets"),
+    "draw": Command(
+        "ipcx.lab.draw:main", "two programs, and the picture of what they said to each other"
+    ),
     "send": Command("ipcx._carry:main_send", "standard input over a channel: ipcx send URL"),
     "receive": Command("ipcx._carry:main_receive", "a channel to standard output"),
     "race": Command("ipcx._race:main", "ten seconds: ipcx beside sockets, multiprocessing, pyzmq"),

@@ -23,7 +23,7 @@ from ipcx.lab.model import Event, Message, Record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["load", "settled"]
+__all__ = ["load", "read_file", "settled"]
 
 _PROBE = 4096  # so many bytes of two streams are compared when nothing else tells whose they are
 
@@ -40,7 +40,7 @@ class _File:
     full: bool = False
 
 
-def _read(path: str) -> _File | None:
+def read_file(path: str) -> _File | None:
     """What a process has written: up to the last whole line, whatever became of it."""
     try:
         with open(path, "rb") as opened:
@@ -100,7 +100,7 @@ def _files(folder: str) -> list[_File]:
     except OSError:
         return []
     paths = [os.path.join(folder, name) for name in names if name.endswith(".jsonl")]
-    return [made for path in paths if (made := _read(path)) is not None]
+    return [made for path in paths if (made := read_file(path)) is not None]
 
 
 # --- byte streams ---------------------------------------------------------------------------------
