@@ -23,7 +23,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ipcx.lab._link import Link, link
     from ipcx.lab._names import name, path, port
-    from ipcx.lab._processes import Finished, LabProcess, cells, processes, run, source, start, stop
+    from ipcx.lab._processes import (
+        Finished,
+        LabProcess,
+        cells,
+        processes,
+        run,
+        source,
+        spawn,
+        start,
+        stop,
+    )
     from ipcx.lab._progress import progress
     from ipcx.lab.exercises import problem, problems
     from ipcx.lab.frame_hex import FrameHex, frame
@@ -56,6 +66,7 @@ __all__ = [
     "run",
     "source",
     "space_time",
+    "spawn",
     "start",
     "stop",
     "stream",
@@ -84,6 +95,7 @@ _HOMES = {
     "progress": "_progress",
     "run": "_processes",
     "source": "_processes",
+    "spawn": "_processes",
     "space_time": "spacetime",
     "start": "_processes",
     "stop": "_processes",
@@ -102,3 +114,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What ``%load_ext ipcx.lab`` does: brings ``%%process``."""
+    from ipcx.lab import _magic
+
+    _magic.load(shell)

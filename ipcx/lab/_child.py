@@ -16,13 +16,14 @@ from typing import Any
 
 __all__: list[str] = []
 
-ORDER, TOLD = 3, 4  # descriptors
+ORDER, TOLD, FIRST = 3, 4, 5  # descriptors; from FIRST on those of channels' ends
 FILE = "cell {}"  # what tracebacks call the text
 
 
 def main() -> None:
-    with open(ORDER, "rb") as file:  # marshal: from our own parent, and without an import
+    with open(ORDER, "rb", closefd=False) as file:  # marshal: from our own parent, and no import
         order = marshal.load(file)
+    os.ftruncate(ORDER, 0)  # a function's answer comes there
     sys.path[:] = order["path"]
     from ipcx.lab import _child  # not as __main__, which the cell shall be
 
@@ -37,7 +38,8 @@ def live(order: dict[str, Any]) -> None:
     import threading
     import types
 
-    os.set_inheritable(TOLD, False)
+    for fd in (ORDER, TOLD):
+        os.set_inheritable(fd, False)
     name, source = order["name"], order["source"]
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
@@ -65,6 +67,8 @@ def live(order: dict[str, Any]) -> None:
 
         install()
     try:
+        if order["items"] or order["call"] is not None:
+            _with_what_was_sent(order, main.__dict__)
         exec(compile(source, file, "exec", dont_inherit=True), main.__dict__)
     finally:
         for stream in (sys.stderr, sys.stdout):
@@ -72,10 +76,35 @@ def live(order: dict[str, Any]) -> None:
                 stream.flush()
 
 
-def _begin(folder: str, name: str) -> None:
+def _with_what_was_sent(order: dict[str, Any], names: dict[str, Any]) -> None:
+    from ipcx import _core, _parcel
+    from ipcx._child import _answer
+    from ipcx.lab import _sending
+
+    ends = [_core._import_channel(tuple(fds), note) for fds, note in order["ends"]]
+    _sending.receive(order["items"], ends, names)
+    if order["call"] is None:
+        return
+    function, arguments = _sending.unpickled(order["call"], ends, names)
     try:
-        from ipcx.lab import recorder  # type: ignore[attr-defined, unused-ignore]
-    except ImportError:
+        value = function(*arguments)
+    except Exception as error:
+        _answer({"error": "".join(traceback.format_exception_only(error)).strip()})
+        raise
+    for end in ends:
+        end.close()
+    try:
+        _answer({"value": _parcel.pack(value, "the function's result")})
+    except (TypeError, ValueError) as error:
+        _answer({"unsendable": str(error)})
+
+
+def _begin(folder: str, name: str) -> None:
+    from importlib import import_module
+
+    try:
+        recorder = import_module("ipcx.lab.recorder")
+    except ModuleNotFoundError:
         return
     recorder.begin(folder, name)
 

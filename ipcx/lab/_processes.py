@@ -17,12 +17,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ipcx import _core, process
-from ipcx._core import ForkedError, Timeout
+from ipcx._core import Channel, ForkedError, Timeout
 from ipcx.lab import _child, _home, _names, _ready, _warden
 from ipcx.lab._pump import Kept, Line, Lines, Source, pump
+from ipcx.lab._sending import Parcel
 from ipcx.process import Ending
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class Finished(NamedTuple):
         """Exit status 0, and in time."""
         return self.status == 0 and not self.timed_out
 
+    def __repr__(self) -> str:
+        return f"<Finished {self}>"
+
     def __str__(self) -> str:
         how = str(Ending(self.status, self.signal, False))
         if self.timed_out:
@@ -105,7 +109,8 @@ class LabProcess:
         ]
         self._plan: list[tuple[float, Callable[[], None]]] = []
         self._exited = False
-        self._done = False
+        self._done = False  # reaped
+        self._over = False  # and all was shown
         self._left = 0
         self._timed_out = False
         self._ended = 0.0
@@ -115,12 +120,12 @@ class LabProcess:
 
     @property
     def running(self) -> bool:
-        return not self._done
+        return not self._over
 
     @property
     def ending(self) -> Ending | None:
         """How it ended; None: it runs."""
-        return self._process.ending if self._done else None
+        return self._process.ending if self._over else None
 
     @property
     def output(self) -> str:
@@ -138,9 +143,18 @@ class LabProcess:
         """Wait until it has ended. `Timeout` after so many seconds, it runs on then."""
         self._check_owner()
         with pump.changed:
-            if not pump.changed.wait_for(lambda: self._done, timeout):
+            if not pump.changed.wait_for(lambda: self._over, timeout):
                 raise Timeout(f"{self.name} still runs after {timeout} s")
         return self._finished()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the function of `spawn` has returned, once it has ended; a text's is None.
+
+        `ipcx.process.ProcessFailed` when it ended in another way; TypeError: what it returned
+        cannot be sent. `Timeout` as in `wait`.
+        """
+        self.wait(timeout)
+        return self._process.result(0)
 
     def stop(self) -> Finished:
         """End it, and whatever it has started: SIGTERM, and SIGKILL a second later."""
@@ -223,11 +237,15 @@ class LabProcess:
                     self._plan.remove(step)
                     step[1]()
             pump.changed.notify_all()
-            if self._show is not None:
-                lines = self._new_lines()
-                if lines or self._done:
-                    with contextlib.suppress(Exception):
-                        self._show(lines, self._done)
+            show, last = self._show, self._done
+            lines = [] if show is None else self._new_lines()
+        if show is not None and (lines or last):
+            with contextlib.suppress(Exception):  # the reader has gone
+                show(lines, last)
+        if last:
+            with pump.changed:
+                self._over = self._show is show  # else there is somebody now who shows it
+                pump.changed.notify_all()
 
     def _take(self, which: int, piece: bytes) -> None:
         self._kept[which].add(piece)
@@ -331,16 +349,21 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
     socket: Literal["ipcx", "stdlib"] = "ipcx",
+    send: Mapping[str, Any] | None = None,
 ) -> Finished:
     """Run a Python text in a process of its own, and wait for its end.
 
     `args` are its ``sys.argv[1:]``, `env` is added to its environment. After `timeout` seconds it
-    is ended, and so `Finished.timed_out`. `socket`: what ``import socket`` is there.
+    is ended, and so `Finished.timed_out`. `socket`: what ``import socket`` is there. `send`: copies
+    of these are there, under these names; ValueError says what cannot be sent.
 
     Its standard input is empty. What it has started itself and left running is ended, a second
     after its own end. Ctrl-C, or the notebook's "interrupt", ends all processes of the lab.
     """
-    one = launch(source, name=name, args=args, env=env, timeout=timeout, socket=socket)
+    parcel = _packed(send)
+    one = launch(
+        source, name=name, args=args, env=env, timeout=timeout, socket=socket, parcel=parcel
+    )
     return follow(one)
 
 
@@ -352,6 +375,7 @@ def start(
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
     socket: Literal["ipcx", "stdlib"] = "ipcx",
+    send: Mapping[str, Any] | None = None,
     until: str | None = None,
     wait: float = SOON,
 ) -> LabProcess:
@@ -360,9 +384,61 @@ def start(
     That is: it has a socket that listens or is bound, or a FIFO; or, with `until`, it has printed
     that text; or `wait` seconds have passed, or it has ended. `LabProcess.ready` says which.
     """
-    one = launch(source, name=name, args=args, env=env, timeout=timeout, socket=socket)
+    parcel = _packed(send)
+    one = launch(
+        source, name=name, args=args, env=env, timeout=timeout, socket=socket, parcel=parcel
+    )
     await_ready(one, until, wait)
     return one
+
+
+def spawn(
+    function: Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    socket: Literal["ipcx", "stdlib"] = "ipcx",
+) -> LabProcess:
+    """Call a function in a process of its own, also one that is defined in the notebook.
+
+    Its source is sent, and copies of what it takes from outside of it: values, functions, classes,
+    modules; and of `args`, among which may be unused ends of channels. ValueError says what cannot
+    be sent, and why. What the function returns is `LabProcess.result`; in a notebook, what it
+    prints stands under the cell.
+    """
+    if not callable(function):
+        raise TypeError(f"spawn takes a function, not {function!r}; a text is for run and start")
+    called = getattr(function, "__name__", type(function).__name__)
+    parcel = _packed({})
+    assert parcel is not None
+    call = parcel.pickled((function, args), f"{called} with its arguments")
+    from ipcx.lab import _show
+
+    show = _show.shell() is not None
+    one = launch(
+        "",
+        name=called if name is None else name,
+        env=env,
+        timeout=timeout,
+        socket=socket,
+        shown=show,
+        parcel=parcel,
+        call=call,
+    )
+    if show:
+        _show.attach(one)
+    return one
+
+
+def _packed(values: Mapping[str, Any] | None) -> Parcel | None:
+    if values is None:
+        return None
+    main = vars(sys.modules["__main__"])
+    parcel = Parcel(main)
+    for name, value in values.items():
+        parcel.add(name, value)
+    return parcel
 
 
 def launch(
@@ -375,6 +451,8 @@ def launch(
     socket: str = "ipcx",
     names: Sequence[str] = (),
     shown: bool = False,
+    parcel: Parcel | None = None,
+    call: bytes | None = None,
 ) -> LabProcess:
     """Starts it and does not wait. `names`: what the notebook has, for a better NameError."""
     _check(name, timeout, socket)
@@ -386,7 +464,10 @@ def launch(
         "ports": _names.known_ports(),
         "names": list(names),
         "socket": socket,
+        "items": [] if parcel is None else parcel.items,
+        "call": call,
     }
+    ends = [] if parcel is None else parcel.ends
     with _lock:
         before = _known.pop(name, None)
         if before is not None and before.running:
@@ -394,7 +475,7 @@ def launch(
         _home.warden()
         mark = f"{_home.token()}{next(_serial)}"
         try:
-            one = _started(name, order, mark, env, shown)
+            one = _started(name, order, mark, env, shown, ends)
             _known[name] = one
             pump.add(one)
         except BaseException as error:
@@ -423,6 +504,7 @@ def _started(
     mark: str,
     env: Mapping[str, str] | None,
     shown: bool,
+    ends: Sequence[Channel],
 ) -> LabProcess:
     environment = {k: v for k, v in os.environ.items() if k not in UNWANTED}
     environment |= {str(k): str(v) for k, v in (env or {}).items()}
@@ -434,15 +516,24 @@ def _started(
             by.callback(os.close, fd)
             return fd
 
-        order_fd = held(process._memory(marshal.dumps(order)))
         mine, theirs = [], []
+        given: list[int] = []
+        order["ends"] = numbered = []
+        for end in ends:
+            exported, note = end._export()
+            passing.callback(end.close)
+            first = _child.FIRST + len(given)
+            numbered.append((list(range(first, first + len(exported))), note))
+            given += exported
+        answer = held(process._memory(marshal.dumps(order)), ours)
         for _ in range(3):
             read, write = os.pipe()
             mine.append(held(read, ours))
             theirs.append(held(write))
         nothing = held(os.open(os.devnull, os.O_RDONLY))
         fds = [(0, nothing), (1, theirs[0]), (2, theirs[1])]
-        fds += [(_child.ORDER, order_fd), (_child.TOLD, theirs[2])]
+        fds += [(_child.ORDER, answer), (_child.TOLD, theirs[2])]
+        fds += [(_child.FIRST + index, fd) for index, fd in enumerate(given)]
         made = _core.Child(
             [os.fsencode(word) for word in words],
             [os.fsencode(f"{k}={v}") for k, v in environment.items()],
@@ -452,7 +543,8 @@ def _started(
             True,
         )
         ours.pop_all()
-    return LabProcess(name, process.Process(made, name, None, -1, None, []), mark, mine, shown)
+    # The process leaves its function's result where the order was.
+    return LabProcess(name, process.Process(made, name, None, answer, None, []), mark, mine, shown)
 
 
 # ---- waiting
@@ -464,9 +556,9 @@ def follow(one: LabProcess, show: _Show | None = None) -> Finished:
         while True:
             with pump.changed:
                 pump.changed.wait_for(
-                    lambda: one._done or bool(one._lines is not None and one._lines.waiting)
+                    lambda: one._over or bool(one._lines is not None and one._lines.waiting)
                 )
-                lines, done = one._new_lines(), one._done
+                lines, done = one._new_lines(), one._over
             if show is not None:
                 show(lines, done)
             if done:
@@ -484,7 +576,7 @@ def await_ready(one: LabProcess, until: str | None, seconds: float) -> None:
             with pump.changed:
                 if wanted is not None and any(wanted in kept.head for kept in one._kept):
                     one.ready = f"has printed {until!r}"
-                elif one._done:
+                elif one._over:
                     one.ready = f"has ended: {one.ending}"
                 elif time.monotonic() >= deadline:
                     what = "begun to listen" if until is None else f"printed {until!r}"
@@ -498,7 +590,7 @@ def await_ready(one: LabProcess, until: str | None, seconds: float) -> None:
                 one.ready = _ready.listens(one.pid)
                 if not one.ready:
                     with pump.changed:
-                        pump.changed.wait_for(lambda: one._done, 0.01)
+                        pump.changed.wait_for(lambda: one._over, 0.01)
     except KeyboardInterrupt:
         interrupted(one)
 

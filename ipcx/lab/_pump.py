@@ -167,7 +167,7 @@ class Pump:
     def run(self) -> None:
         while True:
             with self.changed:
-                self.processes = [one for one in self.processes if not one._done]
+                self.processes = [one for one in self.processes if not one._over]
                 if not self.processes:
                     os.close(self.bell)
                     self.thread = None
