@@ -125,9 +125,7 @@ class Pipe(Closing):
     """
 
     def __init__(self) -> None:
-        reads, writes = os.pipe()
-        os.set_blocking(reads, False)
-        os.set_blocking(writes, False)
+        reads, writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.read_end = ReadEnd(reads, "a pipe")
         self.write_end = WriteEnd(writes, "a pipe")
 
@@ -173,7 +171,7 @@ class NamedPipe:
                 _core.fifo_make(self.path, mode)
                 self.created = True
             except OSError:
-                if not (exist_ok and self._is_there()):
+                if not (exist_ok and os.path.lexists(self.path) and self._is_there()):
                     raise
         elif not self._is_there():
             raise OSError(f"{self.path} is no named pipe")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ipcx import _core
 from ipcx._core import Error, PeerClosed, Timeout, WouldBlock
+from ipcx._descriptors import close_quietly
 from ipcx._endings import described, status_and_signal
 from ipcx._timeouts import Deadline
 
@@ -287,7 +288,7 @@ class _Run:
             raise
         finally:
             for fd in self.opened:
-                os.close(fd)
+                close_quietly(fd)
             self.opened.clear()
 
     def __enter__(self) -> _Run:
@@ -306,8 +307,8 @@ class _Run:
 
     def ours(self, fd: int) -> int:
         """That end stays ours."""
-        self.opened.remove(fd)
         os.set_blocking(fd, False)
+        self.opened.remove(fd)
         with contextlib.suppress(OSError):  # a limit for this user: pipe(7)
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, ROOM)
         return fd
@@ -420,8 +421,7 @@ class _Run:
         except BlockingIOError:
             return done
         if not piece:
-            os.close(self.reads)
-            self.reads = -1
+            self.end_output()
             return b""
         if self.timeout is not None:
             self.taken.append(piece)
@@ -449,12 +449,17 @@ class _Run:
     def end_input(self) -> None:
         self.pending = memoryview(b"")
         if self.writes >= 0:
-            os.close(self.writes)
+            close_quietly(self.writes)
             self.writes = -1
         source, self.source = self.source, None
         close = getattr(source, "close", None)
         if close is not None:  # a generator's `finally` runs now
             close()
+
+    def end_output(self) -> None:
+        if self.reads >= 0:
+            close_quietly(self.reads)
+            self.reads = -1
 
     def wanted(self) -> list[tuple[int, int]]:
         fds = [(self.reads, select.POLLIN), (self.writes, select.POLLOUT)]
@@ -505,18 +510,27 @@ class _Run:
         return error
 
     def end_all(self, at_once: bool = False) -> None:
-        """Closes our ends, which tells the stages to end, and ends those that do not."""
-        self.end_input()
-        if self.reads >= 0:
-            os.close(self.reads)
-            self.reads = -1
-        left = self.unknown()
-        until = Deadline(0 if at_once else GRACE)
-        for number in left:
+        """Closes our ends, which tells the stages to end, and ends those that do not. Whatever goes
+        wrong, or is raised by the input's own end, all of it is done."""
+        with contextlib.ExitStack() as then:
+            then.callback(self.kill)
+            if not at_once:
+                then.callback(self.give_time)
+            then.callback(self.end_output)
+            self.end_input()
+
+    def give_time(self) -> None:
+        """To end by themselves."""
+        until = Deadline(GRACE)
+        for number in self.unknown():
             poll = select.poll()
             with contextlib.suppress(ValueError):  # no descriptor: it has ended, unseen
                 poll.register(self.children[number], select.POLLIN)
                 poll.poll(until.left_ms())
+
+    def kill(self) -> None:
+        """Those that run, and waits for all that nobody has waited for."""
+        left = self.unknown()
         if left:
             self.kill_group()
         for number in left:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 
 from ipcx._awaiting import Readable
+from ipcx._descriptors import close_quietly
 from ipcx._terminal import Terminal
 
 __all__ = ["Output"]
@@ -55,7 +56,7 @@ class Stream:
                 self.rest = b""
             self.show(lines)
             if not piece:
-                os.close(self.fd)
+                close_quietly(self.fd)
                 self.done.set()
 
     def show(self, lines: list[bytes]) -> None:
@@ -81,13 +82,27 @@ class _Relay:
 
     def add(self, streams: list[Stream]) -> None:
         with self.lock:
-            self.streams |= {stream.fd: stream for stream in streams}
-            if self.thread is None:
-                self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                self.thread = threading.Thread(target=self.run, name="ipcx-output", daemon=True)
-                self.thread.start()
-            else:
-                os.eventfd_write(self.bell, 1)
+            before = self.streams
+            self.streams = before | {stream.fd: stream for stream in streams}
+            try:
+                if self.thread is None:
+                    self.start()
+                else:
+                    os.eventfd_write(self.bell, 1)
+            except BaseException:
+                self.streams = before
+                raise
+
+    def start(self) -> None:
+        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        thread = threading.Thread(target=self.run, name="ipcx-output", daemon=True)
+        self.bell, self.thread = bell, thread
+        try:
+            thread.start()
+        except BaseException:  # there may be no more threads
+            close_quietly(bell)
+            self.thread = None
+            raise
 
     def run(self) -> None:
         while True:
@@ -96,7 +111,7 @@ class _Relay:
                     fd: stream for fd, stream in self.streams.items() if not stream.done.is_set()
                 }
                 if not self.streams or self.stopping:
-                    os.close(self.bell)
+                    close_quietly(self.bell)
                     self.thread = None
                     return
                 streams, bell = dict(self.streams), self.bell
@@ -176,13 +191,13 @@ class Output:
                     return
                 self._held += piece
                 if not piece:
-                    os.close(self._fd)
+                    close_quietly(self._fd)
                     self._fd = -1
 
     def _close(self) -> None:
         with self._lock:
             if self._fd >= 0:
-                os.close(self._fd)
+                close_quietly(self._fd)
                 self._fd = -1
         self._awaiting.wake()
 

@@ -4,7 +4,7 @@
 `report` returns the findings by name; the names are stable, for ``--json`` and for exercises:
 python, headers, compiler, core, fast_prefix, kernel, ipv4, ipv6, unix, abstract, seqpacket,
 peercred, pass_fds, accept4, eventfd, memfd, pidfd, membarrier, rseq, cpus, nofile, processes,
-signals, inotify, shm, memory, memlock, maps, backlog, tcp_buffers, socket_buffers, ports,
+signals, pipes, inotify, shm, memory, memlock, maps, backlog, tcp_buffers, socket_buffers, ports,
 container, round_trip.
 """
 
@@ -406,6 +406,27 @@ def signals() -> Finding:
     text = f"{soft} signals may queue for this user, to be raised up to {hard}"
     if soft < 1024:
         return Finding(False, value, f"{text}: few for ipcx.signals; `ulimit -i {hard}` raises it")
+    return Finding(True, value, text)
+
+
+@check("Limits")
+def pipes() -> Finding:
+    import fcntl
+
+    reads, writes = os.pipe()
+    try:
+        value = {"holds": fcntl.fcntl(writes, fcntl.F_GETPIPE_SZ)}
+    finally:
+        os.close(reads)
+        os.close(writes)
+    for name in ("pipe-max-size", "pipe-user-pages-soft"):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/sys/fs/{name}") as file:
+            value[name] = int(file.read())
+    text = f"a new pipe holds {value['holds']} bytes"
+    if "pipe-max-size" in value:
+        text += f", to be raised up to {value['pipe-max-size']}"
+    if value["holds"] < 65536:  # pipe(7): as much as is left when a user has very many
+        return Finding(False, value, f"{text}: this user has too many pipes open")
     return Finding(True, value, text)
 
 

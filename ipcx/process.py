@@ -42,6 +42,7 @@ from ipcx import _child, _core, _parcel, _relay
 from ipcx._awaiting import Readable
 from ipcx._child import parent
 from ipcx._core import Channel, Closed, Error, ForkedError, Timeout, Unsupported, WouldBlock
+from ipcx._descriptors import close_quietly
 from ipcx._endings import described, status_and_signal
 from ipcx._pipeline import words_of
 from ipcx._relay import Output
@@ -206,7 +207,7 @@ class _Start:
 
     def own(self, fd: int) -> int:
         """Closed here at the end."""
-        self.passing.callback(os.close, fd)
+        self.passing.callback(close_quietly, fd)
         return fd
 
     def connect(self, url: str | None) -> None:
@@ -228,6 +229,8 @@ class _Start:
         try:
             return self.own(os.pidfd_open(os.getpid()))
         except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
             raise Unsupported(
                 f"spawn: die_with_parent needs pidfds (Linux 5.3), which are refused here: {error}"
             ) from None
@@ -327,16 +330,23 @@ class _Start:
         elif output is not None:
             fds.append((1, output.fileno()))  # type: ignore[union-attr]
         _flush()
-        made = self.child(fds)
-        name = self.name or f"{self.base}-{made.pid}"
-        streams = _relay.stream(reads[0], reads[1], name) if output == "stream" else []
         captured = Output(reads[0]) if output == "capture" else None
-        return Process(made, name, self.channel, self.answer, captured, streams)
+        made = self.child(fds)
+        try:
+            self.hear_guardian(made)
+            name = self.name or f"{self.base}-{made.pid}"
+            streams = _relay.stream(reads[0], reads[1], name) if output == "stream" else []
+            return Process(made, name, self.channel, self.answer, captured, streams)
+        except BaseException:  # Ctrl-C, too
+            with contextlib.suppress(ProcessLookupError):
+                made.signal(signal.SIGKILL)
+            made.wait(None)
+            raise
 
     def undo(self) -> None:
         """There is no child."""
         for fd in self.kept:
-            os.close(fd)
+            close_quietly(fd)
         if self.told is not None:
             self.told.close()
         if self.channel is not None:
@@ -347,13 +357,16 @@ class _Start:
         env = None
         if not self.inherits:
             env = [name + b"=" + value for name, value in self.env.items()]
-        made = _core.Child(self.argv, env, self.cwd, fds, -1, False)
+        return _core.Child(self.argv, env, self.cwd, fds, -1, False)
+
+    def hear_guardian(self, made: _core.Child) -> None:
+        """It says that its command runs, or an errno, and has ended then."""
         if self.told is not None:
             self.passing.close()  # so that the pipe ends when the command runs
-            failed = _told(made, self.told)
+            with self.told:
+                failed = int(self.told.read() or b"0")
             if failed:
                 raise OSError(failed, f"spawn: {os.strerror(failed)}: {self.base}")
-        return made
 
 
 def _memory(data: bytes) -> int:
@@ -366,20 +379,6 @@ def _memory(data: bytes) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _told(made: _core.Child, told: BinaryIO) -> int:
-    """What the guardian says of its command: 0, it runs, or an errno, and it has ended."""
-    try:
-        with told:
-            failed = int(told.read() or b"0")
-    except BaseException:  # Ctrl-C
-        made.signal(signal.SIGKILL)
-        made.wait(None)
-        raise
-    if failed:
-        made.wait(None)
-    return failed
 
 
 def _found(program: str, env: Mapping[bytes, bytes]) -> str:
@@ -695,7 +694,7 @@ class Process:
             self._child = None
             answer, self._answer = self._answer, -1
         if answer >= 0:
-            os.close(answer)
+            close_quietly(answer)
         if self._output is not None:
             self._output._close()
         self._awaiting.wake()

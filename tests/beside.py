@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def children():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended
             found += (task / "children").read_text().split()
     return sorted(map(int, found))
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A tmpfs of its own at that folder; skips where we may not mount one."""
+    folder.mkdir()
+    how = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    if subprocess.run(how, capture_output=True).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def until_asleep(tid=None):

@@ -148,3 +148,98 @@ int fcntl(int fd, int command, ...)
                         : ((int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl"))(fd, command,
                                                                               argument);
 }
+
+#ifdef FAULTS_LOCAL /* for pipes, files and children: their calls, which sockets share with nobody */
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+ssize_t __read_chk(int fd, void *buffer, size_t size, size_t room);
+
+WRAP(int, pipe2, (int ends[2], int flags), (ends, flags))
+WRAP(ssize_t, read, (int fd, void *buffer, size_t size), (fd, buffer, size))
+WRAP(ssize_t, __read_chk, (int fd, void *buffer, size_t size, size_t room),
+     (fd, buffer, size, room))
+WRAP(ssize_t, write, (int fd, const void *buffer, size_t size), (fd, buffer, size))
+WRAP(ssize_t, writev, (int fd, const struct iovec *pieces, int count), (fd, pieces, count))
+WRAP(ssize_t, pread, (int fd, void *buffer, size_t size, off_t at), (fd, buffer, size, at))
+WRAP(ssize_t, pwrite, (int fd, const void *buffer, size_t size, off_t at), (fd, buffer, size, at))
+WRAP(ssize_t, pwritev, (int fd, const struct iovec *pieces, int count, off_t at),
+     (fd, pieces, count, at))
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, fdatasync, (int fd), (fd))
+WRAP(int, ftruncate, (int fd, off_t size), (fd, size))
+WRAP(int, fstat, (int fd, struct stat *found), (fd, found))
+WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode))
+WRAP(int, fchown, (int fd, uid_t user, gid_t group), (fd, user, group))
+WRAP(int, rename, (const char *from, const char *to), (from, to))
+WRAP(int, renameat, (int a, const char *from, int b, const char *to), (a, from, b, to))
+WRAP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
+     (a, from, b, to, flags))
+WRAP(int, unlinkat, (int folder, const char *name, int flags), (folder, name, flags))
+WRAP(int, mkfifo, (const char *path, mode_t mode), (path, mode))
+WRAP(int, memfd_create, (const char *name, unsigned int flags), (name, flags))
+WRAP(int, inotify_init1, (int flags), (flags))
+WRAP(int, inotify_add_watch, (int fd, const char *path, uint32_t mask), (fd, path, mask))
+WRAP(int, epoll_create1, (int flags), (flags))
+WRAP(int, epoll_ctl, (int fd, int op, int which, struct epoll_event *event), (fd, op, which, event))
+
+int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                const posix_spawnattr_t *attributes, char *const argv[], char *const env[])
+{
+    return hit("posix_spawn") ? armed_errno
+                              : REAL(posix_spawn)(pid, path, actions, attributes, argv, env);
+}
+
+#define WRAP_OPEN(name)                                                                            \
+    int name(const char *path, int flags, ...)                                                     \
+    {                                                                                              \
+        va_list more;                                                                              \
+        mode_t mode;                                                                               \
+        va_start(more, flags);                                                                     \
+        mode = va_arg(more, mode_t);                                                               \
+        va_end(more);                                                                              \
+        return hit(#name) ? -1 : REAL(name)(path, flags, mode);                                    \
+    }
+WRAP_OPEN(open)
+WRAP_OPEN(open64)
+
+#define WRAP_OPENAT(name)                                                                          \
+    int name(int folder, const char *path, int flags, ...)                                         \
+    {                                                                                              \
+        va_list more;                                                                              \
+        mode_t mode;                                                                               \
+        va_start(more, flags);                                                                     \
+        mode = va_arg(more, mode_t);                                                               \
+        va_end(more);                                                                              \
+        return hit(#name) ? -1 : REAL(name)(folder, path, flags, mode);                            \
+    }
+WRAP_OPENAT(openat)
+WRAP_OPENAT(openat64)
+
+/* pidfd_open(2), which has no function of its own here. */
+long syscall(long number, ...)
+{
+    va_list more;
+    long a, b, c, d, e, f;
+    va_start(more, number);
+    a = va_arg(more, long);
+    b = va_arg(more, long);
+    c = va_arg(more, long);
+    d = va_arg(more, long);
+    e = va_arg(more, long);
+    f = va_arg(more, long);
+    va_end(more);
+    return hit("syscall") ? -1
+                          : ((long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"))(number, a, b, c, d,
+                                                                               e, f);
+}
+
+#endif

@@ -34,6 +34,7 @@ KEYS = [
     "nofile",
     "processes",
     "signals",
+    "pipes",
     "inotify",
     "shm",
     "memory",

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beside import Background, in_thread, interrupt
+from beside import Background, in_thread, interrupt, small_disk
 
 import ipcx
 from ipcx import files
@@ -136,20 +136,8 @@ def test_a_reader_never_sees_a_mixture(path):
     assert os.listdir(path.parent) == ["log"]
 
 
-def small_disk(folder, size):
-    """A tmpfs of its own; skips where we may not mount one."""
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True
-    )
-    if made.returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    return folder
-
-
 def test_a_full_and_a_read_only_file_system(tmp_path):
-    disk = small_disk(tmp_path / "disk", "128k")
-    try:
+    with small_disk(tmp_path / "disk", "128k") as disk:
         atomic_write(disk / "file", b"old")
         with MessageLog(disk / "log") as log:
             log.append("first")
@@ -171,8 +159,6 @@ def test_a_full_and_a_read_only_file_system(tmp_path):
                 call()
         with FileLock(disk / "file", shared=True), Follower(disk / "log") as follower:
             assert follower.receive(0) == "first"
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 # ---- FileLock

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pipes and named pipes. Pipelines: test_pipeline.py."""
 
+import contextlib
 import doctest
 import os
 import select
@@ -9,11 +10,11 @@ import sys
 import threading
 
 import pytest
-from beside import Background, interrupt
+from beside import Background, interrupt, small_disk
 
 import ipcx
 from ipcx import pipes
-from ipcx.pipes import PIPE_BUF, NamedPipe, pipe
+from ipcx.pipes import PIPE_BUF, NamedPipe, Pipeline, pipe
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +171,103 @@ def test_what_is_there_already(named, tmp_path):
     assert os.path.islink(named.path)
     os.unlink(named.path)
     assert file.read_text() == "mine"
+
+
+def test_a_named_pipe_that_is_swapped(named, tmp_path):
+    """Whoever may write to the folder may put something else there: it is not written to."""
+    file = tmp_path / "file"
+    file.write_text("mine")
+    os.unlink(named.path)
+    os.link(file, named.path)
+    for opens in (named.reader, lambda: named.writer(0)):
+        with pytest.raises(OSError, match="no named pipe"):
+            opens()
+    os.unlink(named.path)
+    os.mkdir(named.path)
+    for opens in (named.reader, lambda: named.writer(0)):
+        with pytest.raises(OSError, match=r"no named pipe|directory"):
+            opens()
+    os.rmdir(named.path)
+    with pytest.raises(FileNotFoundError):
+        named.writer(0)
+    assert file.read_text() == "mine"
+
+
+def test_a_named_pipe_that_is_swapped_while_a_writer_waits(named, tmp_path):
+    waits = Background(lambda: named.writer(60)).asleep()
+    (tmp_path / "link").symlink_to("/dev/null")
+    os.rename(tmp_path / "link", named.path)
+    assert "symbolic link" in str(waits.finish())
+    os.unlink(named.path)
+
+
+def test_ends_that_come_and_go_at_once(named):
+    """Writers and readers open and close as they like: nobody hangs, nothing is torn or twice."""
+    messages, wrong = 150 if os.environ.get("IPCX_NIGHT") != "1" else 20_000, []
+    got, all_sent = [], threading.Event()
+
+    def write(who):
+        number = 0
+        while number < messages:
+            with named.writer(timeout=60) as end:
+                for _ in range(3):
+                    try:
+                        end.write(b"%c%07d" % (who, number), atomic=True)
+                    except ipcx.PeerClosed:  # the reader went away, and another one comes
+                        break
+                    number += 1
+
+    def read():
+        over = False
+        while not over:
+            over = all_sent.is_set()
+            with named.reader() as end, contextlib.suppress(ipcx.Timeout):
+                for _ in range(20):
+                    piece = end.read(8 * 50, timeout=0.2)
+                    got.append(piece)
+                    if not piece:
+                        break
+                while piece:  # what is in the pipe when its last end closes is gone
+                    got.append(piece := end.read(8 * 50, timeout=0))
+
+    reader = Background(read)
+    writers = [Background(lambda who=who: write(who)) for who in b"abc"]
+    for writer in writers:
+        assert writer.finish() is None
+    all_sent.set()
+    assert reader.finish() is None
+    last = dict.fromkeys(b"abc", -1)
+    for piece in got:
+        wrong += [] if len(piece) % 8 == 0 else [piece]
+        for at in range(0, len(piece), 8):
+            who, number = piece[at], int(piece[at + 1 : at + 8])
+            wrong += [] if number > last[who] else [piece[at : at + 8]]
+            last[who] = number
+    assert wrong == []
+    assert min(last.values()) > 0
+
+
+def test_a_read_only_and_a_full_file_system(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        named = NamedPipe(disk / "pipe", create=True)
+        (disk / "full").write_bytes(bytes(65536 - 4096))
+        with named.reader() as reads, named.writer(5) as writes:  # needs no room there
+            writes.write(bytes(60_000))
+            assert len(reads.read(60_000, timeout=5)) > 0
+        done = (Pipeline("head -c 1M /dev/zero") | "cat").run(output=disk / "output")
+        assert not done.ok
+        assert done.endings[1].status == 1  # what cat says of it is on our stderr
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with named.reader() as reads, named.writer(5) as writes:
+            writes.write(b"x")
+            assert reads.read(timeout=5) == b"x"
+        for call in (
+            lambda: NamedPipe(disk / "other", create=True),
+            lambda: NamedPipe(disk / "other", create=True, exist_ok=True),
+            lambda: Pipeline("true").run(output=disk / "another"),
+        ):
+            with pytest.raises(OSError, match="Read-only file system"):
+                call()
 
 
 def test_the_doctests():

@@ -55,7 +55,12 @@ static ipcx_status try_open(const char *path, bool writes, int *fd, ipcx_error *
     if (opened < 0) {
         return ipcx_error_system(err, errno, "open", "%s", path);
     }
-    if (fstat(opened, &found) < 0 || !S_ISFIFO(found.st_mode)) {
+    if (fstat(opened, &found) < 0) {
+        int error = errno;
+        (void)close(opened);
+        return ipcx_error_system(err, error, "open", "%s", path);
+    }
+    if (!S_ISFIFO(found.st_mode)) {
         (void)close(opened);
         return ipcx_error_set(err, IPCX_SYSTEM, EINVAL, "open", "%s is no named pipe", path);
     }
