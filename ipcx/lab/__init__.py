@@ -37,23 +37,33 @@ if TYPE_CHECKING:
     from ipcx.lab._progress import progress
     from ipcx.lab.exercises import problem, problems
     from ipcx.lab.frame_hex import FrameHex, frame
+    from ipcx.lab.kernel_view import KernelView, kernel
+    from ipcx.lab.latency import Ecdf, ecdf
     from ipcx.lab.model import Event, Message, Record
     from ipcx.lab.recorder import record
+    from ipcx.lab.ring_state import RingState, ring
     from ipcx.lab.spacetime import SpaceTime, space_time
     from ipcx.lab.stream_view import StreamView, stream
+    from ipcx.lab.wait_graph import WaitGraph, waits
 
 __all__ = [
+    "Ecdf",
     "Event",
     "Finished",
     "FrameHex",
+    "KernelView",
     "LabProcess",
     "Link",
     "Message",
     "Record",
+    "RingState",
     "SpaceTime",
     "StreamView",
+    "WaitGraph",
     "cells",
+    "ecdf",
     "frame",
+    "kernel",
     "link",
     "name",
     "path",
@@ -63,6 +73,7 @@ __all__ = [
     "processes",
     "progress",
     "record",
+    "ring",
     "run",
     "source",
     "space_time",
@@ -70,21 +81,28 @@ __all__ = [
     "start",
     "stop",
     "stream",
+    "waits",
 ]
 
 # Where each public name lives: one line a name.
 _HOMES = {
+    "Ecdf": "latency",
     "Event": "model",
     "Finished": "_processes",
     "FrameHex": "frame_hex",
+    "KernelView": "kernel_view",
     "LabProcess": "_processes",
     "Link": "_link",
     "Message": "model",
     "Record": "model",
+    "RingState": "ring_state",
     "SpaceTime": "spacetime",
     "StreamView": "stream_view",
+    "WaitGraph": "wait_graph",
     "cells": "_processes",
+    "ecdf": "latency",
     "frame": "frame_hex",
+    "kernel": "kernel_view",
     "link": "_link",
     "name": "_names",
     "path": "_names",
@@ -93,6 +111,8 @@ _HOMES = {
     "problems": "exercises",
     "processes": "_processes",
     "progress": "_progress",
+    "record": "recorder",
+    "ring": "ring_state",
     "run": "_processes",
     "source": "_processes",
     "spawn": "_processes",
@@ -100,7 +120,7 @@ _HOMES = {
     "start": "_processes",
     "stop": "_processes",
     "stream": "stream_view",
-    "record": "recorder",
+    "waits": "wait_graph",
 }
 
 

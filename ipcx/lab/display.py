@@ -163,6 +163,10 @@ def _number(value: float) -> str:
     return text[:-2] if text.endswith(".0") else text
 
 
+def _dashes(dashed: bool | str) -> str:
+    return dashed if isinstance(dashed, str) else "5 4"
+
+
 def _style() -> str:
     """The colours by name, for light and dark, whoever says which: the system, or the notebook."""
     light, dark = (
@@ -238,12 +242,12 @@ class Drawing:
         y2: float,
         colour: str = "ink",
         width: float = 1.5,
-        dashed: bool = False,
+        dashed: bool | str = False,
         kind: str = "",
         into: ET.Element | None = None,
     ) -> ET.Element:
-        """A straight line."""
-        extra = {"stroke_dasharray": "5 4"} if dashed else {}
+        """A straight line; `dashed` may say how, as SVG's ``stroke-dasharray`` does."""
+        extra = {"stroke_dasharray": _dashes(dashed)} if dashed else {}
         return self._shape(
             "line", into, kind, "", colour, x1=x1, y1=y1, x2=x2, y2=y2, stroke_width=width, **extra
         )
@@ -291,12 +295,12 @@ class Drawing:
         fill: str = "none",
         stroke: str = "ink",
         width: float = 1.5,
-        dashed: bool = False,
+        dashed: bool | str = False,
         kind: str = "",
         into: ET.Element | None = None,
     ) -> ET.Element:
         """Whatever else: `points` as in SVG's ``d``."""
-        extra: dict[str, float | str] = {"stroke_dasharray": "5 4"} if dashed else {}
+        extra: dict[str, float | str] = {"stroke_dasharray": _dashes(dashed)} if dashed else {}
         if stroke not in ("", "none"):
             extra["stroke_width"] = width
         return self._shape("path", into, kind, fill, stroke, d=points, **extra)
@@ -364,7 +368,7 @@ class Drawing:
         y2: float,
         colour: str = "blue",
         width: float = 1.5,
-        dashed: bool = False,
+        dashed: bool | str = False,
         head: float = 9,
         kind: str = "arrow",
         into: ET.Element | None = None,
