@@ -1,9 +1,12 @@
 """Configuration of `make docs`."""
 
+import builtins
 import sys
 import tomllib
 from pathlib import Path
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
@@ -12,7 +15,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 project = "ipcx"
 author = "the ipcx authors"
 release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "c_headers", "commands", "transports"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "c_headers", "commands", "displays", "transports"]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"ipcx {release}"
@@ -36,5 +39,13 @@ def our_words_only(
         del lines[lines.index("The stdlib says:") :]
 
 
+def builtins_are_not_ours(app: Sphinx, page: nodes.document) -> None:
+    """Keeps `bytes` in a signature from meaning some field of ours of that name."""
+    for reference in list(page.findall(addnodes.pending_xref)):
+        if reference.get("refdomain") == "py" and hasattr(builtins, reference["reftarget"]):
+            reference.replace_self(reference.children)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("doctree-read", builtins_are_not_ours)
     app.connect("autodoc-process-docstring", our_words_only)

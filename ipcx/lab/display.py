@@ -173,12 +173,11 @@ def _style() -> str:
         "".join(f"--i-{name}:{pair[i]};" for name, pair in PALETTE.items()) + f"color-scheme:{word}"
         for i, word in enumerate(("light", "dark"))
     )
-    rules = [
-        f"svg.ipcx{{{light}}}",
-        f"@media (prefers-color-scheme:dark){{svg.ipcx{{{dark}}}}}",
-        f'[data-jp-theme-light="true"] svg.ipcx,.vscode-light svg.ipcx{{{light}}}',
-        f'[data-jp-theme-light="false"] svg.ipcx,.vscode-dark svg.ipcx{{{dark}}}',
-    ]
+    rules = [f"svg.ipcx{{{light}}}", f"@media (prefers-color-scheme:dark){{svg.ipcx{{{dark}}}}}"]
+    for theme, word, colours in (("light", "true", light), ("dark", "false", dark)):
+        # JupyterLab, Visual Studio Code, and pages made by Sphinx.
+        hosts = f'[data-jp-theme-light="{word}"]', f".vscode-{theme}", f'[data-theme="{theme}"]'
+        rules.append(",".join(f"{host} svg.ipcx" for host in hosts) + f"{{{colours}}}")
     for name in PALETTE:
         rules.append(f"svg.ipcx .f-{name}{{fill:var(--i-{name})}}")
         rules.append(f"svg.ipcx .s-{name}{{stroke:var(--i-{name})}}")

@@ -96,7 +96,9 @@ class Ecdf(Display):
         return (math.log10(seconds) - self._low) / (self._high - self._low)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = [("", "count", "least", *(f"{share * 100:g} %" for share in QUANTILES), "most")]
+        rows: list[tuple[str, ...]] = [
+            ("", "count", "least", *(f"{share * 100:g} %" for share in QUANTILES), "most")
+        ]
         for one in self._drawn():
             times = [one.seconds[0], *(one.quantile(share) for share in QUANTILES), one.seconds[-1]]
             rows.append((short(one.name, 32), str(len(one.seconds)), *map(duration, times)))

@@ -131,7 +131,8 @@ class SpaceTime(Display):
         names = [short(name, 16) for name in plan.lanes]
         step = max([12, *(len(name) + 2 for name in names)])
         pad = " " * 11
-        lines = [self.title, "", pad + "".join(name.ljust(step) for name in names).rstrip()]
+        head = f"{'ms':>9}  " + "".join(name.ljust(step) for name in names)
+        lines = [self.title, "", head.rstrip()]
         ending: dict[int, list[Arrow]] = defaultdict(list)
         for arrow in plan.arrows:
             at = arrow.message.send if arrow.message.receive is None else arrow.message.receive
@@ -152,7 +153,7 @@ class SpaceTime(Display):
                 else:
                     _across(cells, arrow.lane * step, here)
             cells[here] = "●"
-            when = duration(plan.when(row.event))
+            when = f"{plan.when(row.event) * 1000:.3f}"
             lines.append(f"{when:>9}  {''.join(cells)}{event.lamport:>3}  {said}".rstrip())
         return "\n".join([*map(visible, lines), "", *self._notes(plan), self.description])
 
@@ -232,7 +233,7 @@ class _Picture:
 
     def _lanes(self) -> None:
         drawing = self.drawing
-        drawing.text(CLOCK - 10, TOP - 34, "time", 11, "quiet", "end")
+        drawing.text(CLOCK - 10, TOP - 34, "time in ms", 10, "quiet", "end")
         pids = {event.process: event.pid for event in self.events}
         for at, name in enumerate(self.plan.lanes):
             x = self.x(at)
@@ -289,7 +290,7 @@ class _Picture:
                 continue
             event = self.events[row.event]
             x, y = self.x(self.plan.lane(row.event)), row.y
-            when = duration(self.plan.when(row.event))
+            when = f"{self.plan.when(row.event) * 1000:.3f}"
             drawing.text(CLOCK - 10, y + 4, when, 10, "quiet", "end", into=times)
             group = drawing.group("event", self._hint(event), into=calls)
             colour = "red" if event.error else "ink"

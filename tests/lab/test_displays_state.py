@@ -7,6 +7,7 @@ import re
 import struct
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from lab.records import many
@@ -21,6 +22,7 @@ from ipcx.lab.ring_state import RingState, RingStep
 from ipcx.lab.wait_graph import WaitGraph
 from ipcx.sync import Event
 
+ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "</svg><script>\x1b[31m\x00"
 
@@ -361,3 +363,24 @@ def test_a_pipe_that_is_read_by_who_holds_its_other_end(ended):
     shown = found(1)
     assert shown.cycles == [["reader"]]
     assert "reader waits for itself" in shown.text()
+
+
+# ---- the guide
+
+
+BLOCKS = re.findall(
+    r"^```\{display\}\n(.*?)^```$",
+    (ROOT / "docs" / "guides" / "notebooks.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.hang_guard(40)
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_the_guide(block, ended):
+    names = {"__name__": "__main__"}
+    lines = block.rstrip().splitlines()
+    exec("\n".join(lines[:-1]), names)
+    shown = eval(lines[-1], names)
+    assert len(shown.svg().encode()) < MOST_BYTES
+    assert shown.text()
