@@ -500,6 +500,15 @@ class Recorder(Record):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = ""
 
+    def start(self) -> Recorder:
+        """As the beginning of the ``with``, for a record that spans several cells."""
+        return self.__enter__()
+
+    def stop(self) -> Recorder:
+        """Its end; gives the record itself, which shows its picture."""
+        self.__exit__(None, None, None)
+        return self
+
     def refresh(self, wait: float = 0.0) -> None:
         """Reads what has been recorded up to now.
 

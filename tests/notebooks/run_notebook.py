@@ -45,7 +45,7 @@ print(_json.dumps(sorted(name.split("[")[0] for name in _found)))
 def load(path: Path, form: str) -> Any:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     convert = {"solution": instructor, "student": student}[form]
-    return nbformat.from_dict(convert(notebook))
+    return nbformat.reads(json.dumps(convert(notebook)), as_version=4)
 
 
 def words(cell: Any) -> str:
