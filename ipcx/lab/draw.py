@@ -231,7 +231,9 @@ def run(
     """
     from ipcx.lab.matching import settled
 
-    out = out or sys.stderr
+    if out is None:
+        out = sys.stderr
+    assert out is not None
     folder = tempfile.mkdtemp(prefix="ipcx-draw-")
     began, deadline = time.monotonic_ns(), time.monotonic() + timeout
     running: list[_Program] = []
