@@ -16,3 +16,7 @@ lint-types: $(VENV)/.built $(VENV)/.types $(VENV)/.test $(VENV)/.docs
 docs: $(VENV)/.built $(VENV)/.docs ## build the API reference (Python and C) and the guides
 	@$(PY) -m sphinx -E -W --keep-going -n -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+.PHONY: pictures
+pictures: $(VENV)/.built ## make the README's pictures anew from the programs they show
+	@$(PY) tools/pictures.py

@@ -319,6 +319,11 @@ static PyMethodDef functions[] = {
          "callback(op, object, detail, error, begun, what, flags): as set_trace()'s; with when\n"
          "the call began (ns, CLOCK_MONOTONIC), the object that was sent, received, or received\n"
          "into, and the flags. Of a call that failed, detail is what it moved before.")},
+    {"record_into", ipcx_py_record_into, METH_VARARGS,
+     PyDoc_STR(
+         "record_into(fd, numbers, left)\n\n"
+         "Plain calls of the objects in {id(object): number} become lines in the file without\n"
+         "set_record()'s callback, `left` at most. numbers None: none do.")},
     {"set_error_hook", ipcx_py_set_error_hook, METH_O,
      PyDoc_STR("set_error_hook(callback or None) -> the one before, or None\n\n"
                "callback(exception, op, socket, args) when a verb of an ipcx socket raises an\n"

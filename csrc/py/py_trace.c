@@ -3,6 +3,11 @@
  * Invariant: as py_trace.h says. */
 #include "py/py_trace.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
 static PyObject *or_none(PyObject *value)
 {
     return value != NULL ? value : Py_None;
@@ -64,10 +69,119 @@ static void tell_all(ipcx_py_state *state, const char *op, PyObject *self, PyObj
     Py_DECREF(common[0]);
 }
 
+/* ---- the line of a plain call, without Python: most calls of most programs are such */
+
+#define KEPT 256 /* ipcx.lab.model.DATA_KEPT */
+
+static bool is_plain(const char *op)
+{
+    static const char *const plain[] = {"send",         "sendall",    "recv",
+                                        "recv_exactly", "recv_until", "receive"};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (strcmp(op, plain[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The bytes of a message and its size; NULL: not that simple. */
+static const char *bytes_of(PyObject *what, PyObject *detail, size_t *kept, long long *moved)
+{
+    Py_ssize_t size;
+    const char *data;
+    if (PyBytes_CheckExact(what)) {
+        data = PyBytes_AS_STRING(what);
+        size = PyBytes_GET_SIZE(what);
+    } else if (PyUnicode_CheckExact(what)) {
+        data = PyUnicode_AsUTF8AndSize(what, &size);
+    } else {
+        return NULL;
+    }
+    *moved = PyLong_AsLongLong(detail);
+    if (data == NULL || *moved < 0 || *moved > size || (*moved == 0 && size > 0)) {
+        PyErr_Clear();
+        return NULL;
+    }
+    *kept = *moved < KEPT ? (size_t)*moved : KEPT;
+    return data;
+}
+
+static long long number_of(const ipcx_py_state *state, PyObject *self)
+{
+    PyObject *key = PyLong_FromVoidPtr(self), *number = NULL;
+    if (key != NULL) {
+        number = PyDict_GetItemWithError(state->record_numbers, key);
+        Py_DECREF(key);
+    }
+    if (number == NULL || !PyLong_CheckExact(number)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return PyLong_AsLongLong(number);
+}
+
+/* False: it is for the callback. */
+static bool wrote_plain(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
+                        const ipcx_py_seen *seen)
+{
+    static const char digits[] = "0123456789abcdef";
+    char line[192 + 2 * KEPT];
+    size_t kept, at;
+    long long moved, number;
+    const char *data;
+    int head;
+    if (state->record_numbers == NULL || state->record_left <= 0 || state->trace != NULL ||
+        seen->flags != 0 || seen->what == NULL || !PyLong_CheckExact(detail) || !is_plain(op) ||
+        (number = number_of(state, self)) == 0 ||
+        (data = bytes_of(seen->what, detail, &kept, &moved)) == NULL) {
+        return false;
+    }
+    head =
+        snprintf(line, 192, "{\"t\":%lld,\"b\":%lld,\"op\":\"%s\",\"s\":%lld,\"m\":%lld,\"d\":\"",
+                 (long long)ipcx_clock_now(), (long long)seen->begun, op, number, moved);
+    at = (size_t)head;
+    for (size_t i = 0; i < kept; i++) {
+        line[at++] = digits[(unsigned char)data[i] >> 4];
+        line[at++] = digits[(unsigned char)data[i] & 15];
+    }
+    memcpy(line + at, "\"}\n", 3);
+    at += 3;
+    state->record_left--;
+    return write(state->record_fd, line, at) == (ssize_t)at;
+}
+
+PyObject *ipcx_py_record_into(PyObject *module, PyObject *args)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    PyObject *numbers;
+    long left;
+    int fd;
+    if (!PyArg_ParseTuple(args, "iOl", &fd, &numbers, &left)) {
+        return NULL;
+    }
+    if (numbers != Py_None && !PyDict_Check(numbers)) {
+        PyErr_Format(PyExc_TypeError, "a dict or None expected, not %.200s",
+                     Py_TYPE(numbers)->tp_name);
+        return NULL;
+    }
+    state->record_fd = fd;
+    state->record_left = left;
+    Py_XSETREF(state->record_numbers, numbers == Py_None ? NULL : Py_NewRef(numbers));
+    Py_RETURN_NONE;
+}
+
 static void show(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
                  const ipcx_py_seen *seen, bool trace)
 {
     PyObject *type = NULL, *error = NULL, *traceback = NULL;
+    int saved = errno;
+    if (detail != NULL && seen != NULL && seen->begun != 0 &&
+        wrote_plain(state, op, self, detail, seen)) {
+        Py_DECREF(detail);
+        errno = saved;
+        return;
+    }
     if (detail == NULL) {
         PyErr_Fetch(&type, &error, &traceback);
         PyErr_NormalizeException(&type, &error, &traceback);

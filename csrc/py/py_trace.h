@@ -21,18 +21,29 @@ typedef struct ipcx_py_seen {
     int flags;      /* MSG_PEEK … */
 } ipcx_py_seen;
 
+/* IPCX_PY_UNWATCHED: a build without all this, for bench/bench_record.py to compare with. */
 static inline void ipcx_py_see(ipcx_py_seen *seen, const ipcx_py_state *state)
 {
+#ifdef IPCX_PY_UNWATCHED
+    (void)state;
+    seen->begun = 0;
+#else
     if (IPCX_LIKELY(state->record == NULL)) {
         seen->begun = 0;
     } else {
         *seen = (ipcx_py_seen){.begun = ipcx_clock_now()};
     }
+#endif
 }
 
 static inline bool ipcx_py_watched(const ipcx_py_state *state)
 {
+#ifdef IPCX_PY_UNWATCHED
+    (void)state;
+    return false;
+#else
     return IPCX_UNLIKELY(state->watched);
+#endif
 }
 
 /* ipcx_py_show: tells the callbacks of an operation that has ended: with `detail`, which is stolen,
@@ -45,9 +56,10 @@ void ipcx_py_show(ipcx_py_state *state, const char *op, PyObject *self, PyObject
 void ipcx_py_show_record(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
                          const ipcx_py_seen *seen);
 
-/* ipcx_py_set_trace, _record, _error_hook: the module's functions. */
+/* ipcx_py_set_trace, _record, _error_hook, record_into: the module's functions. */
 PyObject *ipcx_py_set_trace(PyObject *module, PyObject *callback);
 PyObject *ipcx_py_set_record(PyObject *module, PyObject *callback);
+PyObject *ipcx_py_record_into(PyObject *module, PyObject *args);
 PyObject *ipcx_py_set_error_hook(PyObject *module, PyObject *callback);
 
 #endif

@@ -72,6 +72,7 @@ typedef enum ipcx_py_verb {
     X(ssl_want_read)     /* ssl.SSLWantReadError, or NULL */                                       \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(record)            /* what set_record() was given, or NULL */                                \
+    X(record_numbers)    /* record_into()'s: {id(object): its number}, or NULL */                  \
     X(error_hook)        /* what set_error_hook() was given, or NULL */                            \
     X(map_base)          /* mmap.mmap, the class that ipcx.mmap.mmap derives from */               \
     X(map_type)          /* ipcx.mmap.mmap */                                                      \
@@ -87,6 +88,8 @@ typedef struct ipcx_py_state {
     ipcx_layer layer;                            /* of tls://, this interpreter's (py_layer.c) */
     int layers_at_work;                          /* calls of it under way */
     int watched;                                 /* whether there is a trace or a record */
+    int record_fd;                               /* where the lines of plain calls go */
+    long record_left;                            /* how many of them */
     int collects;          /* whether the garbage collector was on before the first of them */
     unsigned long exiting; /* the thread that closed them at the exit, or 0 */
 } ipcx_py_state;

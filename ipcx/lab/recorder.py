@@ -108,7 +108,6 @@ class _Thing:
         self.ref = weakref.ref(thing, forget)
         self.told: dict[str, Any] = {}
         self.whole = False  # nothing about it will change any more
-        self.ready = False  # whole, and each file has been told of it
         self.kind = "other"
         self.stuck = ""  # the last op, if it would have blocked
         self.listener = ""  # an accepted channel's
@@ -207,6 +206,7 @@ class _Watch:
     def __init__(self) -> None:
         self.sinks: list[_Sink] = []
         self.things: dict[int, _Thing] = {}
+        self.numbers: dict[int, int] = {}  # of those whose plain calls the core writes itself
         self.count = 0
         self.follows = False  # its children record, too
 
@@ -216,7 +216,9 @@ class _Watch:
         def forget(ref: Any) -> None:
             if (known := self.things.get(key)) is not None and known.ref is ref:
                 del self.things[key]
+                self.numbers.pop(key, None)
 
+        self.numbers.pop(key, None)
         self.count += 1
         made = self.things[key] = _Thing(self.count, thing, forget)
         return made
@@ -237,42 +239,11 @@ class _Watch:
     def see(
         self, op: str, thing: Any, detail: Any, error: Any, begun: int, what: Any, flags: int
     ) -> None:
-        """One call has ended; what it raises would be reported as unraisable."""
-        now = monotonic_ns()
-        known = self.things.get(id(thing))
-        if (  # nearly always
-            known is not None
-            and known.ready
-            and error is None
-            and not flags
-            and (type(what) is bytes or type(what) is str)
-            and type(detail) is int
-            and (detail or not what)  # what goes by reference has no size yet
-            and known.ref() is thing
-            and op in _PLAIN
-        ):
-            data = what if isinstance(what, bytes) else what[:DATA_KEPT].encode("utf-8", _LONE)
-            data = data[: detail if detail < DATA_KEPT else DATA_KEPT]
-            known.stuck = ""
-            self.write(
-                f'{{"t":{now},"b":{begun},"op":"{op}","s":{known.number},"m":{detail},'
-                f'"d":"{data.hex()}"}}\n'.encode()
-            )
-            return
-        self.see_rare(op, thing, detail, error, begun, what, flags, now)
+        """One call has ended; what it raises would be reported as unraisable.
 
-    def see_rare(
-        self,
-        op: str,
-        thing: Any,
-        detail: Any,
-        error: Any,
-        begun: int,
-        what: Any,
-        flags: int,
-        now: int,
-    ) -> None:
-        """The same for all that is not one plain message of a socket that is known."""
+        The plain calls of what is in `numbers` do not come here: the core writes their lines.
+        """
+        now = monotonic_ns()
         if isinstance(thing, int):  # a pipe's descriptor
             self.see_pipe(op, thing, detail, error, begun, what, now)
             return
@@ -293,9 +264,12 @@ class _Watch:
         if not known.whole or op in ("connect", "bind", "connect_ex", "socket", "pair", "accept"):
             known.whole = known.whole and op == "accept"
             self.describe(known, thing)
-        elif not known.ready:
+        elif id(thing) not in self.numbers:
             self.describe(known, thing)
-        known.ready = known.whole
+        if known.whole and not known.stuck:
+            self.numbers[id(thing)] = known.number
+        else:
+            self.numbers.pop(id(thing), None)
         if flags & (_PEEK | _OOB):
             op = f"{op}(MSG_{'PEEK' if flags & _PEEK else 'OOB'})"
         size = detail[0] if type(detail) is tuple and detail else detail
@@ -310,6 +284,7 @@ class _Watch:
         )  # fmt: skip
         if op in ("close", "detach") and error is None:
             self.things.pop(id(thing), None)
+            self.numbers.pop(id(thing), None)
 
     def extra(self, op: str, what: Any, detail: Any, error: Any, known: _Thing | None) -> str:
         """The rest of the line, for what few calls have."""
@@ -382,27 +357,26 @@ class _Watch:
             except OSError:  # the disk is full, or the program has closed all there was
                 sink.left = 0
 
-    def unready(self) -> None:
-        """There is a file that has not been told of anything."""
-        for known in list(self.things.values()):
-            known.ready = False
+    def renew(self) -> None:
+        """The files are others than before: one that is alone the core may write into."""
+        self.numbers.clear()
+        if len(self.sinks) == 1:
+            _core.record_into(self.sinks[0].fd, self.numbers, EVENTS_KEPT)
+        else:
+            _core.record_into(-1, None, 0)
 
     def after_fork(self) -> None:
         """A child has files of its own."""
         for sink in self.sinks:
             sink.close()
         self.sinks = [sink for sink in self.sinks if sink.open()]
-        self.unready()
+        self.renew()
         if not self.sinks:
             _core.set_record(None)
 
 
 _ONE = ("send", "receive")  # of one message, which need not be bytes
 
-# What moves bytes and nothing else.
-_PLAIN = frozenset(
-    ("send", "sendall", "recv", "recv_exactly", "recv_until", "recv_into", "receive")
-)
 _NO_BYTES = frozenset(
     ("settimeout", "setblocking", "listen", "shutdown", "close", "detach", "socket", "connect",
      "connect_ex", "accept", "bind", "poll")
@@ -430,7 +404,7 @@ def begin(folder: str | os.PathLike[str] | None = None, name: str | None = None)
     if not sink.open():
         return False
     _watch.sinks.append(sink)
-    _watch.unready()
+    _watch.renew()
     if not _watch.follows:
         _watch.follows = True
         os.register_at_fork(after_in_child=_watch.after_fork)
@@ -441,10 +415,11 @@ def begin(folder: str | os.PathLike[str] | None = None, name: str | None = None)
 def end(folder: str | os.PathLike[str] | None = None) -> None:
     """Ends what `begin` began; without a folder, all of it."""
     where = None if folder is None else os.fspath(folder)
-    for sink in tuple(_watch.sinks):
-        if where is None or sink.folder == where:
-            _watch.sinks.remove(sink)
-            sink.close()
+    over = [sink for sink in _watch.sinks if where is None or sink.folder == where]
+    _watch.sinks = [sink for sink in _watch.sinks if sink not in over]
+    _watch.renew()
+    for sink in over:
+        sink.close()
     if not _watch.sinks:
         _core.set_record(None)
 

@@ -7,6 +7,7 @@ import signal
 import socket as stdlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -404,11 +405,11 @@ def test_a_record_is_bounded(tmp_path, monkeypatch):
     assert recorder.begin(tmp_path, "me")
     a, b = socket.socketpair()
     with a, b:
-        for _ in range(20):
+        for _ in range(50):
             a.send(b"x")
     recorder.end(tmp_path)
     made, _ = load(str(tmp_path), 0)
-    assert len(made.events) == 10
+    assert 10 <= len(made.events) <= 20  # those that the core writes, and the others
     assert "me did more than is kept" in made.notes
 
 
@@ -467,3 +468,46 @@ def test_a_trace_and_a_record_do_not_disturb_each_other():
     assert [event.op for event in seen] == ["send"]
     assert [event.op for event in record.events] == ["send", "recv"]
     assert moved(record) == [("send", "recv", b"x")]
+
+
+def test_what_is_kept_of_long_messages():
+    import ipcx
+
+    text = "ü" * 500
+    with lab.record() as record:
+        a, b = socket.socketpair()
+        with a, b:
+            for _ in range(4):  # the first by the callback, the others by the core
+                a.sendall(b"0123456789" * 100)
+                b.recv_exactly(1000)
+        one, other = ipcx.pair("unix://")
+        with one, other:
+            for _ in range(4):
+                one.send(text)
+                other.receive()
+    moved = [(e.bytes, e.data) for e in record.events if e.op in ("sendall", "recv_exactly")]
+    assert moved == [(1000, (b"0123456789" * 26)[:256])] * 8
+    texts = [(e.bytes, e.data) for e in record.events if e.op in ("send", "receive")]
+    assert texts == [(1000, text.encode()[:256])] * 8
+    assert len(record.messages) == 8
+    with pytest.raises(TypeError, match="dict or None"):
+        _core.record_into(-1, 5, 0)
+
+
+def test_calls_of_several_threads_are_whole_lines():
+    with lab.record() as record:
+
+        def talk():
+            a, b = socket.socketpair()
+            with a, b:
+                for n in range(200):
+                    a.send(b"%d" % n)
+                    b.recv(10)
+
+        threads = [threading.Thread(target=talk) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(record.messages) == 800
+    assert not record.lost
