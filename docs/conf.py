@@ -15,7 +15,14 @@ sys.path.insert(0, str(HERE / "_ext"))
 project = "ipcx"
 author = "the ipcx authors"
 release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "c_headers", "commands", "displays", "transports"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "c_headers",
+    "commands",
+    "displays",
+    "transports",
+]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"ipcx {release}"
