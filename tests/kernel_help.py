@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 import warnings
+
+import zmq
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -29,9 +32,8 @@ class Kernel:
     """`run` one cell after another; `start` and `finish` around what happens meanwhile."""
 
     def __init__(self, cwd=None, **environment):
-        import os
-
-        self.manager = KernelManager(kernel_name="python3")
+        self.context = zmq.Context()
+        self.manager = KernelManager(kernel_name="python3", context=self.context)
         self.manager.start_kernel(cwd=cwd, env={**os.environ, **environment})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
@@ -73,3 +75,4 @@ class Kernel:
         with contextlib.suppress(Exception):
             self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
+        self.context.destroy(linger=0)

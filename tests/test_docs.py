@@ -14,6 +14,7 @@ A comment right above a block says what else to do with it:
     <!-- background -->       start it, go on once something listens on its port; it ends with the
                               document
     <!-- exit: N -->          it ends with this status instead of 0
+    <!-- cell: TEXT -->       run it as a cell of a notebook; what it shows contains TEXT, if given
     <!-- not run: REASON -->  leave it out
 
 The port 65432, in programs and in output, is a free port instead.
@@ -31,6 +32,7 @@ import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,7 @@ class Story:
     port: int
     programs: dict[str, str] = field(default_factory=dict)
     background: list[subprocess.Popen] = field(default_factory=list)
+    kernel: Any = None  # once there is a cell
 
 
 def blocks(document: Path) -> list[Block]:
@@ -181,6 +184,9 @@ def tell(block: Block, story: Story) -> None:
     if block.mark == "file":
         (story.folder / block.value).write_text(text)
         return
+    if block.mark == "cell":
+        run_cell(text.strip(), block.value, story)
+        return
     status = int(block.value) if block.mark == "exit" else 0
     if block.language == "python":
         if block.mark == "program":
@@ -200,6 +206,17 @@ def tell(block: Block, story: Story) -> None:
                 compare(expected, finish(["bash", "-c", typed], story, status))
     else:
         pytest.fail("a C block needs <!-- file: NAME.c -->")
+
+
+def run_cell(text: str, expected: str, story: Story) -> None:
+    if story.kernel is None:
+        pytest.importorskip("ipykernel")
+        from kernel_help import Kernel
+
+        story.kernel = Kernel(cwd=story.folder)
+    shown = story.kernel.run(text)
+    assert shown.error == ""
+    assert expected in shown.text + shown.display
 
 
 @pytest.fixture(scope="session")
@@ -225,13 +242,24 @@ def story(tmp_path: Path):
     }
     story = Story(tmp_path, environment, free_port())
     yield story
+    if story.kernel is not None:
+        story.kernel.close()
     for process in story.background:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
+def marks(document: Path) -> list[pytest.MarkDecorator]:
+    """jupyter_client keeps the event loop that it has made."""
+    has_cells = "<!-- cell" in document.read_text()
+    return [pytest.mark.leaves_behind("fds")] if has_cells else []
+
+
 @pytest.mark.hang_guard(300)
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(path, id=str(path.relative_to(ROOT)), marks=marks(path)) for path in DOCUMENTS],
+)
 def test_the_examples_run(document: Path, story: Story, request: pytest.FixtureRequest) -> None:
     found = blocks(document)
     if any(block.language == "c" for block in found):
@@ -250,7 +278,17 @@ def test_the_examples_run(document: Path, story: Story, request: pytest.FixtureR
 
 def test_every_fence_is_known() -> None:
     """A block in an unknown form would be left out silently."""
-    known = {"python", "console", "c", "text", "toml", "{toctree}", "{include}", "{eval-rst}"}
+    known = {
+        "python",
+        "console",
+        "c",
+        "text",
+        "toml",
+        "{display}",
+        "{toctree}",
+        "{include}",
+        "{eval-rst}",
+    }
     for document in DOCUMENTS:
         opened = False
         for number, line in enumerate(document.read_text().splitlines(), 1):
