@@ -74,8 +74,9 @@ def connect(
     """Connect to the listener at `url`: an end of a new channel.
 
     ``tcp://host:port``, ``udp://host:port``, ``unix:///path``, ``shm://name`` or
-    ``inproc://name``; or, without a listener, ``file:///path`` to append to the log of messages
-    there, and ``pipe://R,W`` for two descriptors of this process (``pipe://-``: stdin and stdout).
+    ``inproc://name``; ``fifo:///path`` to write into the named pipe that a listener reads, one of
+    many; or, without a listener, ``file:///path`` to append to the log of messages there, and
+    ``pipe://R,W`` for two descriptors of this process (``pipe://-``: stdin and stdout).
     `ConnectRefused` when nobody listens there, `Timeout` after `timeout` seconds. Returns when the
     listener's system has the connection: accept() may come later, in the same thread even.
 
@@ -129,7 +130,10 @@ def listen(
     Port 0 takes a free one, ``unix://`` and ``shm://`` alone make a place of their own:
     `Listener.url` is the real address. `AddressInUse` when a live listener has it; what a killed
     one left is replaced.
-    At ``file:///path`` nobody is waited for: each accept() is another reader of the log there.
+    At ``file:///path`` nobody is waited for: each accept() is another reader of the log there. Nor
+    at ``fifo:///path``, a named pipe made here: accept() is the one channel that receives what all
+    writers send. The last writer's going is its end once this listener is closed; before, others
+    may come.
     `InsecureAddress` when others than this host could connect, unless `insecure` says that this is
     meant. A peer that is silent for `handshake_timeout` seconds, or speaks something else, is
     dropped. `backlog` is how many may wait for accept().
@@ -344,6 +348,12 @@ TRANSPORTS: dict[str, Transport] = {
         objects=False, hand_over=False, death=False, lends=False,
         note="a log in a file: who connects appends, each who accepts reads all of it (?from=end: "
         "what comes from now on; ?durable=1: on the disk before send() returns)",
+    ),
+    "fifo": Transport(
+        reliable=True, ordered=True, duplex=False, boundaries=True, largest=4084, sync=False,
+        objects=False, hand_over=False, death=False, lends=False,
+        note="a named pipe: who connects writes, one of many, who listens reads; nobody says who "
+        "it is (?wait=1: connect waits for a reader)",
     ),
     "pipe": Transport(
         reliable=True, ordered=True, duplex=True, boundaries=True, largest=2 << 30, sync=True,

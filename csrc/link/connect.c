@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "link/fifo/chan_fifo.h"
 #include "link/datagram/chan_dgram.h"
 #include "link/log/chan_log.h"
 #include "link/memory/chan_mem.h"
@@ -344,6 +345,8 @@ static ipcx_status connect_any(const ipcx_url *url, const ipcx_chan_options *opt
         return connect_pipe(url, text, options, chan, err);
     case IPCX_SCHEME_FILE:
         return ipcx__chan_log_append(url, text, options, deadline, chan, err);
+    case IPCX_SCHEME_FIFO:
+        return ipcx__chan_fifo_connect(url, text, options, deadline, chan, err);
     case IPCX_SCHEME_INPROC:
         break;
     }

@@ -31,6 +31,7 @@ static const ipcx__listener_kind *const KINDS[] = {
     [IPCX_SCHEME_TCP] = &ipcx__listener_tcp,    [IPCX_SCHEME_PIPE] = &listener_none,
     [IPCX_SCHEME_SHM] = &ipcx__listener_shm,    [IPCX_SCHEME_UDP] = &ipcx__listener_dgram,
     [IPCX_SCHEME_FILE] = &ipcx__listener_log,   [IPCX_SCHEME_TLS] = &ipcx__listener_tcp,
+    [IPCX_SCHEME_FIFO] = &ipcx__listener_fifo,
 };
 
 static bool in_child(const ipcx_listener *self)

@@ -62,6 +62,7 @@ extern const ipcx__listener_kind ipcx__listener_unix;  /* stream/stream_listen.c
 extern const ipcx__listener_kind ipcx__listener_shm;   /* stream/stream_listen.c */
 extern const ipcx__listener_kind ipcx__listener_dgram; /* datagram/dgram_kind.c */
 extern const ipcx__listener_kind ipcx__listener_log;   /* log/log_listen.c */
+extern const ipcx__listener_kind ipcx__listener_fifo;  /* fifo/fifo_listen.c */
 
 /* ipcx__listener_name: for `open`: the URL's name, of `cap` bytes; of one without, a name that
  * nobody else has, which is put into `self->url` behind `scheme`. */

@@ -181,6 +181,7 @@ static ipcx_status make(const ipcx_url *url, ends *made, ipcx_error *err)
     case IPCX_SCHEME_SHM:
     case IPCX_SCHEME_UDP:
     case IPCX_SCHEME_FILE:
+    case IPCX_SCHEME_FIFO:
         break;
     }
     return make_unix(made, err);
@@ -241,6 +242,11 @@ ipcx_status ipcx_pair(const char *url, const ipcx_chan_options *options, ipcx_ch
     if (parsed.scheme == IPCX_SCHEME_FILE) {
         return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "pair", url,
                               "a file has no two ends: listen and connect to one path");
+    }
+    if (parsed.scheme == IPCX_SCHEME_FIFO) {
+        return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "pair", url,
+                              "a named pipe goes one way, between who finds its path; pipe:// "
+                              "makes a pair");
     }
     if (parsed.name[0] != '\0' || parsed.port >= 0 || parsed.read_fd >= 0) {
         return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", url,

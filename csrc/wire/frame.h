@@ -46,6 +46,29 @@ static inline void ipcx__decoder_trim(ipcx_decoder *decoder, size_t most)
     }
 }
 
+/* ipcx__decoder_room: as ipcx_decoder_reserve, of `size` bytes, whatever came before; commit is the
+ * next call. ipcx__decoder_resume: forgets the error and `skip` bytes, from the wrong message's
+ * first on; what is behind them is looked at next. */
+static inline ipcx_status ipcx__decoder_room(ipcx_decoder *decoder, size_t size, uint8_t **room,
+                                             ipcx_error *err)
+{
+    size_t usual;
+    ipcx_status status = ipcx_decoder_reserve(decoder, room, &usual, err);
+    if (status == IPCX_OK) {
+        status = ipcx_buf_reserve(&decoder->buf, size, room, err);
+        decoder->room = status == IPCX_OK ? size : 0;
+    }
+    return status;
+}
+
+static inline void ipcx__decoder_resume(ipcx_decoder *decoder, size_t skip)
+{
+    ipcx_buf_consume(&decoder->buf, skip);
+    decoder->offset += skip;
+    decoder->lent = decoder->searched = decoder->missing = 0;
+    decoder->error = (ipcx_error){0};
+}
+
 /* ipcx__utf8_valid: how many of the `size` bytes are well-formed UTF-8 (RFC 3629: no surrogates,
  * nothing over U+10FFFF, no overlong forms); `size` when all are. */
 size_t ipcx__utf8_valid(const void *text, size_t size);

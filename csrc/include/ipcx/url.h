@@ -10,6 +10,7 @@
  *     udp://239.1.2.3:5000?ttl=1&loop=0&if=eth0           a multicast group, and how to reach it
  *     file:///var/log/app.log                             a log (ipcx/log.h): who connects appends
  *     file:///var/log/app.log?from=end&durable=1          … and who accepts follows
+ *     fifo:///run/orders?wait=1                           a named pipe: many write, one reads
  *
  * Parsing asks nobody and opens nothing. Invariant: what is accepted has no NUL and nothing left
  * over; a name is refused, never cut. */
@@ -33,7 +34,8 @@ typedef enum ipcx_scheme {
     IPCX_SCHEME_SHM,
     IPCX_SCHEME_UDP,
     IPCX_SCHEME_FILE,
-    IPCX_SCHEME_TLS
+    IPCX_SCHEME_TLS,
+    IPCX_SCHEME_FIFO
 } ipcx_scheme;
 
 /* Bytes of a URL with its NUL; a longer one is refused. */
@@ -42,13 +44,14 @@ typedef enum ipcx_scheme {
 /* The parts of a URL. */
 typedef struct ipcx_url {
     ipcx_scheme scheme;
-    char name[256]; /* inproc, shm: the name; unix, file: the path; tcp, tls, udp: the host without
-                       brackets; or "" */
+    char name[256]; /* inproc, shm: the name; unix, file, fifo: the path; tcp, tls, udp: the host
+                       without brackets; or "" */
     int port;       /* tcp, tls, udp: 0…65535, else -1 */
     int read_fd, write_fd; /* pipe: the two descriptors, -1 for none */
     int ttl, loop;         /* udp: of what goes to a group; -1: the system's */
     char interface[16];    /* udp: the group's, "" for the system's choice */
     int from_end, durable; /* file: 1 if so */
+    int wait;              /* fifo: 1: connect waits for a reader, as long as its deadline says */
 } ipcx_url;
 
 /* ipcx_url_parse: INVALID_URL: the text is none; the detail says what is wrong and, for an unknown

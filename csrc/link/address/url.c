@@ -14,7 +14,7 @@
 
 #include "link/address/url.h"
 
-#define SCHEMES "inproc, unix, tcp, udp, pipe, shm, file, tls"
+#define SCHEMES "inproc, unix, tcp, udp, pipe, shm, file, fifo, tls"
 #define UNIX_PATH_MAX_BYTES 107 /* unix(7): sun_path without its NUL */
 #define SHM_NAME_MAX 64         /* leaves room for the directory in a socket's path */
 #define SCHEME_MAX 12           /* bytes of a scheme that is looked at for a likeness */
@@ -27,7 +27,7 @@ typedef struct scheme {
 static const scheme schemes[] = {
     {"inproc", IPCX_SCHEME_INPROC}, {"unix", IPCX_SCHEME_UNIX}, {"tcp", IPCX_SCHEME_TCP},
     {"pipe", IPCX_SCHEME_PIPE},     {"shm", IPCX_SCHEME_SHM},   {"udp", IPCX_SCHEME_UDP},
-    {"file", IPCX_SCHEME_FILE},     {"tls", IPCX_SCHEME_TLS},
+    {"file", IPCX_SCHEME_FILE},     {"tls", IPCX_SCHEME_TLS},   {"fifo", IPCX_SCHEME_FIFO},
 };
 #define SCHEME_COUNT (sizeof schemes / sizeof schemes[0])
 
@@ -332,20 +332,30 @@ static bool option_is(const char *option, size_t size, const char *wanted)
     return size == strlen(wanted) && memcmp(option, wanted, size) == 0;
 }
 
-/* "from=start|end", "durable=0|1", behind the question mark. */
-static ipcx_status parse_file(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
+/* An absolute path, up to the question mark or the end; *options is what follows the path. */
+static ipcx_status parse_path(ipcx_url *url, const char *text, const char *rest,
+                              const char **options, ipcx_error *err)
 {
     char path[IPCX_URL_MAX];
     size_t len = strcspn(rest, "?");
     memcpy(path, rest, len);
     path[len] = '\0';
+    *options = rest + len;
     if (len > 0 && path[0] != '/') {
-        return refuse(err, text, "file:// needs an absolute path: file:///var/log/app.log");
+        return refuse(err, text, "%.4s:// needs an absolute path: %.4s:///var/tmp/app", text, text);
     }
     if (len > 0 && path[len - 1] == '/') {
         return refuse(err, text, "that is a directory; name a file in it");
     }
-    for (const char *at = rest + len; *at != '\0'; at += 1 + strcspn(at + 1, "&")) {
+    return parse_name(url, text, path, sizeof url->name - 1, err);
+}
+
+/* "from=start|end", "durable=0|1", behind the question mark. */
+static ipcx_status parse_file(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
+{
+    const char *at;
+    ipcx_status status = parse_path(url, text, rest, &at, err);
+    for (; status == IPCX_OK && *at != '\0'; at += 1 + strcspn(at + 1, "&")) {
         size_t size = strcspn(at + 1, "&");
         if (option_is(at + 1, size, "from=end")) {
             url->from_end = 1;
@@ -356,7 +366,21 @@ static ipcx_status parse_file(ipcx_url *url, const char *text, const char *rest,
             return refuse(err, text, "a file's options are from=start|end, durable=0|1");
         }
     }
-    return parse_name(url, text, path, sizeof url->name - 1, err);
+    return status;
+}
+
+/* "wait=0|1". */
+static ipcx_status parse_fifo(ipcx_url *url, const char *text, const char *rest, ipcx_error *err)
+{
+    const char *at;
+    ipcx_status status = parse_path(url, text, rest, &at, err);
+    if (status == IPCX_OK && *at != '\0') {
+        url->wait = option_is(at + 1, strlen(at + 1), "wait=1");
+        if (!url->wait && !option_is(at + 1, strlen(at + 1), "wait=0")) {
+            return refuse(err, text, "a named pipe's option is wait=0|1");
+        }
+    }
+    return status;
 }
 
 /* A file of that name is made in the user's runtime directory: so no path, and no name that means
@@ -388,6 +412,8 @@ static ipcx_status parse_rest(ipcx_url *url, const char *text, const char *rest,
         return parse_shm(url, text, rest, err);
     case IPCX_SCHEME_FILE:
         return parse_file(url, text, rest, err);
+    case IPCX_SCHEME_FIFO:
+        return parse_fifo(url, text, rest, err);
     case IPCX_SCHEME_INPROC:
         break;
     }

@@ -55,6 +55,9 @@ size_t ipcx_url_format(const ipcx_url *url, char *text, size_t cap)
                            : url->from_end ? "&durable=1"
                                            : "?durable=1");
         break;
+    case IPCX_SCHEME_FIFO:
+        written = snprintf(text, cap, "fifo://%s%s", url->name, url->wait ? "?wait=1" : "");
+        break;
     case IPCX_SCHEME_TCP:
         written = format_host(url, "tcp", text, cap);
         break;
