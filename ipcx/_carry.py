@@ -48,9 +48,10 @@ def _open(arguments: argparse.Namespace, listening: bool) -> ipcx.Channel:
         return listener.accept(timeout)
 
 
-def _pieces() -> Iterator[bytes]:
+def _pieces(url: str) -> Iterator[bytes]:
     """Standard input as it comes: what is there is sent at once."""
-    while piece := os.read(0, PIECE):
+    largest = TRANSPORTS[url.partition("://")[0].lower()].largest or PIECE
+    while piece := os.read(0, min(PIECE, largest)):
         yield piece
 
 
@@ -76,7 +77,7 @@ def main_send(argv: Sequence[str]) -> int:
                 for line in sys.stdin:
                     channel.send(line.removesuffix("\n"))
             else:
-                for piece in _pieces():
+                for piece in _pieces(channel.url):
                     channel.send(piece)
             _told(channel, arguments)
     except (ipcx.Error, OSError, UnicodeDecodeError) as error:

@@ -130,10 +130,10 @@ def listen(
     Port 0 takes a free one, ``unix://`` and ``shm://`` alone make a place of their own:
     `Listener.url` is the real address. `AddressInUse` when a live listener has it; what a killed
     one left is replaced.
-    At ``file:///path`` nobody is waited for: each accept() is another reader of the log there. Nor
-    at ``fifo:///path``, a named pipe made here: accept() is the one channel that receives what all
-    writers send. The last writer's going is its end once this listener is closed; before, others
-    may come.
+    At ``file:///path`` nobody is waited for: each accept() is another reader of the log there. At
+    ``fifo:///path``, a named pipe made here, accept() waits for the first writer and gives the one
+    channel that receives from all of them; when the last has gone it ends, but not as long as the
+    listener is open, and others may come.
     `InsecureAddress` when others than this host could connect, unless `insecure` says that this is
     meant. A peer that is silent for `handshake_timeout` seconds, or speaks something else, is
     dropped. `backlog` is how many may wait for accept().

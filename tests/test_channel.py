@@ -1019,13 +1019,13 @@ def test_help_teaches(kind):
 
 def test_the_table_of_transports():
     assert set(channel.TRANSPORTS) == {
-        "inproc", "unix", "shm", "tcp", "tls", "udp", "file", "pipe",
+        "inproc", "unix", "shm", "tcp", "tls", "udp", "file", "fifo", "pipe",
     }  # fmt: skip
     for scheme, row in channel.TRANSPORTS.items():
         assert all(type(value) is bool for value in row[:4])
         assert row.note
-        if scheme in ("file", "tls"):
-            continue  # tests/test_channel_file.py, tests/test_tls.py
+        if scheme in ("file", "fifo", "tls"):
+            continue  # tests/test_channel_file.py, tests/test_channel_fifo.py, tests/test_tls.py
         with pair_of(f"{scheme}://") as (a, b):
             if row.objects:
                 a.send({})

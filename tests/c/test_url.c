@@ -55,6 +55,25 @@ TEST(names_of_threads_meeting_places)
     writes(&url, "inproc://");
 }
 
+TEST(named_pipes)
+{
+    ipcx_url url = parsed("fifo:///run/orders");
+    CHECK_INT(url.scheme, IPCX_SCHEME_FIFO);
+    CHECK_STR(url.name, "/run/orders");
+    CHECK_INT(url.wait, 0);
+    writes(&url, "fifo:///run/orders");
+    url = parsed("FIFO:///run/orders?wait=1");
+    CHECK_STR(url.name, "/run/orders");
+    CHECK_INT(url.wait, 1);
+    writes(&url, "fifo:///run/orders?wait=1");
+    url = parsed("fifo:///run/orders?wait=0");
+    writes(&url, "fifo:///run/orders");
+    refused("fifo://orders", "absolute path", "fifo:///");
+    refused("fifo:///run/", "directory", NULL);
+    refused("fifo:///run/orders?wait", "wait=0|1", NULL);
+    refused("fifo:///run/orders?wait=1&wait=1", "wait=0|1", NULL);
+}
+
 TEST(paths)
 {
     char text[IPCX_URL_MAX] = "unix://";

@@ -130,8 +130,8 @@ DRIVERS = {
 # What each is tried on by day; at night each on all of them. A module marked `variants` has all
 # entries of a transport by day, too.
 USUAL = {
-    "sync": {"inproc", "inproc-copied", "unix", "shm", "tcp", "tls", "udp", "pipe"},
-    "asyncio": {"unix", "shm", "tls"},
+    "sync": {"inproc", "inproc-copied", "unix", "shm", "tcp", "tls", "udp", "fifo", "pipe"},
+    "asyncio": {"unix", "shm", "tls", "fifo"},
     "uvloop": {"inproc", "tcp", "pipe"},
 }
 

@@ -95,6 +95,7 @@ class Kit(contextlib.ExitStack):
             "inproc://": f"inproc://{name}",
             "shm://": f"shm://{name}",
             "unix://": f"unix://{self.folder()}/{name}",
+            "fifo://": f"fifo://{self.folder()}/{name}",
             "tcp://": "tcp://127.0.0.1:0",
             "tls://": "tls://127.0.0.1:0",
             "udp://": "udp://127.0.0.1:0",
@@ -241,8 +242,9 @@ class Kit(contextlib.ExitStack):
             channel.send(message, timeout=GUARD, **how)
 
     def still_works(self, one, two) -> None:
-        """Both directions, and nothing older is in the way."""
-        for sender, receiver in ((one, two), (two, one)):
+        """Both directions, if there are two, and nothing older is in the way."""
+        ways = ((one, two), (two, one)) if self.transport.can("duplex") else ((one, two),)
+        for sender, receiver in ways:
             with contextlib.suppress(ipcx.WouldBlock):
                 sender.send("still", timeout=0)
             assert self.drain(sender, receiver, 1) == ["still"]

@@ -49,6 +49,7 @@ def test_receive_many_gives_what_is_there_before_the_end(kit: Kit) -> None:
         two.receive_many(timeout=GUARD)
 
 
+@pytest.mark.needs("duplex")
 def test_a_send_after_the_peers_goodbye(kit: Kit) -> None:
     """What the peer had sent can still be received."""
     one, two = kit.pair()
@@ -63,6 +64,7 @@ def test_a_send_after_the_peers_goodbye(kit: Kit) -> None:
     assert type(caught.value) is ipcx.PeerClosed
 
 
+@pytest.mark.needs("long", "sync")
 @pytest.mark.parametrize("verb", ["sync", "send_many"])
 def test_other_sends_after_the_peers_goodbye(kit: Kit, verb: str) -> None:
     one, two = kit.pair()
@@ -83,6 +85,7 @@ def test_a_sender_learns_what_was_not_received(kit: Kit) -> None:
     assert caught.value.unreceived == 6
 
 
+@pytest.mark.needs("duplex")
 def test_closing_with_unread_messages_loses_nothing_that_was_sent(kit: Kit) -> None:
     """Over TCP a close with unread data sends a reset, which would take what we said with it."""
     one, two = kit.pair()
@@ -94,6 +97,7 @@ def test_closing_with_unread_messages_loses_nothing_that_was_sent(kit: Kit) -> N
     assert list(two) == [b"%d" % number for number in range(100)]
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.drivers("sync")
 def test_an_end_that_is_dropped(kit: Kit) -> None:
     """No close(), the object is gone: what had been sent arrives, and the peer does not hang."""
@@ -242,7 +246,7 @@ def test_a_peer_that_says_goodbye_and_is_killed_then(kit: Kit) -> None:
     assert type(caught.value) is ipcx.PeerClosed
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "duplex")
 def test_a_stopped_peer_is_not_dead(kit: Kit) -> None:
     channel, peer = kit.peer("echoes")
     channel.send("before")

@@ -18,6 +18,7 @@ from socket_help import GUARD, until
 pytestmark = pytest.mark.needs("listen")
 
 
+@pytest.mark.needs("duplex")
 def test_listen_connect_accept_in_one_thread(kit: Kit) -> None:
     listener = kit.listener()
     one = kit.connect(listener.url)
@@ -30,6 +31,7 @@ def test_listen_connect_accept_in_one_thread(kit: Kit) -> None:
     assert one.url == listener.url
 
 
+@pytest.mark.needs("peers")
 def test_sending_before_accept(kit: Kit) -> None:
     listener = kit.listener()
     one = kit.connect(listener.url)
@@ -40,7 +42,7 @@ def test_sending_before_accept(kit: Kit) -> None:
     assert list(two) == [b"early", "bird"]
 
 
-@pytest.mark.needs("leaves")
+@pytest.mark.needs("leaves", "peers")
 def test_goodbye_before_accept(kit: Kit) -> None:
     listener = kit.listener()
     one = kit.connect(listener.url)
@@ -50,6 +52,7 @@ def test_goodbye_before_accept(kit: Kit) -> None:
     assert list(kit.accept(listener)) == [b"early", "bird"]
 
 
+@pytest.mark.needs("peers")
 def test_several_peers(kit: Kit) -> None:
     listener = kit.listener()
     ends = [kit.connect(listener.url) for _ in range(5)]
@@ -91,6 +94,7 @@ def test_accept_waits(kit: Kit) -> None:
     kit.still_works(one, kit.keep(waiting.finish()))
 
 
+@pytest.mark.needs("peers")
 def test_several_threads_accept(kit: Kit) -> None:
     listener = kit.listener()
     threads = [kit.waiting(listener.accept) for _ in range(3)]
@@ -115,6 +119,7 @@ def test_close_ends_accept(kit: Kit) -> None:
         listener.accept(timeout=0)
 
 
+@pytest.mark.needs("peers")
 def test_iteration_until_closed(kit: Kit) -> None:
     listener = kit.listener()
     got: list = []
@@ -164,6 +169,7 @@ def test_two_listeners_on_one_address(kit: Kit) -> None:
     kit.still_works(*kit.connected(kit.listener(first.url)))
 
 
+@pytest.mark.needs("duplex")
 def test_a_peer_that_never_was_accepted(kit: Kit) -> None:
     """It sees the end when the listener closes."""
     listener = kit.listener()

@@ -20,6 +20,7 @@ def lent(channel, timeout: float = GUARD) -> bytes:
         return bytes(view)
 
 
+@pytest.mark.needs("long")
 def test_written_and_read_in_place(kit: Kit) -> None:
     one, two = kit.pair()
     for sender, receiver in ((one, two), (two, one)):
@@ -144,6 +145,7 @@ def test_one_that_is_forgotten_is_told_of(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("long")
 def test_parts_that_are_held_beyond_the_block(kit: Kit) -> None:
     """Loud, and the memory stays until the last part is let go of."""
     one, two = kit.pair()
@@ -200,6 +202,7 @@ def test_order_is_that_of_the_commits(kit: Kit) -> None:
     assert got == [b"inside", b"inner", b"more", b"more", b"OUTER"]
 
 
+@pytest.mark.needs("duplex")
 def test_receiving_while_something_is_viewed(kit: Kit) -> None:
     one, two = kit.pair()
     one.send_many([b"first", b"second", b"third", b"fourth"])
@@ -214,6 +217,7 @@ def test_receiving_while_something_is_viewed(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("long")
 def test_closing_is_deferred(kit: Kit) -> None:
     one, two = kit.pair()
     one.send(b"x" * 5000)
@@ -232,6 +236,7 @@ def test_closing_is_deferred(kit: Kit) -> None:
         two.receive_view()
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.drivers("sync")
 def test_a_view_outlives_the_channel(kit: Kit) -> None:
     one, two = ipcx.pair(kit.transport.url, **kit.transport.options)
@@ -314,7 +319,7 @@ def test_polling_and_time_outs(kit: Kit) -> None:
     assert lent(two) == b"there"
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_no_room(kit: Kit) -> None:
     """Told by reserve() where the room is the peer's memory, by the end of the block elsewhere."""
     one, two = kit.narrow()
@@ -336,7 +341,7 @@ def test_no_room(kit: Kit) -> None:
     flushing.finish()
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_blocked_one_goes_on(kit: Kit) -> None:
     one, two = kit.narrow()
     count = 60
@@ -365,6 +370,7 @@ def test_trim_loses_nothing(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("duplex")
 def test_a_peer_that_has_gone(kit: Kit) -> None:
     one, two = kit.pair()
     loan = one.reserve(5)

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.variants
 LARGEST = 64 << 20
 
 
+@pytest.mark.needs("long")
 def test_order_and_boundaries(kit: Kit) -> None:
     one, two = kit.pair()
     messages = [b"", b"a", b"", b"", "", "a", b"bc", "ß" * 9, b"x" * 5000, "", b"\0", "\0", b"end"]
@@ -30,6 +31,7 @@ def test_order_and_boundaries(kit: Kit) -> None:
         two.receive(timeout=0)
 
 
+@pytest.mark.needs("duplex")
 def test_both_directions(kit: Kit) -> None:
     one, two = kit.pair()
     for number in range(50):
@@ -107,7 +109,7 @@ def test_a_hundred_thousand(kit: Kit) -> None:
     assert (sent, received) == (count, count)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "duplex")
 def test_full_duplex_of_large_messages(kit: Kit) -> None:
     """Each end sends more than the transport holds, while it receives as much."""
     one, two = kit.narrow()
@@ -278,7 +280,7 @@ def test_send_many_takes_any_iterable(kit: Kit) -> None:
     assert got == ["0", "1", "2", "3", "4", b"last"]
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_send_many_of_many_sizes(kit: Kit) -> None:
     one, two = kit.pair()
     messages = [bytes([n % 256]) * size for n, size in enumerate(SIZES[:-3] * 3)]
@@ -366,6 +368,7 @@ def test_receive_into_what_cannot_be_written(kit: Kit, target) -> None:
     assert two.receive(timeout=GUARD) == b"x"
 
 
+@pytest.mark.needs("duplex")
 def test_counters(kit: Kit) -> None:
     one, two = kit.pair()
     one.send(b"12345")

@@ -99,7 +99,7 @@ def test_closing_a_used_end_in_the_child(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "duplex")
 def test_an_unused_end_is_the_childs(kit: Kit) -> None:
     one, two = kit.pair()
 
@@ -119,7 +119,7 @@ def test_an_unused_end_is_the_childs(kit: Kit) -> None:
     assert type(caught.value) is ipcx.PeerClosed
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "duplex")
 def test_both_ends_to_two_children(kit: Kit) -> None:
     one, two = kit.pair()
 
@@ -196,7 +196,7 @@ def test_the_child_learns_of_the_parents_death(kit: Kit) -> None:
         os.close(pidfd)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_fork_while_threads_wait_in_it(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
@@ -225,7 +225,7 @@ def test_many_forks(kit: Kit) -> None:
     assert receiving.finish() == [b"%d" % n for n in range(rounds)]
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "duplex")
 def test_new_channels_in_a_child(kit: Kit) -> None:
     """What the child makes itself is its own."""
     one, _two = kit.pair()
@@ -240,6 +240,7 @@ def test_new_channels_in_a_child(kit: Kit) -> None:
     assert Child(work).told() == ["returned", "new"]
 
 
+@pytest.mark.needs("duplex")
 def test_exec_inherits_nothing(kit: Kit) -> None:
     """Not even by a program that asks for everything."""
 
@@ -283,7 +284,7 @@ def process() -> Iterator[Callable]:
         one.close()
 
 
-@pytest.mark.needs("process")
+@pytest.mark.needs("process", "duplex")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.hang_guard(30)
 def test_an_end_as_an_argument(kit: Kit, process: Callable, method: str) -> None:
@@ -318,6 +319,7 @@ def test_the_death_of_who_got_an_end(kit: Kit, process: Callable, method: str) -
         one.receive(timeout=GUARD)
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_used_end_is_no_argument(kit: Kit, process: Callable, method: str) -> None:
     one, two = kit.pair()

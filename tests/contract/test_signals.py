@@ -56,6 +56,7 @@ def ctrl_c(kit: Kit, call: Callable, *args) -> None:
         call(*args)
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.parametrize("name", READING)
 def test_ctrl_c_while_receiving(kit: Kit, name: str) -> None:
     one, two = kit.pair()
@@ -65,7 +66,7 @@ def test_ctrl_c_while_receiving(kit: Kit, name: str) -> None:
     kit.still_works(one, two)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 @pytest.mark.parametrize("name", SENDING)
 def test_ctrl_c_while_sending(kit: Kit, name: str) -> None:
     """What had begun arrives whole, and nothing twice."""
@@ -79,6 +80,7 @@ def test_ctrl_c_while_sending(kit: Kit, name: str) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("sync")
 def test_ctrl_c_in_a_rendezvous(kit: Kit) -> None:
     """Like a time-out: the message stays queued."""
     one, two = kit.pair()
@@ -125,6 +127,7 @@ def test_ctrl_c_in_connect(kit: Kit) -> None:
 # ---- handlers that return, raise, use the channel
 
 
+@pytest.mark.needs("duplex")
 def test_a_handler_that_returns_does_not_end_the_call(kit: Kit) -> None:
     one, two = kit.pair()
     calls: list[int] = []
@@ -140,6 +143,7 @@ def test_a_handler_that_returns_does_not_end_the_call(kit: Kit) -> None:
     assert len(calls) == 3
 
 
+@pytest.mark.needs("duplex")
 def test_a_handler_does_not_lengthen_a_timeout(kit: Kit) -> None:
     one, _two = kit.pair()
     calls: list[int] = []
@@ -151,7 +155,7 @@ def test_a_handler_does_not_lengthen_a_timeout(kit: Kit) -> None:
     assert calls
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_handler_goes_on_with_the_same_message(kit: Kit) -> None:
     """A large send is interrupted over and over, and its message arrives once."""
     one, two = kit.narrow()
@@ -174,6 +178,7 @@ def test_a_handler_goes_on_with_the_same_message(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("sync")
 def test_a_rendezvous_goes_on_with_the_same_message(kit: Kit) -> None:
     one, two = kit.pair()
     calls: list[int] = []
@@ -191,6 +196,7 @@ def test_a_rendezvous_goes_on_with_the_same_message(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("duplex")
 def test_what_a_handler_raises_comes_out(kit: Kit) -> None:
     one, two = kit.pair()
 
@@ -203,6 +209,7 @@ def test_what_a_handler_raises_comes_out(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("duplex")
 def test_a_handler_may_close_the_channel(kit: Kit) -> None:
     one, _two = kit.pair()
     signalled(kit, signal.SIGUSR1)
@@ -210,6 +217,7 @@ def test_a_handler_may_close_the_channel(kit: Kit) -> None:
         one.receive()
 
 
+@pytest.mark.needs("duplex")
 def test_a_handler_may_take_the_message(kit: Kit) -> None:
     """receive() was interrupted before it had anything: it waits for the next one."""
     one, two = kit.pair()
@@ -232,6 +240,7 @@ def test_a_handler_may_take_the_message(kit: Kit) -> None:
 # ---- a storm
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.parametrize(
     "seconds", [0.25, pytest.param(60.0, marks=[pytest.mark.night, pytest.mark.hang_guard(120)])]
 )

@@ -31,7 +31,7 @@ def test_many_senders_and_many_receivers(kit: Kit) -> None:
     assert got == {b"%d %d" % (name, number): 1 for name in range(4) for number in range(count)}
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_many_senders_keep_their_own_order(kit: Kit) -> None:
     """Messages of different sizes, larger than what the transport holds among them."""
     one, two = kit.pair()
@@ -67,7 +67,7 @@ def test_one_message_wakes_one_receiver(kit: Kit) -> None:
     assert {thread.finish() for thread in receivers} == {b"0", b"1", b"2"}
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_receiver_and_a_sender_at_once(kit: Kit) -> None:
     """A full send() and a receive() wait on the same end; each is served on its own."""
     one, two = kit.narrow()
@@ -117,7 +117,7 @@ def again_and_again(call, end) -> None:
         call(end)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "duplex", "long", "sync")
 @pytest.mark.parametrize("name", [*WAITING, *FULL])
 def test_close_ends_every_wait(kit: Kit, name: str) -> None:
     one, _two = kit.narrow()
@@ -132,7 +132,7 @@ def test_close_ends_every_wait(kit: Kit, name: str) -> None:
     assert one.closed
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_close_ends_all_waits_at_once(kit: Kit) -> None:
     one, _two = kit.narrow()
     kit.fill(one)
@@ -144,6 +144,7 @@ def test_close_ends_all_waits_at_once(kit: Kit) -> None:
             thread.finish()
 
 
+@pytest.mark.needs("duplex", "sync")
 @pytest.mark.parametrize("name", ["receive", "receive_many", "receive_into", "rendezvous"])
 def test_the_peers_goodbye_ends_every_wait(kit: Kit, name: str) -> None:
     one, two = kit.pair()
@@ -154,7 +155,7 @@ def test_the_peers_goodbye_ends_every_wait(kit: Kit, name: str) -> None:
     assert type(caught.value) is ipcx.PeerClosed
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 @pytest.mark.parametrize("name", FULL)
 def test_the_peers_close_ends_a_full_send(kit: Kit, name: str) -> None:
     """Over TCP it may let go of one or two of them, while the closing peer takes in what comes."""
@@ -194,6 +195,7 @@ AFTER = {
 }
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.parametrize("name", AFTER)
 def test_use_after_close(kit: Kit, name: str) -> None:
     one, two = kit.pair()
@@ -204,6 +206,7 @@ def test_use_after_close(kit: Kit, name: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.drivers("sync")
 def test_fileno_after_close(kit: Kit) -> None:
     one, _two = kit.pair()
@@ -233,7 +236,7 @@ def test_with_closes(kit: Kit) -> None:
         two.receive(timeout=GUARD)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 @pytest.mark.hang_guard(60)
 @pytest.mark.drivers("sync")
 def test_closing_in_the_middle_of_everything(kit: Kit) -> None:

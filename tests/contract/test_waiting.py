@@ -118,7 +118,7 @@ def test_a_timed_out_receive_loses_no_byte(kit: Kit) -> None:
 # ---- send
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_full_send_waits(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
@@ -129,7 +129,7 @@ def test_a_full_send_waits(kit: Kit) -> None:
     assert one.stats().send_waits >= 1 or kit.driver.name != "sync"
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_what_began_arrives_and_what_did_not_does_not(kit: Kit) -> None:
     """The one rule about every send that timed out."""
     one, two = kit.narrow()
@@ -151,7 +151,7 @@ def test_what_began_arrives_and_what_did_not_does_not(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_timed_out_send_waits_for_its_time(kit: Kit) -> None:
     one, two = kit.narrow()
     kit.fill(one)
@@ -165,7 +165,7 @@ def test_a_timed_out_send_waits_for_its_time(kit: Kit) -> None:
     del two
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_timed_out_send_many_says_how_far_it_came(kit: Kit) -> None:
     one, two = kit.narrow()
     messages = [b"%d" % n + CHUNK for n in range(300)]
@@ -270,6 +270,7 @@ RECEIVING = {
 }
 
 
+@pytest.mark.needs("sync")
 @pytest.mark.parametrize("name", RECEIVING)
 def test_a_rendezvous_ends_when_it_was_received(kit: Kit, name: str) -> None:
     one, two = kit.pair()
@@ -279,7 +280,7 @@ def test_a_rendezvous_ends_when_it_was_received(kit: Kit, name: str) -> None:
         sending.finish()
 
 
-@pytest.mark.needs("copies")
+@pytest.mark.needs("copies", "sync")
 def test_a_rendezvous_with_receive_into(kit: Kit) -> None:
     one, two = kit.pair()
     sending = kit.waiting(one.send, b"now", sync=True)
@@ -287,6 +288,7 @@ def test_a_rendezvous_with_receive_into(kit: Kit) -> None:
     sending.finish()
 
 
+@pytest.mark.needs("sync")
 def test_polling_receives_nothing(kit: Kit) -> None:
     one, two = kit.pair()
     sending = kit.waiting(one.send, b"now", sync=True)
@@ -296,6 +298,7 @@ def test_polling_receives_nothing(kit: Kit) -> None:
     sending.finish()
 
 
+@pytest.mark.needs("sync")
 def test_a_rendezvous_waits_for_what_was_sent_before(kit: Kit) -> None:
     one, two = kit.pair()
     one.send(b"before")
@@ -306,6 +309,7 @@ def test_a_rendezvous_waits_for_what_was_sent_before(kit: Kit) -> None:
     sending.finish()
 
 
+@pytest.mark.needs("sync")
 def test_a_timed_out_rendezvous_stays_queued(kit: Kit) -> None:
     one, two = kit.pair()
     with pytest.raises(ipcx.Timeout) as caught:
@@ -322,6 +326,7 @@ def test_a_timed_out_rendezvous_stays_queued(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("sync")
 def test_a_polled_rendezvous_keeps_the_rule(kit: Kit) -> None:
     one, two = kit.pair()
     with pytest.raises(ipcx.WouldBlock) as caught:
@@ -331,7 +336,7 @@ def test_a_polled_rendezvous_keeps_the_rule(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_full_rendezvous_that_never_began(kit: Kit) -> None:
     one, two = kit.narrow()
     count = kit.fill(one)
@@ -342,6 +347,7 @@ def test_a_full_rendezvous_that_never_began(kit: Kit) -> None:
     kit.still_works(one, two)
 
 
+@pytest.mark.needs("sync")
 def test_messages_come_while_a_rendezvous_waits(kit: Kit) -> None:
     """They are kept, in order, and the one that waits is let go all the same."""
     one, two = kit.pair()
@@ -354,6 +360,7 @@ def test_messages_come_while_a_rendezvous_waits(kit: Kit) -> None:
     assert [one.receive(timeout=GUARD) for _ in range(201)] == [b"%d" % n for n in range(201)]
 
 
+@pytest.mark.needs("duplex")
 def test_a_receiver_is_served_while_a_rendezvous_waits(kit: Kit) -> None:
     one, two = kit.pair()
     receiving = kit.waiting(one.receive)
@@ -365,6 +372,7 @@ def test_a_receiver_is_served_while_a_rendezvous_waits(kit: Kit) -> None:
     sending.finish()
 
 
+@pytest.mark.needs("sync")
 def test_rendezvous_of_several_threads(kit: Kit) -> None:
     one, two = kit.pair()
     sending = [kit.waiting(one.send, b"%d" % n, sync=True) for n in range(4)]
@@ -374,6 +382,7 @@ def test_rendezvous_of_several_threads(kit: Kit) -> None:
         thread.finish()
 
 
+@pytest.mark.needs("sync")
 def test_rendezvous_from_both_sides(kit: Kit) -> None:
     """With a receiving thread each it works; without, the deadline ends it."""
     one, two = kit.pair()
@@ -416,6 +425,7 @@ def until_quiet(channel) -> None:
         channel.receive(timeout=0)
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.drivers("sync")
 def test_fileno_is_one_and_the_same(kit: Kit) -> None:
     one, two = kit.pair()
@@ -427,6 +437,7 @@ def test_fileno_is_one_and_the_same(kit: Kit) -> None:
     assert two.fileno() == before
 
 
+@pytest.mark.needs("long")
 @pytest.mark.drivers("sync")
 @pytest.mark.parametrize("early", [True, False], ids=["asked early", "asked late"])
 @pytest.mark.parametrize("size", [1, 3000, 50_000])
@@ -546,6 +557,7 @@ def test_another_thread_may_wait_in_receive_meanwhile(kit: Kit) -> None:
     assert got == {b"1", b"2"}
 
 
+@pytest.mark.needs("duplex")
 @pytest.mark.drivers("sync")
 def test_a_message_read_while_a_rendezvous_waited_is_told_of(kit: Kit) -> None:
     """The sender took it in from the transport, where select() would have seen it."""

@@ -20,11 +20,15 @@ TOPICS = {
     "unreceived": "a send that finds the peer gone knows how many messages were not received",
     "bytes": "is a stream of bytes that anybody may write",
     "reliable": "what was sent arrives, all of it, for a sender waits while its receiver is behind",
+    "long": "a message may be longer than what a pipe takes whole, 4 KiB",
     "large": "a message has as many bytes as the limit says, up to the default of 64 MiB",
     "limits": "a sender learns how much its peer takes, and is refused what is longer",
     "handed": "an unused end can be given to another process that is no child of this one",
     "death": "a peer that was killed is told from one that has closed, also by who only waits",
     "hangs up": "a peer that sends what is no message sees the end at once, not at our close()",
+    "duplex": "both ends send and receive, so that each learns of the other's end",
+    "sync": "send(sync=True) returns when the receiver has received",
+    "peers": "a listener gives each peer a channel of its own",
 }
 
 ONE_PROCESS = "both ends are in one process"
@@ -41,6 +45,9 @@ NO_CONNECTION = "there is no connection that could break; the goodbye may be los
 ENCRYPTED = "what may be written is up to the layer that encrypts"
 KEYS = "its keys are in the memory of one process"
 KEYED = "nobody without the key may write"
+ONE_WAY = "a named pipe goes one way: who listens reads, who connects writes"
+WRITTEN_WHOLE = "a message and its header are one write of at most PIPE_BUF bytes"
+ANONYMOUS = "a named pipe does not tell who writes: all do into one channel"
 INHERITED = "its descriptors are inherited; there is no address"
 
 
@@ -104,6 +111,23 @@ _UDP = {
     "hangs up": NO_CONNECTION,
 }
 
+_FIFO = {
+    "objects": COPIED,
+    "ends": NO_DESCRIPTOR,
+    "rest": "what is written whole is never begun",
+    "unreceived": IN_THE_KERNEL,
+    "bytes": "what anybody may write is everybody's",
+    "long": WRITTEN_WHOLE,
+    "large": WRITTEN_WHOLE,
+    "limits": "there is no handshake, and one limit for all",
+    "handed": "the path is there for whom it may concern",
+    "death": ANONYMOUS,
+    "hangs up": ANONYMOUS,
+    "duplex": ONE_WAY,
+    "sync": ONE_WAY,
+    "peers": ANONYMOUS,
+}
+
 TRANSPORTS = [
     Transport(
         "inproc",
@@ -147,5 +171,6 @@ TRANSPORTS = [
     Transport("tls-pair", "tls://", _TLS, options={"checksum": True}),
     Transport("udp", "udp://", _UDP, listens=True),
     Transport("udp-pair", "udp://", _UDP, options={"checksum": True}),
+    Transport("fifo", "fifo://", _FIFO, listens=True),
     Transport("pipe", "pipe://", {**_TCP, "listen": INHERITED, "hangs up": NO_SHUTDOWN}),
 ]

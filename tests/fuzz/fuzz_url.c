@@ -31,6 +31,7 @@ static void again(const ipcx_url *url)
     must(second.ttl == url->ttl && second.loop == url->loop);
     must(strcmp(second.interface, url->interface) == 0);
     must(second.from_end == url->from_end && second.durable == url->durable);
+    must(second.wait == url->wait);
 }
 
 static void check(const ipcx_url *url)
@@ -42,6 +43,10 @@ static void check(const ipcx_url *url)
     must(url->port >= -1 && url->port <= 65535);
     must((url->read_fd < 0) == (url->write_fd < 0));
     must(url->scheme == IPCX_SCHEME_PIPE || url->read_fd == -1);
+    must((url->scheme != IPCX_SCHEME_FILE && url->scheme != IPCX_SCHEME_FIFO) || len == 0 ||
+         (url->name[0] == '/' && url->name[len - 1] != '/' && strchr(url->name, '?') == NULL));
+    must(url->scheme == IPCX_SCHEME_FIFO || !url->wait);
+    must(url->scheme == IPCX_SCHEME_FILE || (!url->from_end && !url->durable));
     must(url->scheme != IPCX_SCHEME_UNIX || len == 0 || (url->name[0] == '/' && len <= 107));
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A channel that is a named pipe: who connects writes, each message one frame of at most PIPE_BUF
  * bytes, which the system writes whole whoever else writes; who listens reads what all of them
- * send. Nobody greets or says goodbye: a writer is not told from another.
+ * send. A writer is not told from another, answered, nor missed: there is no goodbye, and of the
+ * greeting (a PING) no more is known than that somebody has come.
  * Invariant: a message is in the pipe whole or not at all, and no call waits longer than it was
  * told. */
 #ifndef IPCX_LINK_CHAN_FIFO_H

@@ -253,12 +253,11 @@ static ipcx_status fileno_of(ipcx_chan *chan, int *fd, ipcx_error *err)
 static void hang_up(ipcx_chan *chan)
 {
     reader *self = of(chan);
-    uint64_t token = 1;
     atomic_store(&self->watched, false);
     shut(&self->epoll);
     shut(&self->bell);
     if (chan->made_in == ipcx__fork_generation()) {
-        (void)!write(self->well->vacant, &token, sizeof token);
+        ipcx__well_vacate(self->well);
         ipcx__well_leave(self->well);
     }
 }
@@ -310,7 +309,6 @@ ipcx_status ipcx__chan_fifo_read(ipcx__well *well, const char *text,
     self->chan.options.max_message = IPCX__FIFO_PAYLOAD;
     (void)pthread_mutex_init(&self->guard, NULL);
     ipcx__well_share(well);
-    ipcx__well_skip(well);
     *chan = &self->chan;
     return IPCX_OK;
 }

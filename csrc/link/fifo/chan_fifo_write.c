@@ -325,6 +325,23 @@ static bool is_admitted(int fd, const ipcx_chan_options *options, unsigned *uid)
     return found.st_uid == mine || found.st_uid == 0 || (options->allow_uids == NULL && mine == 0);
 }
 
+/* Has accept know that somebody has come; in a full pipe there is enough to know. */
+static ipcx_status greet(writer *self, const char *text, ipcx_error *err)
+{
+    const ipcx_frame frame = {.type = IPCX_FRAME_PING};
+    ipcx_envelope around;
+    ipcx_status status = ipcx_frame_encode(&self->framing, &frame, &around, err);
+    if (status == IPCX_OK) {
+        const struct iovec piece = {around.head, around.head_size};
+        status = put(self, &piece, 1, IPCX_NOW, err);
+    }
+    if (status == IPCX_PEER_CLOSED) {
+        return ipcx__url_fail(err, IPCX_REFUSED, ECONNREFUSED, "connect", text,
+                              "its reader has just gone");
+    }
+    return status > 0 ? IPCX_OK : status;
+}
+
 static ipcx_status open_pipe(writer *self, const ipcx_url *url, const char *text,
                              const ipcx_chan_options *options, ipcx_deadline deadline,
                              ipcx_error *err)
@@ -339,7 +356,7 @@ static ipcx_status open_pipe(writer *self, const ipcx_url *url, const char *text
     if (!is_admitted(self->fd, options, &uid)) {
         return ipcx__url_fail(err, IPCX_AUTH, EPERM, "connect", text, "it is user %u's", uid);
     }
-    return IPCX_OK;
+    return greet(self, text, err);
 }
 
 ipcx_status ipcx__chan_fifo_connect(const ipcx_url *url, const char *text,

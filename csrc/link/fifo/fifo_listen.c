@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Listening at fifo:///path. Nobody can be told from anybody, so there is one channel, which
- * receives from all; accept hands it out at once, and again when it was closed.
- * Invariant: who has taken the token out of `vacant` has the channel. */
+ * receives from all; accept hands it out when the first has come, and again when it was closed and
+ * there is more. */
 #include <errno.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include "link/address/url.h"
 #include "link/fifo/chan_fifo.h"
@@ -39,20 +38,19 @@ static ipcx_status open_fifo(ipcx_listener *self, const ipcx_url *url, ipcx_erro
 static ipcx_status accept_all(ipcx_listener *self, ipcx_chan **chan, ipcx_deadline deadline,
                               ipcx_error *err)
 {
-    uint64_t token;
     for (;;) {
         ipcx_status status;
-        if (read(of(self)->vacant, &token, sizeof token) == sizeof token) {
+        if (ipcx__well_try(of(self))) {
             status = ipcx__chan_fifo_read(of(self), self->url, &self->options, chan, err);
             if (status != IPCX_OK) {
-                (void)!write(of(self)->vacant, &token, sizeof token);
+                ipcx__well_vacate(of(self));
             }
             return status;
         }
         if (deadline == IPCX_NOW) {
             return IPCX_AGAIN;
         }
-        status = ipcx__gate_poll(&self->gate, of(self)->vacant, POLLIN, deadline, err);
+        status = ipcx__gate_poll(&self->gate, of(self)->door, POLLIN, deadline, err);
         if (status != IPCX_OK) {
             return status;
         }
@@ -62,7 +60,7 @@ static ipcx_status accept_all(ipcx_listener *self, ipcx_chan **chan, ipcx_deadli
 static ipcx_status fileno_of(ipcx_listener *self, int *fd, ipcx_error *err)
 {
     (void)err;
-    *fd = of(self)->vacant;
+    *fd = of(self)->door;
     return IPCX_OK;
 }
 

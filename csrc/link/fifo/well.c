@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -31,12 +33,13 @@ static void shut(int *fd)
     }
 }
 
-static void forked(ipcx__own *own)
+static void close_all(ipcx__own *own)
 {
     ipcx__well *self = (ipcx__well *)(void *)own;
     shut(&self->fd);
     shut(&self->keeper);
-    shut(&self->vacant);
+    shut(&self->door);
+    shut(&self->bell);
 }
 
 ipcx_status ipcx__well_make(const char *path, ipcx__well **well, ipcx_error *err)
@@ -47,11 +50,12 @@ ipcx_status ipcx__well_make(const char *path, ipcx__well **well, ipcx_error *err
     if (self == NULL) {
         return ipcx_error_set(err, IPCX_NOMEM, ENOMEM, OP, "no memory for a listener");
     }
-    *self = (ipcx__well){.own = {.forked = forked},
+    *self = (ipcx__well){.own = {.forked = close_all},
                          .holders = 1,
                          .fd = -1,
                          .keeper = -1,
-                         .vacant = -1,
+                         .door = -1,
+                         .bell = -1,
                          .capacity = CAPACITY};
     atomic_init(&self->users, 1);
     (void)snprintf(self->path, sizeof self->path, "%s", path);
@@ -141,6 +145,12 @@ static ipcx_status claim(ipcx__well *self, const char *url, ipcx_error *err)
     return fchmod(self->fd, MODE) == 0 ? IPCX_OK : ipcx_error_system(err, errno, OP, "%s", url);
 }
 
+static bool watch(const ipcx__well *self, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(self->door, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
 ipcx_status ipcx__well_open(ipcx__well *self, const char *url, ipcx_error *err)
 {
     ipcx_status status = IPCX_MORE;
@@ -159,8 +169,11 @@ ipcx_status ipcx__well_open(ipcx__well *self, const char *url, ipcx_error *err)
         return status == IPCX_MORE ? in_use(url, err) : status;
     }
     self->named = true;
-    self->vacant = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-    return self->vacant >= 0 ? IPCX_OK : ipcx_error_system(err, errno, OP, "%s", url);
+    self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    self->door = epoll_create1(EPOLL_CLOEXEC);
+    return self->bell >= 0 && self->door >= 0 && watch(self, self->bell) && watch(self, self->fd)
+               ? IPCX_OK
+               : ipcx_error_system(err, errno, OP, "%s", url);
 }
 
 /* ---- the end */
@@ -180,8 +193,7 @@ void ipcx__well_leave(ipcx__well *self)
 {
     if (--self->holders == 0) {
         ipcx__own_remove(&self->own);
-        shut(&self->fd);
-        shut(&self->vacant);
+        close_all(&self->own);
     }
 }
 
@@ -226,6 +238,12 @@ static ipcx_status fill(ipcx__well *self, ipcx_error *err)
     return n > 0 ? IPCX_OK : IPCX_EOF;
 }
 
+/* What a writer puts in when it connects, so that accept knows of it. */
+static bool is_greeting(const ipcx_frame *frame)
+{
+    return frame->type == IPCX_FRAME_PING && (frame->flags & ~IPCX_FRAME_CRC) == 0;
+}
+
 /* A whole frame: OK: a message, which is held. */
 static ipcx_status hold(ipcx__well *self, const ipcx_frame *frame, ipcx_error *err)
 {
@@ -249,6 +267,9 @@ ipcx_status ipcx__well_next(ipcx__well *self, ipcx_error *err)
     ipcx_status status;
     for (;;) {
         status = ipcx_decoder_next(&self->decoder, &frame, err);
+        if (status == IPCX_OK && is_greeting(&frame)) {
+            continue;
+        }
         if (status == IPCX_OK) {
             return hold(self, &frame, err);
         }
@@ -286,7 +307,8 @@ static bool is_likely(const uint8_t *bytes, size_t size, const ipcx_framing *fra
     return likely;
 }
 
-void ipcx__well_skip(ipcx__well *self)
+/* Goes on behind what was no message, where the next one may begin. */
+static void skip(ipcx__well *self)
 {
     const uint8_t *bytes = ipcx_buf_data(&self->decoder.buf);
     size_t size = ipcx_buf_len(&self->decoder.buf), at = 1;
@@ -297,4 +319,38 @@ void ipcx__well_skip(ipcx__well *self)
         at++;
     }
     ipcx__decoder_resume(&self->decoder, at < size ? at : size);
+}
+
+/* ---- handing out the channel */
+
+static bool has_read(const ipcx__well *self)
+{
+    return self->holds || ipcx_decoder_pending(&self->decoder) > 0;
+}
+
+void ipcx__well_vacate(ipcx__well *self)
+{
+    uint64_t count = 1;
+    if (has_read(self)) {
+        (void)!write(self->bell, &count, sizeof count);
+    }
+    (void)watch(self, self->fd);
+    atomic_store(&self->out, false); /* last: who was woken before tries again */
+}
+
+bool ipcx__well_try(ipcx__well *self)
+{
+    struct pollfd pipe = {.fd = self->fd, .events = POLLIN};
+    uint64_t count;
+    if (atomic_exchange(&self->out, true)) {
+        return false;
+    }
+    skip(self);
+    (void)!read(self->bell, &count, sizeof count);
+    if (has_read(self) || (poll(&pipe, 1, 0) > 0 && (pipe.revents & POLLIN))) {
+        (void)epoll_ctl(self->door, EPOLL_CTL_DEL, self->fd, NULL);
+        return true;
+    }
+    atomic_store(&self->out, false);
+    return false;
 }

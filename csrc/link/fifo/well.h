@@ -31,7 +31,9 @@ typedef struct ipcx__well {
     _Atomic int users; /* of this memory */
     int holders;       /* of the descriptors; under ipcx__own_lock */
     int fd, keeper;    /* -1: closed */
-    int vacant;        /* eventfd: up while no channel is out */
+    int door, bell;    /* epoll: readable when accept is worth a try; its eventfd: of what was read
+                          and not received */
+    _Atomic bool out;  /* a channel is out, or somebody looks whether it is worth one */
     char path[256];
     dev_t device;
     ino_t inode;
@@ -62,12 +64,14 @@ void ipcx__well_leave(ipcx__well *self);
 void ipcx__well_share(ipcx__well *self);
 void ipcx__well_free(ipcx__well *self);
 
+/* ipcx__well_vacate: its channel has closed: another may be handed out. ipcx__well_try: never
+ * waits: whether there is something to receive and no channel is out; then one is. */
+void ipcx__well_vacate(ipcx__well *self);
+bool ipcx__well_try(ipcx__well *self);
+
 /* ipcx__well_next: never waits. OK: a message is in `held`. MORE: none is there yet. EOF: nobody
  * writes any more. PEER_DIED: likewise, in the middle of a message. PROTOCOL, VERSION, CORRUPT,
  * TOO_LARGE: that is no message, at byte `wrong_at`. */
 ipcx_status ipcx__well_next(ipcx__well *self, ipcx_error *err);
-
-/* ipcx__well_skip: goes on behind what was no message, where the next one may begin. */
-void ipcx__well_skip(ipcx__well *self);
 
 #endif
