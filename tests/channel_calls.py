@@ -7,6 +7,7 @@
 import contextlib
 import os
 import select
+import tempfile
 import warnings
 from collections.abc import Callable
 
@@ -152,6 +153,25 @@ def _(ends):
             a.send("x")
             b.receive()
             listener.stats()
+
+    return use
+
+
+@call("named pipe")
+def _(ends):
+    folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="c"))
+
+    def use():
+        with ipcx.listen(f"fifo://{folder}/pipe") as listener, ipcx.connect(listener.url) as a:
+            a.send_many(["x", b"y"])
+            with listener.accept() as b:
+                b.fileno()
+                b.receive()
+            with listener.accept() as b:
+                assert b.receive() == b"y"
+                listener.close()
+                a.close()
+                suppressed(ipcx.PeerClosed, b.receive)
 
     return use
 
