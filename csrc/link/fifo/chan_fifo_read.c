@@ -19,12 +19,12 @@
 typedef struct reader {
     ipcx_chan chan; /* first */
     ipcx__well *well;
-    ipcx__turn turn;        /* guards the well, and the next three */
-    int over;               /* EOF or < 0: for good */
-    ipcx_error over_error;  /* why */
-    bool bell_is_up;        /* `bell` tells of a message or the end */
-    pthread_mutex_t guard;  /* of the next two */
-    int epoll, bell;        /* fileno(); -1 until asked for */
+    ipcx__turn turn;       /* guards the well, and the next three */
+    int over;              /* EOF or < 0: for good */
+    ipcx_error over_error; /* why */
+    bool bell_is_up;       /* `bell` tells of a message or the end */
+    pthread_mutex_t guard; /* of the next two */
+    int epoll, bell;       /* fileno(); -1 until asked for */
     _Atomic bool watched;
 } reader;
 

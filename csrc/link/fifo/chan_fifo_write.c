@@ -81,8 +81,8 @@ static ipcx_status put(writer *self, const struct iovec *pieces, int count, ipcx
             return IPCX_OK;
         }
         if (errno == EPIPE) {
-            return ipcx_error_set(err, IPCX_PEER_CLOSED, EPIPE, "send",
-                                  "nobody reads %s any more", self->chan.url);
+            return ipcx_error_set(err, IPCX_PEER_CLOSED, EPIPE, "send", "nobody reads %s any more",
+                                  self->chan.url);
         }
         if (errno != EAGAIN && errno != EINTR) {
             return ipcx_error_system(err, errno, "send", "%s", self->chan.url);
@@ -276,12 +276,10 @@ static ipcx_status make(const char *text, const ipcx_chan_options *options, writ
         ipcx_free(self);
         return status;
     }
-    self->framing =
-        (ipcx_framing){.kind = IPCX_FRAMING_IPCX,
-                       .max_message = IPCX__FIFO_PAYLOAD - (options->checksum ? 4 : 0)};
+    self->framing = (ipcx_framing){.kind = IPCX_FRAMING_IPCX,
+                                   .max_message = IPCX__FIFO_PAYLOAD - (options->checksum ? 4 : 0)};
     self->chan.options.max_message = self->framing.max_message;
-    self->raises_sigpipe =
-        sigaction(SIGPIPE, NULL, &now) != 0 || now.sa_handler != SIG_IGN;
+    self->raises_sigpipe = sigaction(SIGPIPE, NULL, &now) != 0 || now.sa_handler != SIG_IGN;
     *made = self;
     return IPCX_OK;
 }

@@ -300,9 +300,9 @@ static bool is_likely(const uint8_t *bytes, size_t size, const ipcx_framing *fra
         ipcx_decoder_init(&scratch, framing, NULL) != IPCX_OK) {
         return false;
     }
-    likely = ipcx_decoder_feed(&scratch, bytes, size < PIPE_BUF ? size : PIPE_BUF, NULL) ==
-                 IPCX_OK &&
-             ipcx_decoder_next(&scratch, &frame, NULL) >= 0;
+    likely =
+        ipcx_decoder_feed(&scratch, bytes, size < PIPE_BUF ? size : PIPE_BUF, NULL) == IPCX_OK &&
+        ipcx_decoder_next(&scratch, &frame, NULL) >= 0;
     ipcx_decoder_fini(&scratch);
     return likely;
 }
