@@ -163,10 +163,14 @@ def duplex(kit: Kit) -> bool:
 
 def sync(kit: Kit) -> bool:
     one, two = kit.pair()
-    with contextlib.suppress(ipcx.Timeout):
-        one.send("met", sync=True, timeout=0.05)
+    with contextlib.suppress(ipcx.WouldBlock):
+        one.send("polled", sync=True, timeout=0)
         return False
-    return two.receive(timeout=GUARD) == "met"
+    sending = kit.background(one.send, "met", sync=True)
+    while two.receive(timeout=GUARD) != "met":
+        assert sending.is_alive()
+    sending.finish()
+    return True
 
 
 def peers(kit: Kit) -> bool:
@@ -174,13 +178,13 @@ def peers(kit: Kit) -> bool:
         return True
     listener = kit.listener()
     ends = [kit.connect(listener.url) for _ in range(2)]
-    for number, end in enumerate(ends):
-        end.send(b"%d" % number)
-    accepted = [kit.accept(listener) for _ in ends[:1]]
+    accepted = [kit.accept(listener)]
     try:
-        accepted.append(kit.accept(listener, timeout=0.05))
+        accepted.append(kit.accept(listener, timeout=1))
     except ipcx.Timeout:
         return False
+    for number, end in enumerate(ends):
+        end.send(b"%d" % number)
     return sorted(one.receive(timeout=GUARD) for one in accepted) == [b"0", b"1"]
 
 
