@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -131,6 +131,7 @@ class _Program:
 
     def __init__(self, name: str, words: list[str], folder: str, keyboard: bool) -> None:
         self.name = name
+        self.folder = folder
         self.ended_by_us = ""
         path = os.environ.get("PYTHONPATH", "")
         home = str(Path(__file__).parents[2])  # a child in another place finds the same ipcx
@@ -157,6 +158,9 @@ class _Program:
 
     def running(self) -> bool:
         return self.process.poll() is None
+
+    def need_not_be_waited_for(self) -> bool:
+        return not self.running() or _is_ready(self.folder, self.process.pid)
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(OSError):
@@ -211,9 +215,8 @@ def _is_ready(folder: str, pid: int) -> bool:
     )
 
 
-def _until(ready: threading.Event, deadline: float, condition: object) -> bool:
+def _until(ready: threading.Event, deadline: float, condition: Callable[[], bool]) -> bool:
     """Asks until it is so; False at the deadline."""
-    assert callable(condition)
     while not condition():
         if time.monotonic() >= deadline:
             return False
@@ -269,11 +272,8 @@ def _start(
     for i, (name, words) in enumerate(zip(names, programs, strict=True)):
         one = _Program(name, words, folder, i == len(programs) - 1)
         running.append(one)
-        pid = one.process.pid
         until = min(deadline, time.monotonic() + READY)
-        if i < len(programs) - 1 and not _until(
-            waiting, until, lambda pid=pid, one=one: not one.running() or _is_ready(folder, pid)
-        ):
+        if i < len(programs) - 1 and not _until(waiting, until, one.need_not_be_waited_for):
             out.write(f"ipcx draw: {name} does not listen yet; {names[i + 1]} is started\n")
 
 
