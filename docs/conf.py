@@ -33,6 +33,8 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_use_type_comments = False
+# In a signature `bytes` is the type, and not one of the attributes that are called so.
+suppress_warnings = ["ref.python"]
 nitpicky = True
 # Only references into ipcx itself are checked: the stdlib's and the C library's live elsewhere.
 nitpick_ignore_regex = [("py:.*", r"(?!ipcx\b).*"), ("c:.*", r"(?!ipcx_).*")]

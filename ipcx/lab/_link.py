@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import json
+import os
 import random
 import re
 import select
@@ -170,6 +172,71 @@ def _size(what: str, value: int | bool, default: int) -> int:
     return value
 
 
+# ---- what a record is told
+
+
+class _Lane:
+    """The link's own lane in a record, if one is open: the lines of `ipcx.lab.recorder`.
+
+    The relay's sockets are plain ones in a process that may be a lane itself. A datagram that is
+    lost is not told of: nobody has received it.
+    """
+
+    KEPT = 256  # bytes of each piece
+
+    def __init__(self, folder: str, kind: str) -> None:
+        self.fd = -1
+        self.known: dict[int, tuple[int, str]] = {}  # by descriptor: number, what was told
+        self.numbers = itertools.count(1)
+        if folder:
+            pid = threading.get_native_id()  # of the relay's thread: no process has it
+            with contextlib.suppress(OSError):
+                path = os.path.join(folder, f"{pid}.jsonl")
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                self.fd = os.open(path, flags, 0o600)
+                self.write({"process": "link", "pid": pid, "argv": [f"{kind} link"]})
+
+    def write(self, row: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self.fd, (json.dumps(row) + "\n").encode())
+
+    def tell(
+        self,
+        op: str,
+        sock: socket.socket,
+        data: bytes | bytearray,
+        peer: Any = None,
+        begun: int = 0,
+    ) -> None:
+        """That so much was sent or received by the socket, just now."""
+        if self.fd < 0:
+            return
+        local, ends = _text(sock.getsockname()), ""
+        kind = "stream" if sock.type == socket.SOCK_STREAM else "datagram"
+        if kind == "stream":
+            with contextlib.suppress(OSError):
+                ends = _text(sock.getpeername())
+        number, told = self.known.get(sock.fileno(), (0, ""))
+        if told != local + ends:
+            number = next(self.numbers)
+            self.known[sock.fileno()] = (number, local + ends)
+            inode = str(os.fstat(sock.fileno()).st_ino)
+            self.write({"thing": number, "kind": kind, "local": local, "peer": ends, "id": inode})
+        now = time.monotonic_ns()
+        kept = bytes(data[: self.KEPT]).hex()
+        row = {"t": now, "b": begun or now, "op": op, "s": number, "m": len(data), "d": kept}
+        self.write(row if peer is None else row | {"a": _text(peer)})
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _text(address: Any) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
 # ---- the relay's clock: one thread, one heap of what is to be done later
 
 
@@ -185,8 +252,11 @@ class Link:
     port: int
     """The port at which it listens."""
 
-    def __init__(self, to: tuple[str, int], trouble: dict[str, _Trouble], seed: object) -> None:
+    def __init__(
+        self, to: tuple[str, int], trouble: dict[str, _Trouble], seed: object, folder: str
+    ) -> None:
         self.to = to
+        self._folder = folder
         self._trouble, self._seed = trouble, seed
         self._counts: dict[str, int] = dict.fromkeys(self._counted, 0)
         self._fates: list[Fate] = []
@@ -269,6 +339,7 @@ class Link:
         self._ending = True
 
     def _run(self) -> None:
+        self._lane = _Lane(self._folder, self.kind)
         try:
             while not self._ending:
                 wait = -1.0
@@ -286,6 +357,7 @@ class Link:
                     heapq.heappop(self._heap)[2]()
         finally:
             self._end()
+            self._lane.close()
             self._let_go()
 
     def _end(self) -> None:
@@ -309,7 +381,8 @@ class _Way:
     name: str
     trouble: _Trouble
     draw: random.Random
-    send: Callable[[bytes], object]
+    sock: socket.socket
+    address: tuple[str, int]
     number: int = 0
     held: list[bytes] = field(default_factory=list)  # to be overtaken
 
@@ -321,14 +394,14 @@ class _Flow:
         # Not connected: it would be told that nobody is there, and pass one datagram less.
         self.back = socket.socket(type=socket.SOCK_DGRAM)
         self.back.setblocking(False)
-        self.back.bind(("", 0))
+        self.back.bind(("127.0.0.1" if link.to[0].startswith("127.") else "", 0))
         self.ways = {}
-        for name, send in (
-            ("there", lambda data: self.back.sendto(data, link.to)),
-            ("back", lambda data: link._front.sendto(data, client)),
+        for name, sock, address in (
+            ("there", self.back, link.to),
+            ("back", link._front, client),
         ):
             draw = random.Random(f"{link._seed}/{name}/{number}")
-            self.ways[name] = _Way(name, link._trouble[name], draw, send)
+            self.ways[name] = _Way(name, link._trouble[name], draw, sock, address)
 
 
 class _Datagrams(Link):
@@ -350,15 +423,15 @@ class _Datagrams(Link):
                 flow = _Flow(self, client, len(self._flows))
                 self._flows[client] = flow
                 self._watch(flow.back, lambda: self._from_server(flow))
-            self._take(self._flows[client].ways["there"], data)
+            self._take(self._flows[client].ways["there"], data, front, client)
 
     def _from_server(self, flow: _Flow) -> None:
         with contextlib.suppress(BlockingIOError):
             data, server = flow.back.recvfrom(MOST)
             if server == self.to:
-                self._take(flow.ways["back"], data)
+                self._take(flow.ways["back"], data, flow.back, server)
 
-    def _take(self, way: _Way, data: bytes) -> None:
+    def _take(self, way: _Way, data: bytes, sock: socket.socket, source: Any) -> None:
         trouble, number = way.trouble, way.number
         way.number += 1
         lost, twice, held, wait = (way.draw.random() for _ in range(4))  # always all four
@@ -376,6 +449,7 @@ class _Datagrams(Link):
             self._fates.append(Fate(way.name, number, fate))
         if fate == "lost":
             return
+        self._lane.tell("recvfrom", sock, data, source)
         if fate == "held back":
             way.held.append(data)
             self._later(time.monotonic() + LATER, lambda: self._release(way, data))
@@ -399,7 +473,9 @@ class _Datagrams(Link):
 
     def _pass(self, way: _Way, data: bytes) -> None:
         with contextlib.suppress(OSError):  # as on a network: nobody is told
-            way.send(data)
+            begun = time.monotonic_ns()
+            way.sock.sendto(data, way.address)
+            self._lane.tell("sendto", way.sock, data, way.address, begun)
 
     def _end(self) -> None:
         for flow in self._flows.values():
@@ -504,6 +580,7 @@ class _Half:
         if at_limit and self.limit is not None:
             data = data[: self.limit - self.taken]
         if data:
+            self.link._lane.tell("recv", self.source, data)
             self.taken += len(data)
             self.came = time.monotonic()
             self.under_way += len(data)
@@ -646,11 +723,13 @@ class _Streams(Link):
                 return
 
     def _send(self, sink: socket.socket, piece: bytes | bytearray) -> int:
+        begun = time.monotonic_ns()
         with self._lock:  # whoever has received it finds it counted
             count = sink.send(piece)
             self._counts["pieces"] += 1
             self._counts["bytes"] += count
-            return count
+        self._lane.tell("send", sink, piece[:count], begun=begun)
+        return count
 
     def _of(self, half: _Half) -> _Connection | None:
         return next((each for each in self._connections if half in each.halves), None)
@@ -727,6 +806,7 @@ def link(
     there: Mapping[str, Any] | None = None,
     back: Mapping[str, Any] | None = None,
     seed: object = 0,
+    record: str | None = None,
 ) -> Link:
     """A link with trouble on it: the client uses its `Link.port` instead of the server's.
 
@@ -741,6 +821,9 @@ def link(
     All of that is for both directions; *there* and *back* are dicts of the same names for what goes
     from the client to the server, and for what comes back, and win. The same *seed* draws the same.
     ValueError for what a kind of link cannot do: TCP repairs loss.
+
+    In a record that is open the link is a lane of its own; *record* is another record's folder, or
+    "" for none.
 
     >>> with link("udp", ("127.0.0.1", 9), loss=1) as lossy:
     ...     lossy.counts["lost"]
@@ -764,4 +847,5 @@ def link(
         "back": _Trouble.of(kind, {**given, **(back or {})}),
     }
     made = _Datagrams if kind == "udp" else _Streams
-    return made((str(to[0]), int(to[1])), trouble, seed)
+    folder = os.environ.get("IPCX_RECORD", "") if record is None else record
+    return made((str(to[0]), int(to[1])), trouble, seed, folder)

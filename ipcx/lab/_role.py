@@ -7,9 +7,7 @@ record, so that what a killed program has told is there up to its end.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
-import importlib
 import linecache
 import marshal
 import os
@@ -36,9 +34,6 @@ DESCRIPTORS = 512  # that a program may have open: who opens sockets for ever le
 
 def live(order: dict[str, Any]) -> None:
     """A role's whole life."""
-    from ipcx._guardian import guard
-
-    guard(order["guard"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     where = open(order["where"], "a")  # open as long as we live
@@ -107,5 +102,6 @@ class Tell:
 
 def _record(order: dict[str, Any]) -> None:
     if order["record"]:
-        with contextlib.suppress(ImportError):
-            importlib.import_module("ipcx.lab.recorder").begin(order["record"], order["name"])
+        from ipcx.lab import recorder
+
+        recorder.begin(order["record"], order["name"])

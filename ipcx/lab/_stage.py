@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import marshal
 import os
 import re
@@ -28,15 +29,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipcx import _procnet
-from ipcx.lab import _ready, _role
+from ipcx.lab import _home, _ready, _role, _warden
 from ipcx.lab._link import Link, link
+from ipcx.lab.matching import settled
 from ipcx.signals import name as signal_name
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from ipcx.lab.model import Record
+
 __all__ = ["Actor", "Failed", "Role", "Stage"]
 
+_serial = itertools.count(1)
 IDLE = 2.0  # seconds in which nobody has run: nobody will
 OUTPUT = 1 << 20  # bytes that a program may print to each of its outputs
 TICK = 0.1
@@ -71,25 +76,20 @@ class Actor:
         self._start(order)
 
     def _start(self, order: dict[str, Any]) -> None:
-        parent = os.pidfd_open(os.getpid())
         stdin = self._files / "stdin"
         stdin.write_bytes(order.pop("stdin"))
-        try:
-            path = self._files / "order"
-            path.write_bytes(marshal.dumps(order | {"guard": parent}))
-            with stdin.open("rb") as given:
-                self._child = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _role.BOOT, str(path)],
-                    stdin=given,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    cwd=self._stage.folder,
-                    env=self._stage._environment(),
-                    pass_fds=(parent,),
-                    start_new_session=True,
-                )
-        finally:
-            os.close(parent)
+        path = self._files / "order"
+        path.write_bytes(marshal.dumps(order))
+        with stdin.open("rb") as given:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-c", _role.BOOT, str(path)],
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._stage.folder,
+                env=self._stage._environment(),
+                start_new_session=True,
+            )
         self.pid = self._child.pid
         self._ended = os.pidfd_open(self.pid)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
@@ -253,13 +253,15 @@ class Stage:
     def __init__(self, roles: Mapping[str, Role], *, seed: int = 0, seconds: float = 20.0) -> None:
         self.roles = dict(roles)
         self.seed = seed
-        self.folder = Path(tempfile.mkdtemp(prefix="ipcx-check-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="check-", dir=_home.folder()))
         self._deadline = time.monotonic() + seconds
         self._seconds = seconds
         self._actors: list[Actor] = []
         self._links: list[Link] = []
         self._count = 0
-        self._mark = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._began = 0
+        # By which whatever is started here is found: at the end, or by the lab's warden.
+        self._mark = f"{_home.token()}check-{next(_serial)}"
 
     # -- programs
 
@@ -348,13 +350,25 @@ class Stage:
         return path
 
     def _environment(self) -> dict[str, str]:
-        self.recorded.mkdir(exist_ok=True)
-        return {**os.environ, "IPCX_CHECK": self._mark, "IPCX_RECORD": str(self.recorded)}
+        self._begin_record()
+        return {**os.environ, _warden.MARK: self._mark, "IPCX_RECORD": str(self.recorded)}
 
     @property
     def recorded(self) -> Path:
         """The folder in which the programs of this run record what they send and receive."""
         return self.folder / ".record"
+
+    def _begin_record(self) -> None:
+        if not self.recorded.exists():
+            self.recorded.mkdir()
+            self._began = time.monotonic_ns()
+
+    def record(self) -> Record | None:
+        """What was sent and received in this run; None: nothing."""
+        if not self.recorded.exists():
+            return None
+        made = settled(str(self.recorded), self._began, 0.0)
+        return made if made.messages else None
 
     # -- what is between them
 
@@ -373,6 +387,8 @@ class Stage:
     def link(self, kind: str, port: int, **trouble: Any) -> Link:
         """`ipcx.lab.link` to that port of ours, closed at the end of the run."""
         trouble.setdefault("seed", self.seed)
+        self._begin_record()
+        trouble.setdefault("record", str(self.recorded))
         made = link(kind, ("127.0.0.1", port), **trouble)
         self._links.append(made)
         return made
@@ -508,11 +524,9 @@ class Stage:
         """The end of a run: its programs, links and records are gone, the next one can begin."""
         for actor in self._actors:
             actor.kill()
-        for pid in _marked(self._mark):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
         for actor in self._actors:
             actor._close()
+        _warden.sweep(self._mark)  # those that have fled to a session of their own
         for each in self._links:
             each.close()
         self._actors, self._links = [], []
@@ -564,13 +578,3 @@ def _catches(pid: int, number: int) -> bool:
         caught = re.search(r"SigCgt:\s+(\w+)", text)
         return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
     return False
-
-
-def _marked(mark: str) -> Iterator[int]:
-    """The processes that a check has started, whatever session they have fled to."""
-    wanted = f"IPCX_CHECK={mark}".encode()
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if wanted in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
-                    yield int(name)

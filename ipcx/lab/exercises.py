@@ -24,14 +24,11 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ipcx import lab
 from ipcx.lab import _progress
 from ipcx.lab.check import Failed, Finding, Role, Stage, Verdict, bad, good
-
-if TYPE_CHECKING:
-    from ipcx.lab.model import Record
 
 __all__ = [
     "Exercise",
@@ -249,7 +246,7 @@ class Exercise:
             except Failed as failed:
                 findings.append(bad(str(failed)))
             if not all(finding.ok for finding in findings):
-                record = _record(stage)
+                record = stage.record()
         return Verdict(findings, record)
 
     def _roles(self, handed: tuple[_Handed, ...], by_role: dict[str, _Handed]) -> dict[str, Role]:
@@ -317,14 +314,3 @@ def _port(name: str) -> int:
         return int(port(name))
     with Stage({}) as stage:
         return stage.port()
-
-
-def _record(stage: Stage) -> Record | None:
-    """What was recorded in the run that failed, if something was."""
-    try:
-        recorder = importlib.import_module("ipcx.lab.recorder")
-    except ImportError:
-        return None
-    read = getattr(recorder, "read", None)
-    record: Record | None = read(stage.recorded) if read is not None else None
-    return record if record is not None and record.events else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipcx import lab
+from ipcx.lab import _home
 from ipcx.lab.exercises import Exercise, Finding, Problem, Sources, Wrong, bad, good
 
 
@@ -117,6 +118,7 @@ SENTENCES = {
 @pytest.mark.parametrize("what", SENTENCES)
 def test_the_check_ends_and_says_what_it_saw(what):
     source, sentence = SENTENCES[what]
+    _home.warden()  # it lives on
     mark = f"ex-{os.getpid()}-{time.monotonic_ns()}"
     os.environ["IPCX_TEST_MARK"] = mark
     try:
@@ -139,6 +141,17 @@ def test_functions_that_do_not_come_back():
     assert "ended the process" in said("import os\ndef double(n): os._exit(0)", Twice)
     assert said("def double(n):\n    return x", Twice).endswith(", in line 2: return x")
     assert said("def double(n):\n    return n", Twice) == f"it says [{Twice(1).given['n']}]"
+
+
+def test_the_picture_of_the_run_that_failed(capsys):
+    p = lab.problem("udp-echo", seed=3)
+    forgets = next(w for w in p._problem.broken if w.name == "forgets the suffix")
+    verdict = p.check(forgets.roles["server"])
+    assert verdict.record is not None
+    assert set(verdict.record.processes) == {"server", "clients"}
+    assert verdict.record.messages[0].data == p.given["words"][0].encode()
+    assert "<svg" in verdict._repr_mimebundle_()["image/svg+xml"]
+    assert p.check(p.solution()).record is None
 
 
 def triple(n):

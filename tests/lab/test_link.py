@@ -88,6 +88,49 @@ def test_answers_come_back_and_have_a_trouble_of_their_own():
             assert [fate for fate in between.fates if fate.what == "lost"] == [("back", 0, "lost")]
 
 
+def test_it_is_a_lane_of_a_record_and_what_it_loses_is_lost():
+    from ipcx import lab
+    from ipcx import socket as recorded
+
+    with (
+        lab.record("ends") as seen,
+        recorded.socket(type=socket.SOCK_DGRAM) as server,
+        recorded.socket(type=socket.SOCK_DGRAM) as client,
+    ):
+        server.bind(("127.0.0.1", 0))
+        with link("udp", server.getsockname(), loss=[1]) as between:
+            for word in (b"one", b"two", b"three"):
+                client.sendto(word, (between.host, between.port))
+            assert [server.recv(100) for _ in range(2)] == [b"one", b"three"]
+    assert set(seen.processes) == {"ends", "link"}
+    assert [message.data for message in seen.lost] == [b"two"]
+    ways = [
+        (seen.events[message.send].process, seen.events[message.receive].process)
+        for message in seen.messages
+        if message.data == b"one" and message.receive is not None
+    ]
+    assert ways == [("ends", "link"), ("link", "ends")]
+
+
+def test_a_stream_is_recorded_on_both_sides_of_the_link():
+    from ipcx import lab
+    from ipcx import socket as recorded
+
+    with (
+        lab.record("ends") as seen,
+        recorded.create_server(("127.0.0.1", 0)) as listener,
+        link("tcp", listener.getsockname(), split=2) as between,
+    ):
+        with recorded.create_connection((between.host, between.port)) as client:
+            client.sendall(b"12345")
+        with listener.accept()[0] as server:
+            while server.recv(100):
+                pass
+    receives = [each for each in seen.events if each.process == "ends" and each.op == "recv"]
+    assert [each.data for each in receives] == [b"12", b"34", b"5", b""]
+    assert seen.lost == []
+
+
 @contextlib.contextmanager
 def connected(**trouble: object) -> Iterator[tuple[socket.socket, socket.socket, Link]]:
     with (
