@@ -215,7 +215,7 @@ def _is_ready(folder: str, pid: int) -> bool:
     )
 
 
-def _until(ready: threading.Event, deadline: float, condition: Callable[[], bool]) -> bool:
+def _until(ready: threading.Event, deadline: float, condition: Callable[..., bool]) -> bool:
     """Asks until it is so; False at the deadline."""
     while not condition():
         if time.monotonic() >= deadline:
