@@ -46,6 +46,17 @@ MESSAGES = (
     ),
     _alone(
         "send_receive",
+        "drawn",
+        "Who sent what to whom: ipcx draw",
+        "Programs run as they are, and afterwards it is known which bytes of a send came out of "
+        "which receive. `ipcx draw server.py -- client.py` makes a picture of it.",
+        "client's sendall → server's recv: b'who i'",
+        "client's sendall → server's recv: b's the'",
+        "client's sendall → server's recv: b're?'",
+        "Each is sent before it is received: True",
+    ),
+    _alone(
+        "send_receive",
         "messages",
         "Messages: text or binary, fixed or variable length",
         "What one send() sends, one receive() receives, over TCP as well: a text as a text, bytes "
