@@ -76,7 +76,7 @@ class Run:
                 self.client.code_cells_executed = 0
                 start = time.monotonic()
                 self._cells(start)
-                self.descriptors.append(self._ask())
+                self.descriptors.append(self._settled())
                 if self.error:
                     break
 
@@ -93,6 +93,16 @@ class Run:
             self.seconds[cell.id] = round(time.monotonic() - begun, 2)
             if self.first_picture is None and pictures(cell):
                 self.first_picture = round(time.monotonic() - start, 2)
+
+    def _settled(self) -> list[str]:
+        """What is open when those who are closing, in threads of the lab, have closed."""
+        deadline, found = time.monotonic() + GRACE, self._ask()
+        while self.descriptors and time.monotonic() < deadline:
+            before = self.descriptors[-1]
+            if all(found.count(name) <= before.count(name) for name in found):
+                break
+            found = self._ask()
+        return found
 
     def _ask(self) -> list[str]:
         self.notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
