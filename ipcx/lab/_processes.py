@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import html
 import itertools
 import marshal
 import os
@@ -613,9 +614,48 @@ def interrupted(one: LabProcess, show: _Show | None = None) -> NoReturn:
 # ---- all of them
 
 
-def processes() -> dict[str, LabProcess]:
-    """The lab's processes by their names: the newest of each name, whether it runs or has ended."""
-    return dict(_known)
+class Processes(dict[str, LabProcess]):
+    """The lab's processes by their names; to be read as a table."""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Of each process: name, number, how it is, for how many seconds, what it listens on."""
+        found: list[tuple[str, ...]] = []
+        now = time.monotonic()
+        for one in self.values():
+            runs = one.running
+            seconds = (now if runs else one._ended) - one.started
+            listens = _ready.listens(one.pid) if runs else ""
+            state = "runs" if runs else str(one.ending or "ended")
+            found.append((one.name, str(one.pid), state, f"{seconds:.1f}", listens))
+        return found
+
+    def __str__(self) -> str:
+        rows = [_HEAD, *self.rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def row(cells: tuple[str, ...], tag: str) -> str:
+            return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+        body = "".join(row(cells, "td") for cells in self.rows())
+        return f"<table><thead>{row(_HEAD, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+_HEAD = ("process", "pid", "state", "seconds", "")
+
+
+def processes() -> Processes:
+    """The lab's processes by their names, which a notebook shows as a table.
+
+    It is the newest of each name, whether it runs or has ended.
+    """
+    return Processes(_known)
 
 
 def stop(name: str | None = None) -> list[Finished]:

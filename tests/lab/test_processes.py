@@ -353,6 +353,27 @@ def test_a_new_one_of_the_same_name_ends_the_old_one():
     assert lab.processes() == {"server": second}
 
 
+def test_processes_are_shown_as_a_table():
+    one = start("import socket\ns = socket.create_server(('127.0.0.1', 0))\ns.accept()", name="<s>")
+    run("raise SystemExit(3)", name="b")
+    table = lab.processes()
+    head, first, second = str(table).splitlines()
+    assert head.split() == ["process", "pid", "state", "seconds"]
+    assert first.split()[:3] == ["<s>", str(one.pid), "runs"]
+    assert "listens on tcp 127.0.0.1:" in first
+    assert "exit status 3" in second
+    assert repr(table).startswith("process")
+    assert "<td>&lt;s&gt;</td>" in table._repr_html_()
+
+
+def test_what_it_sends_is_recorded():
+    with lab.record() as seen:
+        text = "import socket\na, b = socket.socketpair()\na.send(b'hello')\nprint(b.recv(9))"
+        assert run(text, name="talker").output == "b'hello'\n"
+    assert "talker" in seen.processes
+    assert [e.data for e in seen.events if e.op == "send"] == [b"hello"]
+
+
 def test_a_limit_holds_in_the_background_too():
     server = start("import signal\nprint('up')\nsignal.pause()", until="up", timeout=0.3)
     done = server.wait(20)
