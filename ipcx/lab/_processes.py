@@ -650,7 +650,7 @@ class Processes(dict[str, LabProcess]):
 _HEAD = ("process", "pid", "state", "seconds", "")
 
 
-def processes() -> Processes:
+def processes() -> dict[str, LabProcess]:
     """The lab's processes by their names, which a notebook shows as a table.
 
     It is the newest of each name, whether it runs or has ended.
