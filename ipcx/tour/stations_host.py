@@ -6,6 +6,7 @@ Their programs import ipcx, and are processes that talk, or hold both ends thems
 """
 
 from ipcx.tour.model import IPCX, Actor, AnyOrder, Keys, Line, Said, Script, Started, Station
+from ipcx.tour.stations_fifo import FIFO
 from ipcx.tour.stations_pipes import PIPES
 
 CHAT = "tcp://127.0.0.1:50007"
@@ -304,4 +305,4 @@ PROCESSES = (
     ),
 )
 
-HOST = FILES + SIGNALS + PROCESSES + PIPES + MEMORY + SYNC + MANY
+HOST = FILES + SIGNALS + PROCESSES + PIPES + FIFO + MEMORY + SYNC + MANY
