@@ -20,7 +20,8 @@ FIFO = (
         "open_blocks",
         "A puzzle: open() of a named pipe waits",
         "Opening a named pipe waits for the other side, without a time-out. Two programs with two "
-        "pipes can wait for each other for ever: a deadlock. The same order cures it, or a deadline.",
+        "pipes can wait for each other for ever: a deadlock. The same order cures it, or a "
+        "deadline.",
         (_python("puzzle", "open_blocks"),),
         (
             Line("puzzle", "open to write, nobody reads: it waits"),
@@ -41,9 +42,7 @@ FIFO = (
         "gone, that is the end of it.",
         (
             _python("ada", "chat", "ada", "bob", "hello", "how are you?"),
-            _python(
-                "bob", "chat", "bob", "ada", "fine", when=Said("ada", "bob is not there yet")
-            ),
+            _python("bob", "chat", "bob", "ada", "fine", when=Said("ada", "bob is not there yet")),
         ),
         (
             Line("ada", "bob is not there yet"),

@@ -148,7 +148,8 @@
           "the server is not running yet, or has ended\n"                                          \
           "another port or address than the server's\n"                                            \
           "the server bound 127.0.0.1 and you come from outside\n"                                 \
-          "the server's queue of a Unix socket is full",                                           \
+          "the server's queue of a Unix socket is full\n"                                          \
+          "at fifo:///path there is no named pipe, or one that nobody reads",                      \
           "Start the server first and compare host and port: `ss -ltn` lists who listens.",        \
           "from ipcx import socket\n"                                                              \
           "nobody = socket.socket()\n"                                                             \
@@ -177,6 +178,7 @@
     ERRNO(PEER_CLOSED, EPIPE,                                                                      \
           "You sent to a peer that has closed its end.",                                           \
           "the peer called close() or ended\n"                                                     \
+          "the last reader of a pipe has gone\n"                                                   \
           "you called shutdown(SHUT_WR) yourself",                                                 \
           "Nobody will read it: stop sending, close, connect again. A peer that says why it "      \
           "leaves helps.",                                                                         \
@@ -224,7 +226,8 @@
     STATUS(TOO_LARGE,                                                                              \
           "The message is larger than the limit that was agreed.",                                 \
           "the delimiter never came: the peer speaks another protocol\n"                           \
-          "the limit is too low for honest messages",                                              \
+          "the limit is too low for honest messages\n"                                             \
+          "over udp:// a message is a datagram, over fifo:// one write: 60 000 and 4 084 bytes",   \
           "Raise the limit only if such messages are meant to be; what was read is in "            \
           "exc.partial.",                                                                          \
           "from ipcx import socket\n"                                                              \
