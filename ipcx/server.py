@@ -35,10 +35,11 @@ from ipcx import _core, _keys
 from ipcx._core import Closed, Peer
 from ipcx._numbers import short
 from ipcx._timeouts import Deadline
-from ipcx.channel import MAX_MESSAGE
+from ipcx.channel import MAX_MESSAGE, _tls, _tls_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from ssl import SSLContext
     from typing import Literal, NamedTuple, Self
 
     from _typeshed import ReadableBuffer
@@ -48,6 +49,10 @@ __all__ = ["Event", "Peer", "PeerStats", "Server", "ServerStats"]
 _ON_FULL = ("disconnect", "block", "error", "drop_newest", "drop_oldest")  # as ipcx/mux.h has them
 
 
+def _needs_tls(urls: tuple[str, ...], tls: SSLContext | None) -> bool:
+    return tls is not None or any(_tls(url) for url in urls)
+
+
 def _max_memory(value: int | None) -> int:
     if value is not None and value < 1:
         raise ValueError(f"max_memory is at least 1, not {value}")
@@ -55,7 +60,7 @@ def _max_memory(value: int | None) -> int:
 
 
 class Server(_core.Server):
-    """Serve clients at one or more URLs: ``tcp://127.0.0.1:5000``, ``unix:///path``.
+    """Serve clients at one or more URLs: ``tcp://127.0.0.1:5000``, ``unix:///path``, ``tls://…``.
 
     Port 0 takes a free one, ``unix://`` alone makes a path of its own; `urls` has the real ones.
     `AddressInUse`, `InsecureAddress` and `insecure`, `max_message`, `checksum`, `backlog` and
@@ -70,6 +75,8 @@ class Server(_core.Server):
     `progress_timeout` seconds, or at least 4 KiB more of it have come. None waits as long as it
     takes; `vanish_timeout` is as in `ipcx.connect`. With `reuse_port` several processes may serve
     one TCP port. With `authkey` and `allow_uids`, as in `ipcx.listen`, nobody joins who may not.
+    A ``tls://`` address needs `tls`, an `ssl.SSLContext` with a certificate; the handshake is part
+    of the time and the memory that a stranger gets, and ``peer.tls`` tells what was agreed on.
 
     All peers together hold at most `max_memory` bytes of messages that have half come and of what
     waits to be sent (None: 1 GiB, or a quarter of the machine's memory where that is less); beyond
@@ -104,6 +111,7 @@ class Server(_core.Server):
         authkey: str | ReadableBuffer | None = None,
         allow_uids: Iterable[int] | None = None,
         vanish_timeout: float | None = 15,
+        tls: SSLContext | None = None,
     ) -> Self:
         if on_full not in _ON_FULL:
             raise ValueError(f"on_full is one of {', '.join(_ON_FULL)}, not {on_full!r}")
@@ -112,6 +120,7 @@ class Server(_core.Server):
             _ON_FULL.index(on_full), backlog, handshake_timeout, idle_timeout, progress_timeout,
             _max_memory(max_memory), private_stats,
             _keys.key_bytes(authkey), _keys.uid_bytes(allow_uids), vanish_timeout,
+            (_needs_tls(urls, tls) and _tls_module()._to_serve(urls, tls)) or None,
         )  # fmt: skip
         self._line = (time.monotonic(), self.stats())
         _open.add(self)

@@ -144,6 +144,11 @@ def _to_listen(url: str, context: ssl.SSLContext | None) -> _Maker | None:
     return _Maker(server=_check(context, "listen()", ssl.PROTOCOL_TLS_CLIENT))
 
 
+def _to_serve(urls: tuple[str, ...], context: ssl.SSLContext | None) -> _Maker | None:
+    secure = [url for url in urls if _is_tls(url)]
+    return _to_listen(secure[0] if secure else " ".join(map(str, urls)), context)
+
+
 def _to_pair(url: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None) -> _Maker | None:
     if not _is_tls(url):
         _refuse(url, contexts)

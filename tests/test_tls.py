@@ -2,7 +2,6 @@
 """tls://: who is let in, who is not, and what each side is told; tests/contract has the rest."""
 
 import contextlib
-import datetime
 import gc
 import os
 import signal
@@ -16,86 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from authority import DAY, NOW, Authority
 
 import ipcx
 import ipcx.tls
 from ipcx import _certificates
 from ipcx.framing import Encoder, FrameType
-from ipcx.server import Server
 from socket_help import GUARD
 
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
 HELLO = Encoder().encode(struct.pack("!B3xII", 1, 64 << 20, 0), type=FrameType.HELLO)
-
-
-class Authority:
-    """One that signs, to make certificates that are wrong in one way."""
-
-    def __init__(self, name: str = "the lab's authority") -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.own = self._sign(self.name, self.key, (), NOW - DAY, NOW + DAY, ca=True)
-
-    def _sign(self, subject, key, names, begin, end, ca=False):
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(end)
-            .add_extension(
-                x509.SubjectAlternativeName([*map(_certificates._alternative, names)])
-                if names
-                else x509.BasicConstraints(ca=ca, path_length=None),
-                critical=not names,
-            )
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def identity(self, names=("localhost", "127.0.0.1"), begin=NOW - DAY, end=NOW + DAY):
-        """(certificate, key) as PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        return (
-            self._sign(subject, key, names, begin, end).public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
-
-    def server(self, **how) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        _certificates.load(context, *self.identity(**how))
-        return context
-
-    def strict(self) -> ssl.SSLContext:
-        """A server's that wants certificates of this authority."""
-        return self.trusted_by(self.server(), required=True)
-
-    def client(self, **how) -> ssl.SSLContext:
-        return self.trusted_by(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-
-    def known(self, **how) -> ssl.SSLContext:
-        """A client's with a certificate."""
-        context = self.client()
-        _certificates.load(context, *self.identity(**how))
-        return context
-
-    def trusted_by(self, context: ssl.SSLContext, required: bool = False) -> ssl.SSLContext:
-        pem = self.own.public_bytes(serialization.Encoding.PEM)
-        context.load_verify_locations(cadata=pem.decode())
-        if required:
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
 
 
 @pytest.fixture(scope="module")
@@ -642,11 +570,6 @@ def test_an_end_in_use_is_closed_in_a_child() -> None:
         assert os.waitpid(child, 0)[1] == 0
         one.send("after")
         assert two.receive(timeout=GUARD) == "after"
-
-
-def test_a_server_says_that_it_cannot() -> None:
-    with pytest.raises(ipcx.Unsupported, match="does not encrypt yet"):
-        Server("tls://127.0.0.1:0")
 
 
 @pytest.mark.parametrize("key", ["the right one", "another one"])

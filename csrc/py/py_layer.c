@@ -9,6 +9,7 @@
 
 #include "link/chan.h"
 #include "link/stream/chan_stream.h"
+#include "py/py_layer_record.h"
 
 /* The thread state of a thread that is in the core without the GIL: see call.h. */
 _Thread_local PyThreadState *ipcx_py_released;
@@ -30,7 +31,9 @@ typedef struct session {
     PyObject *feed, *drain; /* incoming.write, outgoing.read */
     PyObject *make;         /* what made it; its attribute `error` is what ended one of its last */
     PyObject *error;        /* what ended it, or NULL */
-    bool ready, ended;
+    bool accepted, ready, ended;
+    ipcx_py_record record; /* of what comes */
+    size_t before;         /* bytes that came for the handshake */
 } session;
 
 /* ---- the GIL */
@@ -196,6 +199,8 @@ static ipcx_status feed(session *self, const void *wire, size_t size, ipcx_error
         return ipcx_error_set(err, IPCX_NOMEM, 0, "tls", "no memory for what came");
     }
     Py_DECREF(done);
+    ipcx_py_record_pass(&self->record, wire, size);
+    self->before += self->ready ? 0 : size;
     return IPCX_OK;
 }
 
@@ -332,6 +337,7 @@ static ipcx_status layer_open(void *context, const void *wire, size_t size, void
                               ipcx_error *err)
 {
     session *self = context;
+    size_t owed = ipcx_buf_len(reply);
     grip held = take(self->state);
     ipcx_status status = size > 0 ? feed(self, wire, size, err) : IPCX_OK, out;
     if (status == IPCX_OK && !self->ready) {
@@ -341,7 +347,11 @@ static ipcx_status layer_open(void *context, const void *wire, size_t size, void
         status = read_all(self, plain, room, &opened->got, err);
     }
     out = drain(self, reply, err);
+    if (status < 0 && self->accepted && !self->ready && ipcx_buf_len(reply) == owed) {
+        (void)ipcx_buf_append(reply, ipcx_py_record_alert, sizeof ipcx_py_record_alert, NULL);
+    }
     opened->ready = self->ready;
+    opened->inside = self->ready ? self->record.have : self->before;
     if (opened->got > 0 && status >= 0) {
         opened->more = status != IPCX_MORE && (status != IPCX_OK || has_more(self));
         status = IPCX_OK;
@@ -420,6 +430,7 @@ static ipcx_status session_make(ipcx_py_state *state, PyObject *make, int accept
         return ipcx_error_set(err, IPCX_NOMEM, 0, "tls", "no memory for a session");
     }
     self->state = state;
+    self->accepted = accepted;
     self->make = Py_NewRef(make);
     if (PyErr_CheckSignals() == 0) {
         parts = PyObject_CallOneArg(make, accepted ? Py_True : Py_False);
@@ -477,9 +488,13 @@ PyObject *ipcx_py_layer_error(const ipcx_py_chan *self)
     return its != NULL ? Py_XNewRef(its->error) : NULL;
 }
 
+PyObject *ipcx_py_layer_view(const void *of)
+{
+    const session *its = of;
+    return its ? PyObject_CallOneArg(its->state->tls_session, its->object) : Py_NewRef(Py_None);
+}
+
 PyObject *ipcx_py_layer_object(const ipcx_py_chan *self)
 {
-    const session *its = session_of(self);
-    return its != NULL ? PyObject_CallOneArg(self->state->tls_session, its->object)
-                       : Py_NewRef(Py_None);
+    return ipcx_py_layer_view(session_of(self));
 }

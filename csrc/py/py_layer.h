@@ -3,8 +3,8 @@
  *
  * The core calls it from calls that have let the GIL go, with its short mutex held. It takes the
  * GIL back by the thread state that let it go (call.h notes it), and gives it up again. Invariant:
- * nobody waits for a channel's mutex with the GIL held, for every call of a channel that has a
- * layer is made without it (IPCX_PY_TRYING): so who holds the mutex gets the GIL in the end.
+ * nobody waits for a channel's or a server's mutex with the GIL held, for every call of one that
+ * has a layer is made without it (IPCX_PY_TRYING): so who holds the mutex gets the GIL in the end.
  *
  * _ssl runs signal handlers within its functions. What one of them raises is put off until the
  * evaluation loop runs again (Py_AddPendingCall), and the call is told INTR; no byte is lost. */
@@ -31,8 +31,9 @@ void ipcx_py_layer_cause_of(PyObject *make); /* where there is no channel; None 
 /* ipcx_py_layer_error: that error, a new reference, or NULL. */
 PyObject *ipcx_py_layer_error(const ipcx_py_chan *self);
 
-/* ipcx_py_layer_object: its ipcx.tls.Session, a new reference, or None. */
+/* ipcx_py_layer_object: its ipcx.tls.Session, a new reference, or None. view: of a session. */
 PyObject *ipcx_py_layer_object(const ipcx_py_chan *self);
+PyObject *ipcx_py_layer_view(const void *session);
 
 extern PyMethodDef ipcx_py_layer_functions[];
 

@@ -9,6 +9,8 @@
 #include <structmember.h>
 
 #include "ipcx/alloc.h"
+#include "link/mux/mux_layer.h"
+#include "py/py_layer.h"
 #include "py/py_server_doc.h"
 
 static ipcx_py_server *server_of(PyObject *op)
@@ -59,17 +61,17 @@ static bool time_parse(PyObject *value, int64_t forever, int64_t *ns)
 
 /* (urls, max_message, checksum, insecure, reuse_port, max_peers, max_backlog, on_full, backlog,
  * handshake_timeout, idle_timeout, progress_timeout, max_memory, private_stats,
- * authkey, allow_uids, vanish_timeout) */
-static bool options_parse(PyObject *args, PyObject **urls, ipcx_mux_options *out)
+ * authkey, allow_uids, vanish_timeout, tls) */
+static bool options_parse(PyObject *args, PyObject **urls, PyObject **make, ipcx_mux_options *out)
 {
     Py_ssize_t max_message, max_peers, max_backlog, max_memory;
     int full;
     PyObject *handshake, *idle, *progress, *authkey, *allow_uids, *vanish;
-    if (!PyArg_ParseTuple(args, "O!npppnniiOOOnpOOO", &PyTuple_Type, urls, &max_message,
+    if (!PyArg_ParseTuple(args, "O!npppnniiOOOnpOOOO", &PyTuple_Type, urls, &max_message,
                           &out->channel.checksum, &out->channel.insecure, &out->channel.reuse_port,
                           &max_peers, &max_backlog, &full, &out->channel.backlog, &handshake, &idle,
                           &progress, &max_memory, &out->private_stats, &authkey, &allow_uids,
-                          &vanish)) {
+                          &vanish, make)) {
         return false;
     }
     if (max_message < 1 || max_peers < 1 || max_backlog < 1 || max_memory < 0 ||
@@ -92,14 +94,14 @@ static bool options_parse(PyObject *args, PyObject **urls, ipcx_mux_options *out
 
 static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    PyObject *module = PyType_GetModuleByDef(type, &ipcx_py_module), *urls;
+    PyObject *module = PyType_GetModuleByDef(type, &ipcx_py_module), *urls, *make;
     ipcx_py_state *state = module != NULL ? PyModule_GetState(module) : NULL;
     ipcx_mux_options options = {0};
     ipcx_py_server *self;
     const char **texts;
     ipcx_error err;
     ipcx_status status;
-    if (state == NULL || !options_parse(args, &urls, &options)) {
+    if (state == NULL || !options_parse(args, &urls, &make, &options)) {
         return NULL;
     }
     self = (ipcx_py_server *)type->tp_alloc(type, 0);
@@ -111,13 +113,19 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNU
     self->state = state;
     self->on_full = options.on_full;
     self->peers = PyDict_New();
+    self->layered = make != Py_None;
+    self->source = ipcx_py_layer_source_new(make);
+    if (self->peers == NULL || PyErr_Occurred()) {
+        ipcx_free(texts);
+        Py_DECREF(self);
+        return NULL;
+    }
+    ipcx_py_layer_use(state, make, self->source, &options.channel);
     IPCX_PY_WITHOUT_GIL(
         status = ipcx_mux_open(texts, (size_t)PyTuple_GET_SIZE(urls), &options, &self->core, &err));
     ipcx_free(texts);
-    if (status != IPCX_OK || self->peers == NULL) {
-        if (status != IPCX_OK) {
-            (void)ipcx_py_chan_raise(state, "listen", status, &err, 0);
-        }
+    if (status != IPCX_OK) {
+        (void)ipcx_py_chan_raise(state, "listen", status, &err, 0);
         Py_DECREF(self);
         return NULL;
     }
@@ -151,6 +159,18 @@ static int server_clear(PyObject *op)
     return 0;
 }
 
+static void free_core(ipcx_py_server *self)
+{
+    PyObject *raised, *value, *traceback;
+    if (self->core == NULL || !self->layered) {
+        ipcx_mux_free(self->core);
+        return;
+    }
+    PyErr_Fetch(&raised, &value, &traceback);
+    IPCX_PY_WITHOUT_GIL(ipcx_mux_free(self->core));
+    PyErr_Restore(raised, value, traceback);
+}
+
 static void server_dealloc(PyObject *op)
 {
     ipcx_py_server *self = server_of(op);
@@ -164,7 +184,8 @@ static void server_dealloc(PyObject *op)
     }
     (void)server_clear(op);
     ipcx_free(self->happened);
-    ipcx_mux_free(self->core);
+    free_core(self);
+    ipcx_py_layer_source_free(self->source);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -214,6 +235,37 @@ static PyObject *server_broadcast(IPCX_PY_FAST)
     return status == IPCX_OK ? PyLong_FromSize_t(sent) : NULL;
 }
 
+/* ---- close */
+
+/* (server, timeout): both are there until it has run. */
+static int close_now(void *given)
+{
+    PyObject *what = given;
+    PyObject *done =
+        PyObject_CallMethod(PyTuple_GET_ITEM(what, 0), "close", "O", PyTuple_GET_ITEM(what, 1));
+    Py_DECREF(what);
+    Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
+/* A signal handler closes, which came while TLS was at work, so within another call of this server:
+ * that one must end first. */
+static PyObject *close_after(ipcx_py_server *self, PyObject *timeout)
+{
+    PyObject *what =
+        timeout != NULL ? Py_BuildValue("(OO)", self, timeout) : Py_BuildValue("(Oi)", self, 5);
+    if (what == NULL) {
+        return NULL;
+    }
+    if (Py_AddPendingCall(close_now, what) < 0) {
+        Py_DECREF(what);
+        PyErr_SetString(PyExc_RuntimeError, "too much is to be done after this call");
+        return NULL;
+    }
+    ipcx_mux_nudge(self->core);
+    Py_RETURN_NONE;
+}
+
 static PyObject *server_close(IPCX_PY_FAST)
 {
     static const char *const names[] = {"timeout", NULL};
@@ -228,6 +280,9 @@ static PyObject *server_close(IPCX_PY_FAST)
     if (!ipcx_py_named(&timeout, names, 0, "close", args, nargs, kwnames) ||
         !ipcx_py_patience(timeout, (int64_t)5000000000, &ns)) {
         return NULL;
+    }
+    if (self->layered && ipcx__mux_within(self->core)) {
+        return close_after(self, timeout);
     }
     deadline = ipcx_py_deadline(ns);
     self->closed = true;
@@ -276,7 +331,7 @@ static PyObject *server_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "import ipcx.server first");
         return NULL;
     }
-    ipcx_mux_get_stats(self->core, &all);
+    IPCX_PY_TRYING_ONCE(self, ipcx_mux_get_stats(self->core, &all));
     return PyObject_CallFunction(
         self->state->server_stats, "KKKKKKKKKKKKKKKKK", (unsigned long long)all.peers,
         (unsigned long long)all.waiting, (unsigned long long)all.joined,

@@ -30,6 +30,8 @@ typedef struct ipcx_py_server {
     size_t at, count, room; /* of `happened`: the next to hand out, the end, the memory's end */
     size_t waiting;         /* threads in ipcx_mux_next */
     bool closed;
+    bool layered;                 /* tls: every call that locks is made without the GIL */
+    ipcx_py_layer_source *source; /* … and what makes sessions, or NULL */
 } ipcx_py_server;
 
 typedef struct ipcx_py_peer {

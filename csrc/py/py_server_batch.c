@@ -90,7 +90,8 @@ static ipcx_status fetch(ipcx_py_server *self, int64_t ns, ipcx_deadline deadlin
     ipcx_error err;
     ipcx_status status;
     if (ns == IPCX_PY_NEVER) {
-        status = ipcx_mux_next(self->core, &events, &count, IPCX_NOW, &err);
+        IPCX_PY_TRYING_ONCE(self,
+                            status = ipcx_mux_next(self->core, &events, &count, IPCX_NOW, &err));
     } else {
         self->waiting++;
         IPCX_PY_WITHOUT_GIL(status = ipcx_mux_next(self->core, &events, &count, deadline, &err));
@@ -140,7 +141,7 @@ ipcx_status ipcx_py_server_take(ipcx_py_server *self, int64_t ns, bool messages,
         if (status != IPCX_OK) {
             return status;
         }
-        if (ns != IPCX_PY_NEVER && PyErr_CheckSignals() < 0) { /* it came while they were read */
+        if (ns != IPCX_PY_NEVER && ipcx_py_signals() < 0) { /* it came while they were read */
             return IPCX_INTR;
         }
     }

@@ -30,6 +30,8 @@
     "Why it was dropped, in words; None as long as it is there, and after a clean end."
 #define DOC_PEER_PID "Over a Unix socket, the process that connected; else None."
 #define DOC_PEER_UID "Over a Unix socket, its user; else None."
+#define DOC_PEER_TLS                                                                               \
+    "What TLS has agreed on for it (`ipcx.tls.Session`); None over other addresses."
 #define DOC_PEER_DATA "The program's own; None at first."
 
 #define DOC_SERVER "The core of ipcx.server.Server."

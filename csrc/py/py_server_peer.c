@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <structmember.h>
 
+#include "link/mux/mux_layer.h"
+#include "py/py_layer.h"
 #include "py/py_server_doc.h"
 
 static ipcx_py_peer *peer_of(PyObject *op)
@@ -195,7 +197,7 @@ static PyObject *peer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 static ipcx_mux_peer_info info_of(PyObject *op)
 {
     ipcx_mux_peer_info info;
-    ipcx_mux_peer_get(peer_of(op)->core, &info);
+    IPCX_PY_TRYING_ONCE(peer_of(op)->server, ipcx_mux_peer_get(peer_of(op)->core, &info));
     return info;
 }
 
@@ -257,6 +259,12 @@ static PyObject *peer_reason(PyObject *op, void *Py_UNUSED(closure))
     return PyUnicode_FromString(info.reason != NULL ? info.reason : ipcx_status_text(info.why));
 }
 
+/* tls; else None. */
+static PyObject *peer_tls(PyObject *op, void *Py_UNUSED(closure))
+{
+    return ipcx_py_layer_view(ipcx__mux_peer_session(peer_of(op)->core));
+}
+
 static PyMethodDef peer_methods[] = {
     {"send", IPCX_PY_FAST_METHOD(peer_send), METH_FASTCALL | METH_KEYWORDS, DOC_PEER_SEND},
     {"close", peer_close, METH_NOARGS, DOC_PEER_CLOSE},
@@ -269,6 +277,7 @@ static PyGetSetDef peer_getset[] = {
     {"url", peer_url, NULL, DOC_PEER_URL, NULL},
     {"closed", peer_closed, NULL, DOC_PEER_CLOSED, NULL},
     {"reason", peer_reason, NULL, DOC_PEER_REASON, NULL},
+    {"tls", peer_tls, NULL, DOC_PEER_TLS, NULL},
     {"pid", peer_pid, NULL, DOC_PEER_PID, NULL},
     {"uid", peer_uid, NULL, DOC_PEER_UID, NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -166,7 +166,8 @@ static ipcx_status check_header(ipcx_decoder *decoder, const look *at)
 {
     const uint8_t *p = at->data;
     if (p[0] != 'I' || (at->size > 1 && p[1] != 'X')) {
-        return broken(decoder, IPCX_PROTOCOL, p[0] == 'I', "no frame of ipcx begins so");
+        return broken(decoder, IPCX_PROTOCOL, p[0] == 'I', "no frame of ipcx begins so%s",
+                      p[0] == 21 || p[0] == 22 ? "; TLS does: is it tls:// on both sides?" : "");
     }
     if (at->size > 2 && p[2] != IPCX_FRAME_VERSION) {
         return broken(decoder, IPCX_VERSION, 2, "version %d; this side speaks version %d", p[2],

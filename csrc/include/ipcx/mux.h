@@ -54,8 +54,9 @@ typedef struct ipcx_mux_options {
     int private_stats; /* `ipcx top` is told nothing (docs/protocol.md, Questions) */
 } ipcx_mux_options;
 
-/* ipcx_mux_open, ipcx_mux_url: listens at `count` URLs (tcp, unix) and belongs to this process;
- * answers as ipcx_listen. url: the real one at `index`, NULL behind the last. */
+/* ipcx_mux_open, ipcx_mux_url: listens at `count` URLs (tcp, unix; tls, with channel.layer) and
+ * belongs to this process; answers as ipcx_listen. url: the real one at `index`, NULL behind the
+ * last. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mux_open(const char *const *urls, size_t count,
                                                   const ipcx_mux_options *options, ipcx_mux **mux,
                                                   ipcx_error *err);

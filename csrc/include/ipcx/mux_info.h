@@ -20,7 +20,7 @@ typedef struct ipcx_mux_peer_info {
     uint64_t owed; /* bytes that wait to be sent, with what keeping them costs */
     int pid;       /* unix: of the process that connected; else 0 */
     unsigned uid;
-    char url[IPCX_URL_MAX]; /* tcp: its own address; unix: the listener's */
+    char url[IPCX_URL_MAX]; /* tcp, tls: its own address; unix: the listener's */
 } ipcx_mux_peer_info;
 /* ipcx_mux_peer_get, ipcx_mux_peer_id: all of it, at any time; the id alone, for nothing. */
 IPCX_API void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info);

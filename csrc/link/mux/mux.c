@@ -87,6 +87,7 @@ static ipcx_status open_doors(ipcx_mux *self, const char *const *urls, size_t co
     ipcx_status status = IPCX_OK;
     for (size_t i = 0; i < count && status == IPCX_OK; i++) {
         ipcx__door *door = &self->doors[i];
+        *door = (ipcx__door){.fd = -1, .guests = -1};
         status = ipcx_listen(urls[i], &self->options.channel, &door->listener, err);
         if (status == IPCX_OK) {
             self->door_count = i + 1;
@@ -94,6 +95,12 @@ static ipcx_status open_doors(ipcx_mux *self, const char *const *urls, size_t co
         }
         if (status == IPCX_OK) {
             status = watch(self, door->fd, door, err);
+        }
+        if (status == IPCX_OK && door->scheme == IPCX_SCHEME_TLS) {
+            status = ipcx_listener_fileno(door->listener, &door->guests, err);
+            if (status == IPCX_OK) {
+                status = watch(self, door->guests, &door->guests, err);
+            }
         }
     }
     return status;
@@ -120,6 +127,16 @@ static ipcx_status open_all(ipcx_mux *self, const char *const *urls, size_t coun
     return status == IPCX_OK ? open_doors(self, urls, count, err) : status;
 }
 
+/* A layer's functions may run signal handlers, with the lock held. */
+static void make_lock(ipcx_mux *self, bool layered)
+{
+    pthread_mutexattr_t how;
+    (void)pthread_mutexattr_init(&how);
+    (void)pthread_mutexattr_settype(&how, layered ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_NORMAL);
+    (void)pthread_mutex_init(&self->lock, &how);
+    (void)pthread_mutexattr_destroy(&how);
+}
+
 ipcx_status ipcx_mux_open(const char *const *urls, size_t count, const ipcx_mux_options *options,
                           ipcx_mux **mux, ipcx_error *err)
 {
@@ -136,7 +153,7 @@ ipcx_status ipcx_mux_open(const char *const *urls, size_t count, const ipcx_mux_
                        .bell = -1,
                        .armed = IPCX_FOREVER,
                        .muted_until = IPCX_FOREVER};
-    (void)pthread_mutex_init(&self->lock, NULL);
+    make_lock(self, options != NULL && options->channel.layer != NULL);
     ipcx__own_lock();
     ipcx__own_add(IPCX__OWN_LISTENERS, &self->own);
     ipcx__own_unlock();
@@ -184,6 +201,20 @@ ipcx_status ipcx__mux_enter_gate(ipcx_mux *self, const char *op, ipcx_error *err
     return IPCX_OK;
 }
 
+/* Who wants in; or, shown by the middle of a door, an end of this process whose handshake needs us
+ * (link/stream/guest.h). */
+static ipcx_status at_door(ipcx_mux *self, void *who, ipcx_error *err)
+{
+    ipcx_chan *nobody;
+    for (size_t i = 0; i < self->door_count; i++) {
+        if (who == &self->doors[i].guests) {
+            (void)ipcx_listener_accept(self->doors[i].listener, &nobody, IPCX_NOW, NULL);
+            return IPCX_OK;
+        }
+    }
+    return ipcx__mux_welcome(self, who, err);
+}
+
 /* What epoll shows of one. MORE: the batch is full. INTR: somebody rang. */
 static ipcx_status look_at(ipcx_mux *self, const struct epoll_event *event, ipcx_error *err)
 {
@@ -200,7 +231,7 @@ static ipcx_status look_at(ipcx_mux *self, const struct epoll_event *event, ipcx
         return IPCX_INTR;
     }
     if ((ipcx__door *)who >= self->doors && (ipcx__door *)who < self->doors + self->door_count) {
-        return ipcx__mux_welcome(self, who, err);
+        return at_door(self, who, err);
     }
     if (peer->stage == IPCX__GONE) {
         return IPCX_OK; /* in this very round */
@@ -269,6 +300,12 @@ static ipcx_status sleep_until(ipcx_mux *self, ipcx_deadline deadline, ipcx_erro
     return n > 0 ? IPCX_OK : deadline == IPCX_NOW ? IPCX_AGAIN : IPCX_TIMEOUT;
 }
 
+static void ring(ipcx_mux *self)
+{
+    const uint64_t once = 1;
+    (void)!write(self->bell, &once, sizeof once);
+}
+
 /* Looks at all who are ready. The lock is let go of in between: senders want it too. */
 static ipcx_status serve(ipcx_mux *self, ipcx_error *err)
 {
@@ -282,8 +319,15 @@ static ipcx_status serve(ipcx_mux *self, ipcx_error *err)
         (void)pthread_mutex_unlock(&self->lock);
         self->ready_at += status != IPCX_MORE;
     }
+    if (status == IPCX_MORE && self->options.channel.layer != NULL) {
+        ring(self); /* what a layer holds back, no descriptor shows */
+    }
     (void)pthread_mutex_lock(&self->lock);
     announce(self);
+    if (status == IPCX_OK && self->within.interrupted) {
+        status = IPCX_INTR;
+    }
+    self->within.interrupted = false;
     (void)pthread_mutex_unlock(&self->lock);
     if (self->event_count > 0) {
         return IPCX_OK; /* whatever is wrong, the next call finds it again */
@@ -317,6 +361,11 @@ ipcx_status ipcx_mux_next(ipcx_mux *mux, const ipcx_mux_event **events, size_t *
 {
     ipcx_status status = ipcx__mux_enter_gate(mux, OP, err);
     int rounds = 0;
+    if (status == IPCX_OK && ipcx__mux_within(mux)) {
+        ipcx__gate_leave(&mux->gate);
+        return ipcx_error_set(err, IPCX_INVALID, 0, OP,
+                              "a signal handler that came while TLS was at work cannot receive");
+    }
     if (status != IPCX_OK) {
         return status;
     }
@@ -350,9 +399,8 @@ void ipcx_mux_release(ipcx_mux *mux)
 
 void ipcx_mux_nudge(ipcx_mux *mux)
 {
-    const uint64_t once = 1;
     if (ipcx__mux_enter_gate(mux, "nudge", NULL) == IPCX_OK) {
-        (void)!write(mux->bell, &once, sizeof once);
+        ring(mux);
         ipcx__gate_leave(&mux->gate);
     }
 }

@@ -43,6 +43,11 @@ void ipcx__mux_unmute(ipcx_mux *self)
 static bool one_less(ipcx_mux *self)
 {
     ipcx__wait *wait = self->greeting.oldest;
+    ipcx__wait *refused = self->leaving.oldest;
+    if (refused != NULL && !refused->peer->joined) {
+        ipcx__mux_leave(refused->peer, IPCX_OK, NULL);
+        return true;
+    }
     for (int looked = 0; wait != NULL && looked < ONES; looked++) {
         if (!ipcx__mux_has_sent(wait->peer)) {
             ipcx__mux_leave(wait->peer, IPCX_EXHAUSTED, "its place was needed");
@@ -125,8 +130,8 @@ static bool is_welcome(ipcx_mux_peer *peer)
     return true;
 }
 
-/* With a key each peer gets a challenge of its own, at once. */
-static bool challenge(ipcx_mux_peer *peer)
+/* At once, or as soon as it can be sealed. */
+bool ipcx__mux_challenge(ipcx_mux_peer *peer)
 {
     const ipcx_chan_options *options = &peer->mux->options.channel;
     ipcx__hello hello = {.max_version = IPCX_FRAME_VERSION,
@@ -143,6 +148,9 @@ static bool challenge(ipcx_mux_peer *peer)
     ipcx__proof_begin(peer->proof, IPCX__LISTENER, options->authkey, options->authkey_size, nonce);
     size = (ssize_t)ipcx__proof_greet(peer->proof, &hello, options->checksum, bytes);
     peer->greeted = true;
+    if (peer->cover != NULL) {
+        return ipcx__queue_put_bytes(peer, bytes, (size_t)size);
+    }
     /* It fits into what an empty socket takes. Who has hung up is found out by reading. */
     return send(peer->fd, bytes, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL) == size ||
            errno == EPIPE || errno == ECONNRESET;
@@ -165,7 +173,10 @@ static void admit(ipcx_mux_peer *peer)
     if (!is_welcome(peer)) {
         ipcx__admit_refuse(peer->fd);
         ipcx__mux_leave(peer, IPCX_AUTH, "another user's process");
-    } else if (self->options.channel.authkey != NULL && !challenge(peer)) {
+    } else if (self->doors[peer->door].scheme == IPCX_SCHEME_TLS && !ipcx__cover_make(peer)) {
+        ipcx__mux_leave(peer, IPCX_NOMEM, "no memory for it");
+    } else if (self->options.channel.authkey != NULL && peer->cover == NULL &&
+               !ipcx__mux_challenge(peer)) {
         ipcx__mux_leave(peer, IPCX_NOMEM, "no memory for its challenge");
     } else if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, peer->fd, &event) < 0) {
         ipcx__mux_leave(peer, IPCX_EXHAUSTED, "the system watches no more descriptors");

@@ -59,7 +59,7 @@ static size_t part(ipcx_mux *self)
         if (peer->interest & EPOLLIN) {
             (void)ipcx__mux_receive(peer); /* in vain; finds out who has gone */
         }
-        if (peer->stage == IPCX__LEAVING && peer->first == NULL && all_confirmed(peer)) {
+        if (peer->stage == IPCX__LEAVING && !ipcx__mux_owes(peer) && all_confirmed(peer)) {
             ipcx__mux_leave(peer, IPCX_OK, NULL);
         }
     }
@@ -89,7 +89,8 @@ static size_t cut(ipcx_mux *self)
     size_t lost = 0;
     while (self->peer_count > 0) {
         ipcx_mux_peer *peer = self->peers[self->peer_count - 1];
-        lost += ipcx__mux_forget(peer);
+        lost += peer->cover != NULL && ipcx_buf_len(&peer->cover->wire) > 0;
+        lost += ipcx__queue_forget(peer);
         ipcx__mux_leave(peer, IPCX_OK, NULL);
     }
     return lost;
@@ -110,7 +111,10 @@ ipcx_status ipcx_mux_close(ipcx_mux *mux, ipcx_deadline deadline, size_t *unsent
 {
     size_t lost = 0;
     ipcx_status status = IPCX_OK;
-    (void)err; /* nothing here fails in a way that anybody could do something about */
+    if (ipcx__mux_within(mux)) {
+        return ipcx_error_set(err, IPCX_INVALID, 0, "close",
+                              "a signal handler that came while TLS was at work cannot close");
+    }
     if (unsent != NULL) {
         *unsent = 0;
     }

@@ -37,7 +37,8 @@ void ipcx__held_free(ipcx_mux *self, ipcx__held *held)
 
 static size_t held_by(const ipcx_mux_peer *peer)
 {
-    return peer->held != NULL ? peer->held->cap : 0;
+    return (peer->held != NULL ? peer->held->cap : 0) +
+           (peer->cover != NULL ? peer->cover->counted : 0);
 }
 
 /* Who has most, of those who stay; *going: what goes with those who do not. */

@@ -19,21 +19,11 @@ void ipcx__mux_bury(ipcx_mux *self, bool all);
 /* ipcx__mux_watch: tells epoll what is wanted of the peer now. */
 void ipcx__mux_watch(ipcx_mux_peer *peer);
 
-/* mux_clock.c: whether there is something of it to be read. */
-bool ipcx__mux_has_sent(const ipcx_mux_peer *peer);
-/* Into a queue, with its whole time again, if it has one; out of it. */
-void ipcx__wait_in(ipcx_mux *self, ipcx__waits *queue, ipcx__wait *wait);
-void ipcx__wait_out(ipcx__wait *wait);
-void ipcx__mux_arm(ipcx_mux *self, ipcx_deadline when);
-/* ipcx__mux_attend: something goes to a tcp peer that is in no queue of its host's. */
-void ipcx__mux_attend(ipcx_mux_peer *peer);
-#define IPCX__MUX_VANISHED "its host has vanished: nothing was heard from it for too long"
-/* ipcx__mux_rang: the timer did: with the turn. */
-void ipcx__mux_rang(ipcx_mux *self);
-
 /* mux_accept.c: with the turn. SYSTEM, else OK. */
 ipcx_status ipcx__mux_welcome(ipcx_mux *self, ipcx__door *door, ipcx_error *err);
 void ipcx__mux_unmute(ipcx_mux *self);
+/* ipcx__mux_challenge: where there is a key: greets the peer with a challenge of its own. */
+bool ipcx__mux_challenge(ipcx_mux_peer *peer);
 /* ipcx__mux_unguard: wipes its proof; with nothing, for who has it last. */
 void ipcx__mux_unguard(ipcx_mux_peer *peer);
 
@@ -46,11 +36,11 @@ bool ipcx__mux_event_room(ipcx_mux *self, size_t more);
 /* mux_send.c: our HELLO, to who was sent nothing yet; to all those who have joined. */
 void ipcx__mux_greet(ipcx_mux_peer *peer);
 void ipcx__mux_greet_all(ipcx_mux *self);
-/* A frame of our own; sends what is queued; what is queued is forgotten: the number of
- * messages among it. */
+/* A frame of our own; sends what is queued. */
 void ipcx__mux_control(ipcx_mux_peer *peer, const ipcx_frame *frame);
 void ipcx__mux_flush(ipcx_mux_peer *peer);
-size_t ipcx__mux_forget(ipcx_mux_peer *peer);
+/* ipcx__mux_owes: whether anything waits to be sent. */
+bool ipcx__mux_owes(const ipcx_mux_peer *peer);
 /* ipcx__mux_bye: joined, and no longer: what is queued, then goodbye. */
 void ipcx__mux_bye(ipcx_mux_peer *peer);
 

@@ -92,12 +92,13 @@ static void count_out(ipcx_mux_peer *peer)
 }
 
 /* Who did not keep to the rules gets nothing more, and nothing of its stays in the kernel. Who
- * lacks the key shall read that it does. */
+ * lacks the key shall read that it does, who was refused by TLS what TLS says of it, and who speaks
+ * TLS where there is none our HELLO. */
 static void cut_off(ipcx_mux_peer *peer)
 {
     const struct linger at_once = {.l_onoff = 1};
     if (peer->why != IPCX_OK && peer->why != IPCX_EOF && peer->why != IPCX_PEER_DIED &&
-        peer->why != IPCX_AUTH) {
+        peer->why != IPCX_AUTH && !peer->answered) {
         (void)setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     }
 }
@@ -108,7 +109,7 @@ void ipcx__mux_leave(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     if (peer->stage == IPCX__GONE) {
         return;
     }
-    if (peer->stage != IPCX__DOOMED) {
+    if (peer->stage != IPCX__DOOMED && !(peer->stage == IPCX__LEAVING && peer->why != IPCX_OK)) {
         peer->why = why;
         peer->reason = reason;
     }
@@ -117,7 +118,10 @@ void ipcx__mux_leave(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     ipcx__wait_out(&peer->life);
     ipcx__wait_out(&peer->frame);
     ipcx__wait_out(&peer->host);
-    (void)ipcx__mux_forget(peer);
+    (void)ipcx__queue_forget(peer);
+    if (peer->cover != NULL) {
+        ipcx__cover_forget(peer);
+    }
     ipcx__held_free(self, peer->held);
     peer->held = NULL;
     ipcx__mux_unguard(peer);
@@ -150,7 +154,7 @@ void ipcx__mux_doom(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     peer->stage = IPCX__DOOMED;
     peer->why = why;
     peer->reason = reason;
-    (void)ipcx__mux_forget(peer);
+    (void)ipcx__queue_forget(peer);
     (void)shutdown(peer->fd, SHUT_RDWR); /* epoll shows it as hung up, whatever is looked for */
 }
 
@@ -172,7 +176,8 @@ void ipcx__mux_watch(ipcx_mux_peer *peer)
 {
     enum { CONTROL_MOST = 65536 };
     bool reads = peer->control <= CONTROL_MOST;
-    uint32_t wanted = (reads ? (uint32_t)EPOLLIN : 0u) | (peer->first ? (uint32_t)EPOLLOUT : 0u);
+    uint32_t wanted =
+        (reads ? (uint32_t)EPOLLIN : 0u) | (ipcx__mux_owes(peer) ? (uint32_t)EPOLLOUT : 0u);
     struct epoll_event event = {.events = wanted, .data = {.ptr = peer}};
     if (wanted != peer->interest && peer->stage != IPCX__GONE &&
         epoll_ctl(peer->mux->epoll, EPOLL_CTL_MOD, peer->fd, &event) == 0) {
@@ -192,6 +197,7 @@ void ipcx_mux_peer_drop(ipcx_mux_peer *peer)
     if (atomic_fetch_sub(&peer->refs, 1) == 1) {
         ipcx_free(peer->held);
         ipcx__mux_unguard(peer);
+        ipcx__cover_end(peer);
         ipcx_free(peer);
     }
 }
@@ -251,6 +257,6 @@ void ipcx_mux_peer_get(ipcx_mux_peer *peer, ipcx_mux_peer_info *info)
     } else {
         ipcx_addr addr = {.len = sizeof peer->addr};
         memcpy(&addr.u, &peer->addr, sizeof peer->addr);
-        ipcx__tcp_url(&addr, info->url);
+        ipcx__stream_url(self->doors[peer->door].scheme, false, &addr, info->url);
     }
 }

@@ -209,6 +209,16 @@ static ipcx_status judge(ipcx_mux_peer *peer, const ipcx_frame *frame)
     }
 }
 
+/* It begins as TLS does: our HELLO, which is none, tells it so. */
+static void meet_tls(ipcx_mux_peer *peer, uint8_t first)
+{
+    enum { HANDSHAKE = 22 };
+    if (peer->stage == IPCX__GREETING && !peer->greeted && first == HANDSHAKE) {
+        ipcx__mux_greet(peer);
+        peer->answered = true;
+    }
+}
+
 /* Takes apart `size` bytes that lie at `bytes`, without a copy. MORE: *left of them, at the end,
  * are no message yet. Else the peer has gone. */
 static ipcx_status take_apart(ipcx_mux_peer *peer, uint8_t *bytes, size_t size, size_t *left)
@@ -227,6 +237,7 @@ static ipcx_status take_apart(ipcx_mux_peer *peer, uint8_t *bytes, size_t size, 
     do {
         status = ipcx_decoder_next(decoder, &frame, NULL);
         if (status < 0) {
+            meet_tls(peer, bytes[0]);
             ipcx__mux_leave(peer, status, "bytes that are no frame");
         } else if (status == IPCX_OK) {
             status = judge(peer, &frame);
@@ -273,12 +284,29 @@ static void keep(ipcx_mux_peer *peer, const uint8_t *bytes, size_t size)
 
 /* ---- bytes */
 
+/* Its layer has failed. What that has to say of it goes out, and is not overtaken by a reset of
+ * ours: what comes is read in vain until the peer has hung up, or was told long enough. */
+static void refuse(ipcx_mux_peer *peer)
+{
+    ipcx_mux *self = peer->mux;
+    (void)ipcx__queue_forget(peer);
+    peer->why = peer->cover->error.status;
+    peer->reason = peer->cover->error.detail;
+    peer->stage = IPCX__LEAVING;
+    peer->answered = true;
+    ipcx__wait_out(&peer->frame);
+    ipcx__wait_in(self, &self->leaving, &peer->life);
+    ipcx__mux_flush(peer);
+}
+
 /* recv(2); 0: nothing this time. -1: the peer has gone. */
 static ssize_t read_some(ipcx_mux_peer *peer, uint8_t *room, size_t size)
 {
-    ssize_t n = recv(peer->fd, room, size, MSG_DONTWAIT);
+    bool sealed = peer->cover != NULL && peer->stage != IPCX__LEAVING;
+    ssize_t n =
+        sealed ? ipcx__cover_read(peer, room, size) : recv(peer->fd, room, size, MSG_DONTWAIT);
     if (n > 0) {
-        peer->progress += (size_t)n;
+        peer->progress += sealed ? 0 : (size_t)n;
         if (peer->mux->idle.span != 0 && in_talk(peer)) {
             ipcx__wait_in(peer->mux, &peer->mux->idle, &peer->life);
         }
@@ -287,7 +315,9 @@ static ssize_t read_some(ipcx_mux_peer *peer, uint8_t *room, size_t size)
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return 0;
     }
-    if (peer->stage == IPCX__LEAVING) {
+    if (n < 0 && errno == EPROTO && sealed) {
+        refuse(peer);
+    } else if (peer->stage == IPCX__LEAVING) {
         ipcx__mux_leave(peer, IPCX_OK, NULL);
     } else {
         ipcx__mux_leave(peer, IPCX_PEER_DIED,
@@ -370,18 +400,11 @@ static void read_in_vain(ipcx_mux_peer *peer)
     } while (n > 0 && ++times < 16);
 }
 
-ipcx_status ipcx__mux_receive(ipcx_mux_peer *peer)
+/* MORE: there is no room for it in this batch. NOMEM. */
+static ipcx_status read_more(ipcx_mux_peer *peer)
 {
-    ipcx_mux *self = peer->mux;
-    if (peer->stage == IPCX__LEAVING) {
-        read_in_vain(peer);
-        return IPCX_OK;
-    }
-    if (self->scratch == NULL && (self->scratch = ipcx_alloc(SCRATCH)) == NULL) {
-        return IPCX_NOMEM;
-    }
     /* A frame has 12 bytes at least: room for as many as may come. */
-    if (!ipcx__mux_event_room(self, (LONG + 2 * SHARE) / IPCX_FRAME_HEADER + 2)) {
+    if (!ipcx__mux_event_room(peer->mux, (LONG + 2 * SHARE) / IPCX_FRAME_HEADER + 2)) {
         return IPCX_NOMEM;
     }
     if (peer->held != NULL && peer->missing > 0 &&
@@ -390,4 +413,21 @@ ipcx_status ipcx__mux_receive(ipcx_mux_peer *peer)
         return IPCX_OK;
     }
     return read_short(peer);
+}
+
+ipcx_status ipcx__mux_receive(ipcx_mux_peer *peer)
+{
+    ipcx_mux *self = peer->mux;
+    ipcx_status status;
+    if (peer->stage == IPCX__LEAVING) {
+        read_in_vain(peer);
+        return IPCX_OK;
+    }
+    if (self->scratch == NULL && (self->scratch = ipcx_alloc(SCRATCH)) == NULL) {
+        return IPCX_NOMEM;
+    }
+    do {
+        status = read_more(peer);
+    } while (status == IPCX_OK && peer->cover != NULL && peer->cover->holds && in_talk(peer));
+    return status;
 }

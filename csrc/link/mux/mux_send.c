@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "ipcx/alloc.h"
 #include "link/mux/mux_parts.h"
 #include "os/gate.h"
 #include "wire/frame.h"
@@ -18,82 +17,11 @@
 #define ONE_PIECE 4096
 #define PIECES 64
 
-/* A frame on its way out: `piece` shrinks as it is sent. */
-typedef struct going {
-    ipcx_envelope around;
-    const void *payload;
-    size_t payload_size, total;
-    bool message;
-} going;
-
-static size_t cost_of(size_t size)
-{
-    return size + sizeof(ipcx__owed);
-}
-
 /* ---- the queue */
 
-static void unlink_after(ipcx_mux_peer *peer, ipcx__owed *before, ipcx__owed *owed)
+bool ipcx__mux_owes(const ipcx_mux_peer *peer)
 {
-    *(before != NULL ? &before->next : &peer->first) = owed->next;
-    if (peer->last == owed) {
-        peer->last = before;
-    }
-    peer->owed -= cost_of(owed->size);
-    (void)atomic_fetch_sub(&peer->mux->memory, cost_of(owed->size));
-    if (!owed->message) {
-        peer->control -= cost_of(owed->size);
-    }
-    ipcx_free(owed);
-}
-
-size_t ipcx__mux_forget(ipcx_mux_peer *peer)
-{
-    size_t lost = 0;
-    while (peer->first != NULL) {
-        lost += peer->first->message;
-        unlink_after(peer, NULL, peer->first);
-    }
-    return lost;
-}
-
-/* All of it but the first `sent` bytes, which have left. */
-static bool enqueue(ipcx_mux_peer *peer, const going *what, size_t sent)
-{
-    ipcx__owed *owed = ipcx_alloc(sizeof *owed + what->total);
-    uint8_t *at;
-    if (owed == NULL) {
-        return false;
-    }
-    *owed = (ipcx__owed){.size = what->total, .sent = sent, .message = what->message};
-    at = owed->bytes;
-    memcpy(at, what->around.head, what->around.head_size);
-    at += what->around.head_size;
-    if (what->payload_size > 0) {
-        memcpy(at, what->payload, what->payload_size);
-    }
-    memcpy(at + what->payload_size, what->around.tail, what->around.tail_size);
-    *(peer->last != NULL ? &peer->last->next : &peer->first) = owed;
-    peer->last = owed;
-    peer->owed += cost_of(what->total);
-    (void)atomic_fetch_add(&peer->mux->memory, cost_of(what->total));
-    peer->control += what->message ? 0 : cost_of(what->total);
-    return true;
-}
-
-/* `sent` bytes of the queue have left. */
-static void advance(ipcx_mux_peer *peer, size_t sent)
-{
-    while (sent > 0) {
-        ipcx__owed *first = peer->first;
-        size_t left = first->size - first->sent;
-        if (sent < left) {
-            first->sent += sent;
-            return;
-        }
-        sent -= left;
-        unlink_after(peer, NULL, first);
-    }
+    return peer->first != NULL || (peer->cover != NULL && ipcx_buf_len(&peer->cover->wire) > 0);
 }
 
 static ssize_t send_queue(ipcx_mux_peer *peer)
@@ -111,7 +39,10 @@ static ssize_t send_queue(ipcx_mux_peer *peer)
 /* Nobody is there to send to; a goodbye of its may still be unread. */
 static void hung_up(ipcx_mux_peer *peer)
 {
-    (void)ipcx__mux_forget(peer);
+    (void)ipcx__queue_forget(peer);
+    if (peer->cover != NULL) {
+        ipcx__cover_forget(peer);
+    }
     ipcx__mux_watch(peer);
 }
 
@@ -122,7 +53,11 @@ static bool is_temporary(int number)
 
 void ipcx__mux_flush(ipcx_mux_peer *peer)
 {
-    while (peer->first != NULL) {
+    if (peer->cover != NULL && !ipcx__cover_flush(peer)) {
+        hung_up(peer);
+        return;
+    }
+    while (peer->first != NULL && peer->cover == NULL) {
         ssize_t n = send_queue(peer);
         if (n < 0 && is_temporary(errno)) {
             break;
@@ -131,9 +66,9 @@ void ipcx__mux_flush(ipcx_mux_peer *peer)
             hung_up(peer);
             return;
         }
-        advance(peer, (size_t)n);
+        ipcx__queue_sent(peer, (size_t)n);
     }
-    if (peer->first == NULL && peer->stage == IPCX__LEAVING) {
+    if (!ipcx__mux_owes(peer) && peer->stage == IPCX__LEAVING) {
         (void)shutdown(peer->fd, SHUT_WR);
     }
     ipcx__mux_watch(peer);
@@ -144,7 +79,7 @@ void ipcx__mux_flush(ipcx_mux_peer *peer)
 /* Our HELLO goes in front of the first frame: one system call and one segment less for each who
  * comes. Who has joined and is sent nothing gets it alone, before anybody sleeps. It fits into what
  * an empty socket takes; where it does not, something is wrong with it. */
-static ssize_t send_first(ipcx_mux_peer *peer, const going *what)
+static ssize_t send_first(ipcx_mux_peer *peer, const ipcx__going *what)
 {
     const ipcx_mux *self = peer->mux;
     size_t before = self->hello_size;
@@ -164,10 +99,34 @@ static ssize_t send_first(ipcx_mux_peer *peer, const going *what)
     return n < 0 ? -1 : n - (ssize_t)before;
 }
 
+/* Sealed: behind what is queued, and off at once. PEER_DIED · NOMEM. */
+static ipcx_status put_sealed(ipcx_mux_peer *peer, const ipcx__going *what)
+{
+    const ipcx_mux *self = peer->mux;
+    bool alive;
+    if (!peer->greeted && !ipcx__queue_put_bytes(peer, self->hello, self->hello_size)) {
+        return IPCX_NOMEM;
+    }
+    peer->greeted = true;
+    if (what->total > 0 && !ipcx__queue_put(peer, what, 0)) {
+        return IPCX_NOMEM;
+    }
+    alive = ipcx__cover_flush(peer);
+    if (!alive) {
+        hung_up(peer);
+    }
+    ipcx__mux_watch(peer);
+    return alive ? IPCX_OK : IPCX_PEER_DIED;
+}
+
 void ipcx__mux_greet(ipcx_mux_peer *peer)
 {
-    static const going nothing;
+    static const ipcx__going nothing;
     if (!peer->greeted && peer->stage != IPCX__DOOMED && peer->stage != IPCX__GONE) {
+        if (peer->cover != NULL) {
+            (void)put_sealed(peer, &nothing);
+            return;
+        }
         (void)send_first(peer, &nothing); /* who has hung up, reading finds out */
     }
 }
@@ -181,7 +140,7 @@ void ipcx__mux_greet_all(ipcx_mux *self)
     }
 }
 
-static ssize_t send_frame(int fd, const going *what)
+static ssize_t send_frame(int fd, const ipcx__going *what)
 {
     uint8_t whole[ONE_PIECE];
     struct iovec piece[3] = {
@@ -202,11 +161,14 @@ static ssize_t send_frame(int fd, const going *what)
 }
 
 /* At once as far as it goes, the rest queued. PEER_DIED · NOMEM: nothing of it is kept. */
-static ipcx_status put(ipcx_mux_peer *peer, const going *what)
+static ipcx_status put(ipcx_mux_peer *peer, const ipcx__going *what)
 {
     ssize_t n = 0;
     if (IPCX_UNLIKELY(peer->host.queue == NULL) && !peer->is_unix) {
         ipcx__mux_attend(peer);
+    }
+    if (peer->cover != NULL) {
+        return put_sealed(peer, what);
     }
     if (peer->first == NULL) {
         n = peer->greeted ? send_frame(peer->fd, what) : send_first(peer, what);
@@ -218,7 +180,7 @@ static ipcx_status put(ipcx_mux_peer *peer, const going *what)
         }
         n = n < 0 ? 0 : n;
     }
-    if (!enqueue(peer, what, (size_t)n)) {
+    if (!ipcx__queue_put(peer, what, (size_t)n)) {
         if (n > 0) {
             ipcx__mux_doom(peer, IPCX_NOMEM, "no memory for the rest of a message");
         }
@@ -228,7 +190,7 @@ static ipcx_status put(ipcx_mux_peer *peer, const going *what)
     return IPCX_OK;
 }
 
-static ipcx_status prepare(const ipcx_mux *self, const ipcx_frame *frame, going *what,
+static ipcx_status prepare(const ipcx_mux *self, const ipcx_frame *frame, ipcx__going *what,
                            ipcx_error *err)
 {
     ipcx_framing framing = {.kind = IPCX_FRAMING_IPCX, .max_message = IPCX__MESSAGE_MAX};
@@ -245,7 +207,7 @@ static ipcx_status prepare(const ipcx_mux *self, const ipcx_frame *frame, going 
 
 void ipcx__mux_control(ipcx_mux_peer *peer, const ipcx_frame *frame)
 {
-    going what;
+    ipcx__going what;
     if (prepare(peer->mux, frame, &what, NULL) == IPCX_OK && put(peer, &what) == IPCX_NOMEM) {
         ipcx__mux_doom(peer, IPCX_NOMEM, "no memory for an answer");
     }
@@ -268,34 +230,20 @@ void ipcx__mux_bye(ipcx_mux_peer *peer)
 
 /* ---- messages */
 
-static void drop_oldest(ipcx_mux_peer *peer, size_t most)
-{
-    ipcx__owed *before = NULL, *at = peer->first;
-    while (at != NULL && peer->owed > most) {
-        ipcx__owed *next = at->next;
-        if (at->message && at->sent == 0) {
-            unlink_after(peer, before, at);
-            peer->dropped++;
-            peer->mux->stats.dropped++;
-        } else {
-            before = at;
-        }
-        at = next;
-    }
-}
-
 /* There is no room. OK: there is now. */
 static ipcx_status full(ipcx_mux_peer *peer, size_t cost, bool may_block)
 {
     ipcx_mux *self = peer->mux;
-    size_t backlog = self->options.channel.max_backlog;
+    size_t backlog = self->options.channel.max_backlog, dropped;
     switch (self->options.on_full) {
     case IPCX_MUX_DROP_OLDEST:
-        drop_oldest(peer, backlog > cost ? backlog - cost : 0);
+        dropped = ipcx__queue_drop(peer, backlog > cost ? backlog - cost : 0);
+        peer->dropped += dropped;
+        self->stats.dropped += dropped;
         return IPCX_OK;
     case IPCX_MUX_BLOCK:
         if (may_block) {
-            return IPCX_MORE;
+            return ipcx__mux_within(self) ? IPCX_AGAIN : IPCX_MORE;
         }
         break;
     case IPCX_MUX_ERROR:
@@ -315,7 +263,7 @@ static ipcx_status full(ipcx_mux_peer *peer, size_t cost, bool may_block)
 }
 
 /* MORE: wait for room. `alone`: no broadcast. */
-static ipcx_status deliver(ipcx_mux_peer *peer, const going *what, bool alone)
+static ipcx_status deliver(ipcx_mux_peer *peer, const ipcx__going *what, bool alone)
 {
     ipcx_mux *self = peer->mux;
     ipcx_status status = IPCX_OK;
@@ -327,11 +275,11 @@ static ipcx_status deliver(ipcx_mux_peer *peer, const going *what, bool alone)
         return IPCX_PEER_CLOSED;
     }
     if (peer->first != NULL &&
-        peer->owed + cost_of(what->total) > self->options.channel.max_backlog) {
+        peer->owed + ipcx__queue_cost(what->total) > self->options.channel.max_backlog) {
         ipcx__mux_flush(peer);
         if (peer->first != NULL &&
-            peer->owed + cost_of(what->total) > self->options.channel.max_backlog) {
-            status = full(peer, cost_of(what->total), alone);
+            peer->owed + ipcx__queue_cost(what->total) > self->options.channel.max_backlog) {
+            status = full(peer, ipcx__queue_cost(what->total), alone);
         }
     }
     if (status == IPCX_OK) {
@@ -378,7 +326,8 @@ static ipcx_status wait_for_room(ipcx_mux_peer *peer, ipcx_deadline deadline, ip
     return status;
 }
 
-static ipcx_status check(ipcx_mux *self, const ipcx_message *message, going *what, ipcx_error *err)
+static ipcx_status check(ipcx_mux *self, const ipcx_message *message, ipcx__going *what,
+                         ipcx_error *err)
 {
     ipcx_frame frame = {.type = IPCX_FRAME_DATA,
                         .flags = message->flags & IPCX_MESSAGE_TEXT ? IPCX_FRAME_TEXT : 0,
@@ -395,7 +344,7 @@ ipcx_status ipcx_mux_send(ipcx_mux_peer *peer, const ipcx_message *message, ipcx
                           ipcx_error *err)
 {
     ipcx_mux *self = peer->mux;
-    going what;
+    ipcx__going what;
     ipcx_status status = ipcx__mux_enter_gate(self, "send", err);
     if (status != IPCX_OK) {
         return status;
@@ -423,7 +372,7 @@ ipcx_status ipcx_mux_send(ipcx_mux_peer *peer, const ipcx_message *message, ipcx
 ipcx_status ipcx_mux_broadcast(ipcx_mux *self, const ipcx_message *message,
                                const ipcx_mux_peer *except, size_t *sent, ipcx_error *err)
 {
-    going what;
+    ipcx__going what;
     size_t count = 0;
     ipcx_status status = ipcx__mux_enter_gate(self, "broadcast", err);
     if (status != IPCX_OK) {

@@ -24,21 +24,11 @@
 #include "ipcx/frame.h"
 #include "ipcx/mux_info.h"
 #include "ipcx/url.h"
+#include "link/mux/mux_clock.h"
+#include "link/mux/mux_layer.h"
+#include "link/mux/mux_queue.h"
 #include "os/turn.h"
 #include "wire/proof.h"
-
-/* Who waits for how long; all in one queue wait equally long, so the oldest is the first to go. */
-typedef struct ipcx__wait {
-    struct ipcx__wait *older, *newer;
-    struct ipcx__waits *queue; /* NULL: in none */
-    ipcx_mux_peer *peer;
-    ipcx_deadline until;
-} ipcx__wait;
-
-typedef struct ipcx__waits {
-    ipcx__wait *oldest, *newest;
-    int64_t span; /* 0: nobody waits here */
-} ipcx__waits;
 
 /* Half a message. */
 typedef struct ipcx__held {
@@ -46,14 +36,6 @@ typedef struct ipcx__held {
     size_t size, cap;
     uint8_t bytes[];
 } ipcx__held;
-
-/* A frame that waits to be sent, or its rest. */
-typedef struct ipcx__owed {
-    struct ipcx__owed *next;
-    size_t size, sent;
-    bool message; /* and no frame of our own */
-    uint8_t bytes[];
-} ipcx__owed;
 
 typedef enum ipcx__stage {
     IPCX__GREETING, /* its HELLO has not come */
@@ -70,6 +52,7 @@ struct ipcx_mux_peer {
     uint8_t stage; /* ipcx__stage */
     bool is_unix, joined, asks;
     bool greeted;      /* our HELLO is out, or queued; until then it is in `ungreeted` */
+    bool answered;     /* what it has done wrong it shall read: no reset */
     bool greedy;       /* dropped by ipcx__mux_spare */
     bool announced;    /* of a gone one: its LEFT is out, or nobody knew it */
     uint32_t interest; /* what epoll looks for */
@@ -88,6 +71,7 @@ struct ipcx_mux_peer {
     ipcx__owed *first, *last;
     size_t owed, control; /* bytes in the queue with their cost; of them frames of our own */
     size_t limit;         /* what the peer takes */
+    ipcx__cover *cover;   /* tls; NULL: its bytes are what they are */
     ipcx__proof *proof;   /* as long as it has not proven that it has the key */
     ipcx_status why;
     const char *reason;
@@ -103,6 +87,7 @@ typedef struct ipcx__door {
     ipcx_listener *listener;
     ipcx_scheme scheme;
     int fd;
+    int guests; /* tls: shows connecting ends of this very process; else -1 */
     bool muted; /* no descriptor was free: not looked at for a moment */
 } ipcx__door;
 
@@ -120,6 +105,7 @@ struct ipcx_mux {
     bool begun;             /* close has begun */
     int epoll, timer, bell; /* bell: eventfd, rung by ipcx_mux_nudge */
     pthread_mutex_t lock;
+    ipcx__within within;
     ipcx__door *doors;
     size_t door_count;
     ipcx_mux_peer **peers; /* those with a descriptor */

@@ -245,8 +245,8 @@ static ipcx_status peer_went(ipcx__stream *self, ipcx_deadline deadline, ipcx_er
     if (status > 0 && status != IPCX_EOF) {
         return status;
     }
-    if (atomic_load(&self->over) == IPCX_AUTH) {
-        return ipcx__stream_over(self, err);
+    if (atomic_load(&self->over) < 0 && atomic_load(&self->over) != IPCX_PEER_DIED) {
+        return ipcx__stream_over(self, err); /* it says more than that nobody is there */
     }
     if (atomic_load(&self->over) == IPCX_EOF) {
         return ipcx_error_set(err, IPCX_PEER_CLOSED, self->broken_error.sys_errno, "send",

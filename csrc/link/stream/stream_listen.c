@@ -233,9 +233,9 @@ static ipcx_status fileno_of(ipcx_listener *self, int *fd, ipcx_error *err)
 static ipcx_status lend(ipcx_listener *self, int *fd, ipcx_error *err)
 {
     ipcx__lobby *lobby = &of(self)->lobby;
-    if (self->scheme == IPCX_SCHEME_TLS) {
+    if (self->scheme == IPCX_SCHEME_TLS && self->options.layer == NULL) {
         return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", self->url,
-                              "a server does not encrypt yet: accept channels instead");
+                              "it needs a layer that encrypts: options.layer");
     }
     (void)epoll_ctl(lobby->epoll, EPOLL_CTL_DEL, lobby->listening, NULL);
     *fd = lobby->listening;
