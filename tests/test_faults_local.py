@@ -108,8 +108,10 @@ def test_every_system_call_fails_once(shim: str, error: str) -> None:
             continue
         for failed, kinds, code, text, left in told:
             injected += 1
-            impossible = error == "EINTR" and failed in NEVER_INTERRUPTED
-            if kinds != "done" and code != number and not impossible:
+            if error in ("EINTR", "EAGAIN") and failed in NEVER_INTERRUPTED:
+                continue
+            told_so = code == number or (error == "ENOMEM" and "MemoryError" in kinds)
+            if kinds != "done" and not told_so:
                 wrong.append((name, failed, kinds[0], code, text))
             if left:
                 wrong.append((name, failed, "left behind:", *left))

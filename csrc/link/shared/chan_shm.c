@@ -192,11 +192,14 @@ static ipcx_status make_second(const ipcx__shm *first, int fd, ipcx__shm **made,
     }
     self->ring = first->ring;
     self->alone = first->alone;
-    if (ipcx_fd_dup(first->memory, &self->memory, err) != IPCX_OK ||
-        (!self->alone && (ipcx_fd_dup(first->their_bell, &self->bell, err) != IPCX_OK ||
-                          ipcx_fd_dup(first->bell, &self->their_bell, err) != IPCX_OK))) {
-        status = IPCX_EXHAUSTED;
-    } else {
+    status = ipcx_fd_dup(first->memory, &self->memory, err);
+    if (status == IPCX_OK && !self->alone) {
+        status = ipcx_fd_dup(first->their_bell, &self->bell, err);
+    }
+    if (status == IPCX_OK && !self->alone) {
+        status = ipcx_fd_dup(first->bell, &self->their_bell, err);
+    }
+    if (status == IPCX_OK) {
         status = ipcx__shm_attach(self, err);
     }
     if (status != IPCX_OK) {

@@ -103,8 +103,11 @@ static ssize_t write_pipe(const ipcx__stream *self, const ipcx__unit *unit)
         pieces = &little;
         count = 1;
     }
-    return self->raises_sigpipe ? ipcx__writev_quietly(self->write_fd, pieces, count)
-                                : writev(self->write_fd, pieces, count);
+    if (self->raises_sigpipe) {
+        return ipcx__writev_quietly(self->write_fd, pieces, count);
+    }
+    return count == 1 ? write(self->write_fd, pieces->iov_base, pieces->iov_len)
+                      : writev(self->write_fd, pieces, count);
 }
 
 ssize_t ipcx__stream_write(ipcx__stream *self, const ipcx__unit *unit)
