@@ -117,7 +117,7 @@ print(subprocess.run(right, input=left, stdout=subprocess.PIPE, check=True).stdo
         ),
         Wrong(
             "the left one writes to the screen",
-            "but not in the shell's order",
+            "the shell's",
             pipeline="""
                 import os
 
