@@ -361,7 +361,7 @@ ipcx_status ipcx__chan_fifo_connect(const ipcx_url *url, const char *text,
                                     const ipcx_chan_options *options, ipcx_deadline deadline,
                                     ipcx_chan **chan, ipcx_error *err)
 {
-    writer *self;
+    writer *self = NULL;
     ipcx_status status;
     if (url->name[0] == '\0') {
         return ipcx__url_fail(err, IPCX_INVALID_URL, 0, "url", text,
