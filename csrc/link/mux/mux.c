@@ -208,7 +208,7 @@ static ipcx_status at_door(ipcx_mux *self, void *who, ipcx_error *err)
     ipcx_chan *nobody;
     for (size_t i = 0; i < self->door_count; i++) {
         if (who == &self->doors[i].guests) {
-            (void)ipcx_listener_accept(self->doors[i].listener, &nobody, IPCX_NOW, NULL);
+            (void)!ipcx_listener_accept(self->doors[i].listener, &nobody, IPCX_NOW, NULL);
             return IPCX_OK;
         }
     }
