@@ -348,7 +348,7 @@ static ipcx_status layer_open(void *context, const void *wire, size_t size, void
     }
     out = drain(self, reply, err);
     if (status < 0 && self->accepted && !self->ready && ipcx_buf_len(reply) == owed) {
-        (void)ipcx_buf_append(reply, ipcx_py_record_alert, sizeof ipcx_py_record_alert, NULL);
+        (void)!ipcx_buf_append(reply, ipcx_py_record_alert, sizeof ipcx_py_record_alert, NULL);
     }
     opened->ready = self->ready;
     opened->inside = self->ready ? self->record.have : self->before;
