@@ -111,10 +111,12 @@ ipcx_status ipcx__file_directory(const char *path, int *fd, const char **name, i
 ipcx_status ipcx__file_sync_directory(int dir, const char *path, ipcx_error *err)
 {
     /* Some file systems have nothing to synchronise in a directory, and say so. */
-    if (fsync(dir) == 0 || errno == EINVAL || errno == ENOTSUP) {
-        return IPCX_OK;
-    }
-    return ipcx__file_failed("fsync", path, err);
+    int done;
+    do {
+        done = fsync(dir);
+    } while (done != 0 && errno == EINTR);
+    return done == 0 || errno == EINVAL || errno == ENOTSUP ? IPCX_OK
+                                                            : ipcx__file_failed("fsync", path, err);
 }
 
 ipcx_status ipcx_file_write(int fd, const void *data, size_t size, ipcx_error *err)
@@ -183,8 +185,10 @@ static ipcx_status keep_identity(ipcx_replacement *replacement, const struct sta
     if (old->st_gid != getegid() && fchown(replacement->fd, (uid_t)-1, old->st_gid) != 0) {
         errno = 0; /* A group that we are not in is not ours to give: the file has our own then. */
     }
-    if (fchmod(replacement->fd, old->st_mode & 07777) != 0) {
-        return ipcx__file_failed("replace", path, err);
+    while (fchmod(replacement->fd, old->st_mode & 07777) != 0) {
+        if (errno != EINTR) {
+            return ipcx__file_failed("replace", path, err);
+        }
     }
     return IPCX_OK;
 }
@@ -222,6 +226,16 @@ ipcx_status ipcx_file_replace_begin(ipcx_replacement *replacement, const char *p
     return IPCX_OK;
 }
 
+static int rename_temporary(const ipcx_replacement *replacement)
+{
+    int done;
+    do {
+        done = renameat(replacement->dir, replacement->temporary, replacement->dir,
+                        replacement->name);
+    } while (done != 0 && errno == EINTR);
+    return done;
+}
+
 /* Somebody's complete file stands under the temporary name: he was killed, or is about to rename
  * it. To do it for him commits it a moment early. */
 static ipcx_status help(ipcx_replacement *replacement, ipcx_error *err)
@@ -235,9 +249,7 @@ static ipcx_status help(ipcx_replacement *replacement, ipcx_error *err)
         return ipcx_error_set(err, IPCX_SYSTEM, EPERM, "replace",
                               "%.60s is in the way, and not ours", replacement->temporary);
     }
-    if (renameat(replacement->dir, replacement->temporary, replacement->dir, replacement->name) !=
-            0 &&
-        errno != ENOENT) {
+    if (rename_temporary(replacement) != 0 && errno != ENOENT) {
         return ipcx__file_failed("replace", replacement->name, err);
     }
     return IPCX_OK;
@@ -250,8 +262,9 @@ static ipcx_status link_temporary(ipcx_replacement *replacement, ipcx_error *err
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", replacement->fd);
     while (linkat(AT_FDCWD, self, replacement->dir, replacement->temporary, AT_SYMLINK_FOLLOW) !=
            0) {
-        ipcx_status status = errno == EEXIST ? help(replacement, err)
-                                             : ipcx__file_failed("replace", replacement->name, err);
+        ipcx_status status = errno == EEXIST  ? help(replacement, err)
+                             : errno == EINTR ? IPCX_OK
+                                              : ipcx__file_failed("replace", replacement->name, err);
         if (status != IPCX_OK) {
             return status;
         }
@@ -268,6 +281,9 @@ ipcx_status ipcx_file_replace_commit(ipcx_replacement *replacement, int durable,
     if (durable && fsync(replacement->fd) != 0) {
         status = ipcx__file_failed("fsync", replacement->name, err);
     }
+    if (status == IPCX_INTR) {
+        return status; /* nothing has happened yet */
+    }
     /* What came there since we began is looked at once more: rename(2) would replace a link. */
     if (status == IPCX_OK &&
         fstatat(replacement->dir, replacement->name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -277,8 +293,7 @@ ipcx_status ipcx_file_replace_commit(ipcx_replacement *replacement, int durable,
         status = link_temporary(replacement, err);
     }
     if (status == IPCX_OK) {
-        if (renameat(replacement->dir, replacement->temporary, replacement->dir,
-                     replacement->name) == 0 ||
+        if (rename_temporary(replacement) == 0 ||
             (helped && errno == ENOENT)) { /* somebody did it for us */
             replacement->named = 0;
         } else {

@@ -213,7 +213,7 @@ static PyObject *make_listener(PyObject *module, PyObject *const *args, Py_ssize
         return NULL;
     }
     ipcx_py_layer_use(state, args[13], source, &options);
-    IPCX_PY_WITHOUT_GIL(status = ipcx_listen(url.text, &options, &core, &err));
+    IPCX_PY_WAITING(status, status = ipcx_listen(url.text, &options, &core, &err));
     if (status == IPCX_OK) {
         made = ipcx_py_listener_around(state, core, source);
     } else {
@@ -240,7 +240,7 @@ static PyObject *make_pair(PyObject *module, PyObject *const *args, Py_ssize_t n
         return NULL;
     }
     ipcx_py_layer_use(state, args[7], &source, &options);
-    IPCX_PY_WITHOUT_GIL(status = ipcx_pair(url.text, &options, &one, &other, &err));
+    IPCX_PY_WAITING(status, status = ipcx_pair(url.text, &options, &one, &other, &err));
     if (status != IPCX_OK) {
         (void)ipcx_py_chan_raise(state, "pair", status, &err, 0);
         ipcx_py_layer_cause_of(args[7]);

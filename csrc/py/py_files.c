@@ -41,8 +41,8 @@ static int replacement_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(k
         return -1;
     }
     ipcx_file_replace_abort(&self->core);
-    IPCX_PY_WITHOUT_GIL(
-        status = ipcx_file_replace_begin(&self->core, PyBytes_AS_STRING(path), (mode_t)mode, &err));
+    IPCX_PY_WAITING(status, status = ipcx_file_replace_begin(&self->core, PyBytes_AS_STRING(path),
+                                                             (mode_t)mode, &err));
     Py_DECREF(path);
     if (status != IPCX_OK) {
         (void)ipcx_py_raise(ipcx_py_state_of(op), status, &err);
@@ -88,7 +88,7 @@ static PyObject *replacement_commit(PyObject *op, PyObject *durable)
     if (!self->core.open) {
         return replacement_fileno(op, NULL);
     }
-    IPCX_PY_WITHOUT_GIL(status = ipcx_file_replace_commit(&self->core, wanted, &err));
+    IPCX_PY_WAITING(status, status = ipcx_file_replace_commit(&self->core, wanted, &err));
     return none_or_raise(op, status, &err);
 }
 
@@ -227,7 +227,7 @@ static int watch_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs)
         PyErr_SetString(PyExc_ValueError, "this watch is open already");
         return -1;
     }
-    status = ipcx_watch_open(&self->core, PyBytes_AS_STRING(path), &err);
+    IPCX_PY_WAITING(status, status = ipcx_watch_open(&self->core, PyBytes_AS_STRING(path), &err));
     Py_DECREF(path);
     if (status != IPCX_OK) {
         (void)ipcx_py_raise(ipcx_py_state_of(op), status, &err);
@@ -250,11 +250,14 @@ static PyObject *watch_next(PyObject *op, PyObject *timeout)
         return NULL;
     }
     deadline = ipcx_py_deadline(patience);
-    while ((status = ipcx_watch_next(&self->core, IPCX_NOW, &change, &err)) == IPCX_AGAIN &&
-           patience != IPCX_PY_NEVER) {
-        IPCX_PY_WAITING(status, status = ipcx_watch_poll(&self->core, deadline, &err));
-        if (status == IPCX_INTR) {
-            return NULL;
+    for (;;) {
+        status = ipcx_watch_next(&self->core, IPCX_NOW, &change, &err);
+        if (status == IPCX_AGAIN && patience != IPCX_PY_NEVER) {
+            IPCX_PY_WAITING(status, status = ipcx_watch_poll(&self->core, deadline, &err));
+        } else if (status == IPCX_INTR && ipcx_py_signals() == 0) {
+            continue;
+        } else {
+            break;
         }
         if (status != IPCX_OK) {
             break;

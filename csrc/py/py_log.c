@@ -173,7 +173,7 @@ static PyObject *writer_sync(PyObject *op, PyObject *Py_UNUSED(ignored))
     ipcx_status status = IPCX_CLOSED;
     ipcx_error err = {.op = "sync", .detail = "the log"};
     if (self->core != NULL) {
-        IPCX_PY_WITHOUT_GIL(status = ipcx_log_sync(self->core, &err));
+        IPCX_PY_WAITING(status, status = ipcx_log_sync(self->core, &err));
     }
     if (status != IPCX_OK) {
         return ipcx_py_raise(self->state, status, &err);
@@ -278,8 +278,8 @@ static int reader_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs
         return -1;
     }
     self->state = ipcx_py_state_of(op);
-    IPCX_PY_WITHOUT_GIL(status = ipcx_log_follow(PyBytes_AS_STRING(path), position,
-                                                 (size_t)max_message, &self->core, &err));
+    IPCX_PY_WAITING(status, status = ipcx_log_follow(PyBytes_AS_STRING(path), position,
+                                                     (size_t)max_message, &self->core, &err));
     Py_DECREF(path);
     if (status != IPCX_OK) {
         (void)ipcx_py_raise(self->state, status, &err);
@@ -326,15 +326,15 @@ static PyObject *reader_receive(IPCX_PY_FAST)
     for (;;) {
         int fd;
         status = ipcx_log_next(self->core, IPCX_NOW, &message, NULL, &err);
+        if (status == IPCX_INTR && ipcx_py_signals() == 0) {
+            continue;
+        }
         if (status != IPCX_AGAIN || patience == IPCX_PY_NEVER) {
             break;
         }
         IPCX_PY_WAITING(status, status = ipcx_log_wait(self->core, deadline, &err));
         if (status == IPCX_OK) { /* the first time it only asks for a descriptor to wait at */
-            status = ipcx_log_reader_fileno(self->core, &fd, &err);
-        }
-        if (status == IPCX_INTR) {
-            return NULL;
+            IPCX_PY_WAITING(status, status = ipcx_log_reader_fileno(self->core, &fd, &err));
         }
         if (status != IPCX_OK) {
             break;

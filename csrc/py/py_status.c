@@ -264,7 +264,8 @@ PyObject *ipcx_py_raise(ipcx_py_state *state, ipcx_status status, const ipcx_err
     PyObject *type, *message, *args;
     PyObject *key = PyLong_FromLong(status);
     int sys_errno = status == IPCX_AGAIN ? EAGAIN : 0;
-    if (key == NULL) {
+    if (key == NULL || (status == IPCX_INTR && PyErr_Occurred())) { /* a signal handler's */
+        Py_XDECREF(key);
         return NULL;
     }
     /* Borrowed: the state holds it for as long as the module lives. */

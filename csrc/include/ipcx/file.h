@@ -48,7 +48,7 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_file_replace_begin(ipcx_replacement *re
 /* ipcx_file_replace_commit: what was written is the content of `path` from now on, for every
  * process, at once; who has the old file open keeps that. With `durable` it is on the disk when
  * this returns (fsync of file and directory). On failure the old file is there as before, and the
- * new content gone. */
+ * new content gone. INTR: nothing has happened yet: call again, or abort. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_file_replace_commit(ipcx_replacement *replacement,
                                                              int durable, ipcx_error *err);
 
