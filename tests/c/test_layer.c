@@ -8,6 +8,8 @@
 
 #include "dialing.h"
 #include "ipcx/layer.h"
+#include "ipcx/mux.h"
+#include "ipcx/mux_info.h"
 
 /*   A record: 2 bytes of length, then so many bytes, each xor MASK. Length 0 is the end, LET_IN the
  *   accepting side's answer to the connecting side's HELLO_THERE, REFUSED the other answer. */
@@ -414,4 +416,112 @@ TEST(fileno_shows_what_the_layer_holds)
     CHECK(!is_readable(fd));
     ipcx_chan_free(a);
     ipcx_chan_free(b);
+}
+
+/* ---- a server */
+
+static void *echoes(void *arg)
+{
+    ipcx_mux *mux = arg;
+    const ipcx_mux_event *events;
+    size_t count;
+    ipcx_status status;
+    while ((status = ipcx_mux_next(mux, &events, &count, IPCX_FOREVER, NULL)) != IPCX_CLOSED) {
+        for (size_t i = 0; status == IPCX_OK && i < count; i++) {
+            ipcx_mux_peer_info info;
+            ipcx_mux_peer_get(events[i].peer, &info);
+            CHECK(strncmp(info.url, "tls://", 6) == 0);
+            if (events[i].kind == IPCX_MUX_MESSAGE) {
+                (void)!ipcx_mux_send(events[i].peer, &events[i].message, IPCX_FOREVER, NULL);
+            }
+        }
+        if (status == IPCX_OK) {
+            ipcx_mux_release(mux);
+        }
+    }
+    return NULL;
+}
+
+static void *talks(void *arg)
+{
+    work *self = arg;
+    pthread_t sender;
+    REQUIRE(pthread_create(&sender, NULL, sends, self) == 0);
+    (void)receives(self);
+    REQUIRE(pthread_join(sender, NULL) == 0);
+    return NULL;
+}
+
+TEST(a_server_of_many_with_threads)
+{
+    enum { CLIENTS = 4, SERVERS = 1 }; /* one, for the order of the answers */
+    ipcx_mux_options options = {.channel = with_toy, .on_full = IPCX_MUX_BLOCK};
+    const char *url = "tls://127.0.0.1:0";
+    const ipcx_message news = {.data = "", .size = 0};
+    ipcx_mux *mux = NULL;
+    ipcx_mux_stats stats;
+    pthread_t servers[SERVERS], clients[CLIENTS];
+    ipcx_chan *ends[CLIENTS];
+    work works[CLIENTS];
+    size_t sent;
+    REQUIRE_OK(ipcx_mux_open(&url, 1, &options, &mux, NULL));
+    for (int i = 0; i < SERVERS; i++) {
+        REQUIRE(pthread_create(&servers[i], NULL, echoes, mux) == 0);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        REQUIRE_OK(ipcx_connect(ipcx_mux_url(mux, 0), &with_toy, SOON, &ends[i], NULL));
+        works[i] = (work){ends[i], 200, 1 + (size_t)i * 9000, 0};
+        REQUIRE(pthread_create(&clients[i], NULL, talks, &works[i]) == 0);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        REQUIRE(pthread_join(clients[i], NULL) == 0);
+    }
+    CHECK_OK(ipcx_mux_broadcast(mux, &news, NULL, &sent, NULL));
+    CHECK_INT(sent, CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        ipcx_message got;
+        REQUIRE_OK(ipcx_chan_receive(ends[i], &got, SOON, NULL));
+        CHECK_INT(got.size, 0);
+        ipcx_chan_release(ends[i], &got);
+        CHECK_OK(ipcx_chan_close(ends[i], SOON, NULL, NULL));
+        ipcx_chan_free(ends[i]);
+    }
+    CHECK_OK(ipcx_mux_close(mux, SOON, NULL, NULL));
+    for (int i = 0; i < SERVERS; i++) {
+        REQUIRE(pthread_join(servers[i], NULL) == 0);
+    }
+    ipcx_mux_get_stats(mux, &stats);
+    CHECK_INT(stats.received, 200 * CLIENTS);
+    CHECK_INT(stats.memory, 0);
+    ipcx_mux_free(mux);
+    CHECK_INT(atomic_load(&sessions), 0);
+}
+
+TEST(a_server_refuses_and_tells)
+{
+    ipcx_chan_options refusing = {.layer = &toy_layer, .layer_context = &refusing};
+    ipcx_mux_options options = {.channel = refusing};
+    const char *url = "tls://127.0.0.1:0";
+    const ipcx_mux_event *events;
+    ipcx_mux_stats stats;
+    ipcx_message got;
+    ipcx_mux *mux = NULL;
+    ipcx_chan *a = NULL;
+    size_t count;
+    REQUIRE_OK(ipcx_mux_open(&url, 1, &options, &mux, NULL));
+    REQUIRE_OK(ipcx_connect(ipcx_mux_url(mux, 0), &with_toy, SOON, &a, NULL));
+    do {
+        CHECK_STATUS(ipcx_mux_next(mux, &events, &count, ipcx_deadline_after(MS), NULL),
+                     IPCX_TIMEOUT);
+    } while (ipcx_chan_poll(a, IPCX_NOW, NULL) != IPCX_OK);
+    CHECK_STATUS(ipcx_chan_receive(a, &got, IPCX_NOW, NULL), IPCX_AUTH);
+    ipcx_chan_free(a);
+    do {
+        CHECK_STATUS(ipcx_mux_next(mux, &events, &count, ipcx_deadline_after(MS), NULL),
+                     IPCX_TIMEOUT);
+        ipcx_mux_get_stats(mux, &stats);
+    } while (stats.refused == 0);
+    CHECK_INT(stats.strangers, 1);
+    ipcx_mux_free(mux);
+    CHECK_INT(atomic_load(&sessions), 0);
 }

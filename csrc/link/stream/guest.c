@@ -39,6 +39,7 @@ bool ipcx__guest_come(ipcx__guest *self, ipcx_chan *chan, int fd, int port)
 {
     /* Edges: what comes is shown once, and may be taken by whoever uses the end. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data = {.ptr = self}};
+    bool come;
     ipcx__own_lock();
     for (ipcx__own *own = ipcx__own_first(IPCX__OWN_HOUSES); own != NULL; own = own->next) {
         ipcx__house *house = (ipcx__house *)(void *)own;
@@ -49,8 +50,9 @@ bool ipcx__guest_come(ipcx__guest *self, ipcx_chan *chan, int fd, int port)
             break;
         }
     }
+    come = self->at != NULL; /* it may have gone again as soon as the lock is */
     ipcx__own_unlock();
-    return self->at != NULL;
+    return come;
 }
 
 void ipcx__guest_go(ipcx__guest *self)
