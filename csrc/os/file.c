@@ -230,8 +230,8 @@ static int rename_temporary(const ipcx_replacement *replacement)
 {
     int done;
     do {
-        done = renameat(replacement->dir, replacement->temporary, replacement->dir,
-                        replacement->name);
+        done =
+            renameat(replacement->dir, replacement->temporary, replacement->dir, replacement->name);
     } while (done != 0 && errno == EINTR);
     return done;
 }
@@ -262,9 +262,10 @@ static ipcx_status link_temporary(ipcx_replacement *replacement, ipcx_error *err
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", replacement->fd);
     while (linkat(AT_FDCWD, self, replacement->dir, replacement->temporary, AT_SYMLINK_FOLLOW) !=
            0) {
-        ipcx_status status = errno == EEXIST  ? help(replacement, err)
-                             : errno == EINTR ? IPCX_OK
-                                              : ipcx__file_failed("replace", replacement->name, err);
+        ipcx_status status = errno == EEXIST ? help(replacement, err)
+                             : errno == EINTR
+                                 ? IPCX_OK
+                                 : ipcx__file_failed("replace", replacement->name, err);
         if (status != IPCX_OK) {
             return status;
         }
