@@ -471,9 +471,9 @@ class Stage:
 
     def _judge(self) -> None:
         """The sentence of whoever has failed already: a student's program first."""
-        said = self._complaints()
-        if said and all(map(_hung_up_on, said)):
-            self._pause(0.2)  # who hung up is about to end, too
+        said, until = self._complaints(), time.monotonic() + 1
+        while said and all(map(_hung_up_on, said)) and time.monotonic() < until:
+            self._pause(TICK)  # who hung up is about to end, too
             said = self._complaints()
         for complaint in sorted(said, key=_hung_up_on):
             raise Failed(complaint)

@@ -81,7 +81,7 @@ def test_a_receiver_and_a_sender_at_once(kit: Kit) -> None:
     sending.finish()
 
 
-@pytest.mark.needs("reliable")
+@pytest.mark.needs("reliable", "long")
 def test_a_batch_is_out_when_it_has_been_sent(kit: Kit) -> None:
     """The last of it, larger than what the transport holds, too: nobody else sees to its rest."""
     one, two = kit.narrow()

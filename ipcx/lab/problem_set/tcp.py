@@ -376,12 +376,12 @@ with socket.create_connection(("127.0.0.1", port)) as sock:
             "takes a recv for a line",
             "a client whose bytes come one by one: to the line",
             server="""
-                import socket
+                import contextlib, socket
 
                 with socket.create_server(("127.0.0.1", port)) as listener:
                     for _ in range(clients):
                         connection, _ = listener.accept()
-                        with connection:
+                        with connection, contextlib.suppress(ConnectionError):
                             while piece := connection.recv(1024):
                                 connection.sendall(piece.strip().upper() + b"\\n")
                 """,
