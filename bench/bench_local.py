@@ -131,17 +131,6 @@ bench = Bench(
 
 
 @bench.row("pipe", "a message of 64 B, sent and received; multiprocessing.Pipe", Goal(2.0))
-def _(kind, cpus):
-    send, receive, _, _ = kind.pipe()
-
-    def run(n):
-        for _ in repeat(None, n):
-            send(SMALL)
-            receive()
-
-    yield run
-
-
 @bench.row("pipe-in-c", "the same; against the same loop in C", Goal(0.8, peer="C"))
 def _(kind, cpus):
     send, receive, _, _ = kind.pipe()

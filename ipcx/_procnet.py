@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ipcx import socket
 
 LISTEN, TIME_WAIT, CLOSE = 0x0A, 0x06, 0x07
+ACCEPTS = 0x10000  # a flag of /proc/net/unix: listen() was called
 MOST_BYTES = 2 << 20  # of a table: some 14 000 sockets
 MOST_SECONDS = 0.1  # to look through /proc for a holder
 
@@ -37,15 +38,16 @@ class Holder(NamedTuple):
     fd: int
 
 
-def _table(path: str) -> list[str]:
+def table(path: str, most_bytes: int = MOST_BYTES) -> list[str]:
+    """The lines of a table of the kernel, without its head; none if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(MOST_BYTES).decode("utf-8", "surrogateescape").splitlines()[1:]
+            return file.read(most_bytes).decode("utf-8", "surrogateescape").splitlines()[1:]
     except OSError:
         return []
 
 
-def _host(text: str) -> str:
+def host_text(text: str) -> str:
     """An address as /proc/net writes it: words of 32 bits, each in the machine's byte order."""
     words = bytes.fromhex(text)
     if len(words) == 4:
@@ -60,7 +62,7 @@ def _parse(protocol: str, line: str) -> Entry | None:
         host, _, port = fields[1].partition(":")
         timer = int(fields[5].partition(":")[2], 16) / os.sysconf("SC_CLK_TCK")
         state, uid, inode = int(fields[3], 16), int(fields[7]), int(fields[9])
-        return Entry(protocol, _host(host), int(port, 16), state, timer, uid, inode)
+        return Entry(protocol, host_text(host), int(port, 16), state, timer, uid, inode)
     except (ValueError, IndexError):
         return None
 
@@ -70,14 +72,14 @@ def entries(protocol: str) -> list[Entry]:
     found = (
         _parse(name, line)
         for name in (protocol, protocol + "6")
-        for line in _table(f"/proc/net/{name}")
+        for line in table(f"/proc/net/{name}")
     )
     return [entry for entry in found if entry is not None]
 
 
 def unix_inodes(path: str) -> list[int]:
     """The Unix sockets bound to *path* ("@name" for an abstract one)."""
-    rows = (line.split(None, 7) for line in _table("/proc/net/unix"))
+    rows = (line.split(None, 7) for line in table("/proc/net/unix"))
     return [int(row[6]) for row in rows if len(row) == 8 and row[7] == path]
 
 

@@ -31,6 +31,15 @@ def children():
     return sorted(map(int, found))
 
 
+def alive(pid):
+    """Whether that process runs: one that has ended and was not waited for does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def small_disk(folder, size):
     """A tmpfs of its own at that folder; skips where we may not mount one."""

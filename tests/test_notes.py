@@ -372,7 +372,7 @@ def test_tables_of_the_kernel_are_read_as_they_are_written(tmp_path, monkeypatch
     entry = _procnet._parse("tcp6", six)
     assert (entry.host, entry.port, entry.uid, entry.inode) == ("2001:db8::1", 80, 1000, 77)
     assert _procnet._parse("tcp", "nonsense") is None
-    assert _procnet._table(str(tmp_path / "nothing")) == []
+    assert _procnet.table(str(tmp_path / "nothing")) == []
     assert _procnet.command_of(0) == "?"
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from authority import DAY, NOW, Authority
+from echo_server import echoing
 
 import ipcx
 import ipcx.tls
@@ -26,25 +27,6 @@ URL = "tls://127.0.0.1:0"
 @pytest.fixture(scope="module")
 def lab() -> Authority:
     return Authority()
-
-
-@contextlib.contextmanager
-def echoing(context, *urls, **options):
-    """A server that answers in a thread."""
-    with Server(*urls or (URL,), tls=context, **options) as server:
-
-        def loop() -> None:
-            for peer, message in server:
-                peer.send(message)
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.close()
-            thread.join(GUARD)
-            assert not thread.is_alive()
 
 
 def serves(server, context) -> None:
@@ -117,7 +99,10 @@ def test_a_peer_tells_what_was_agreed_on(lab: Authority) -> None:
 
 def test_messages_of_all_lengths_both_ways(lab: Authority) -> None:
     sizes = (0, 1, 100, 16383, 16384, 16385, 65536, 300_000, 3_000_000)
-    with echoing(lab.server()) as server, ipcx.connect(server.url, tls=lab.client()) as one:
+    with (
+        echoing(URL, tls=lab.server()) as server,
+        ipcx.connect(server.url, tls=lab.client()) as one,
+    ):
         for size in sizes:
             sender = threading.Thread(target=one.send, args=(bytes(size),))
             sender.start()
@@ -163,7 +148,7 @@ def test_many_threads_and_many_peers(lab: Authority) -> None:
 def test_a_key_within(lab: Authority, key: str) -> None:
     """With the one that is expected, and another."""
     context = lab.client()
-    with echoing(lab.server(), authkey="the right one") as server:
+    with echoing(URL, tls=lab.server(), authkey="the right one") as server:
         if key == "the right one":
             with ipcx.connect(server.url, tls=context, authkey=key) as one:
                 one.send("hello")
@@ -209,7 +194,7 @@ def test_async_for(lab: Authority) -> None:
     ],
 )
 def test_a_server_with_a_wrong_certificate(lab: Authority, wrong: dict, match: str) -> None:
-    with echoing(lab.server(**wrong)) as server:
+    with echoing(URL, tls=lab.server(**wrong)) as server:
         for _ in range(2):
             refused(server, lab.client(), match)
         wait_for(lambda: server.stats().refused == 2)
@@ -217,7 +202,7 @@ def test_a_server_with_a_wrong_certificate(lab: Authority, wrong: dict, match: s
 
 
 def test_a_server_whom_the_client_does_not_trust(lab: Authority) -> None:
-    with echoing(lab.server()) as server:
+    with echoing(URL, tls=lab.server()) as server:
         refused(server, Authority("another").client(), "certificate")
         wait_for(lambda: server.stats().refused == 1)
         serves(server, lab.client())
@@ -232,7 +217,7 @@ def test_a_client_without_a_good_certificate(lab: Authority, who: str) -> None:
         "foreign": lambda: lab.trusted_by(Authority("another").known()),
         "expired": lambda: lab.known(begin=NOW - 3 * DAY, end=NOW - DAY),
     }[who]()
-    with echoing(strict) as server, ipcx.connect(server.url, tls=honest) as friend:
+    with echoing(URL, tls=strict) as server, ipcx.connect(server.url, tls=honest) as friend:
         refused(server, context, "certificate")
         wait_for(lambda: server.stats().strangers == 1)
         friend.send("still there")
@@ -242,7 +227,7 @@ def test_a_client_without_a_good_certificate(lab: Authority, who: str) -> None:
 
 @pytest.mark.parametrize("sends", [0, 1, 30_000])
 def test_plain_to_tls(lab: Authority, sends: int) -> None:
-    with echoing(lab.server()) as server:
+    with echoing(URL, tls=lab.server()) as server:
         with ipcx.connect(server.url.replace("tls", "tcp")) as one:
 
             def talk() -> None:
@@ -270,7 +255,7 @@ def test_plain_to_a_listener_with_tls(lab: Authority) -> None:
 
 
 def test_tls_to_plain(lab: Authority) -> None:
-    with echoing(None, "tcp://127.0.0.1:0") as server:
+    with echoing("tcp://127.0.0.1:0") as server:
         for _ in range(5):
             with pytest.raises(ipcx.ProtocolError, match="tls:// on both sides"):
                 ipcx.connect(server.url.replace("tcp", "tls"), tls=lab.client())
@@ -279,7 +264,7 @@ def test_tls_to_plain(lab: Authority) -> None:
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff", bytes(99)])
 def test_garbage(lab: Authority, garbage: bytes) -> None:
-    with echoing(lab.server(), handshake_timeout=0.1) as server, raw(server) as stranger:
+    with echoing(URL, tls=lab.server(), handshake_timeout=0.1) as server, raw(server) as stranger:
         stranger.sendall(garbage)
         serves(server, lab.client())
         wait_for(lambda: server.stats().refused == 1)
@@ -301,7 +286,7 @@ def first_words(context: ssl.SSLContext) -> bytes:
 
 def test_a_byte_now_and_then_in_the_handshake(lab: Authority) -> None:
     words = iter(first_words(lab.client()))
-    with echoing(lab.server(), handshake_timeout=0.1) as server, raw(server) as slow:
+    with echoing(URL, tls=lab.server(), handshake_timeout=0.1) as server, raw(server) as slow:
         serves(server, lab.client())
 
         def is_gone() -> bool:
@@ -316,7 +301,7 @@ def test_a_byte_now_and_then_in_the_handshake(lab: Authority) -> None:
 def test_a_byte_now_and_then_in_a_record(lab: Authority) -> None:
     """Encrypted bytes that are no message yet are progress of nothing."""
     with (
-        echoing(lab.server(), progress_timeout=0.1) as server,
+        echoing(URL, tls=lab.server(), progress_timeout=0.1) as server,
         spoken(server, lab.client()) as slow,
     ):
         slow.sendall(hello())
@@ -380,7 +365,7 @@ def test_a_forged_record(lab: Authority) -> None:
 
 
 def test_a_reader_that_never_reads(lab: Authority) -> None:
-    with echoing(lab.server(), max_backlog=200_000) as server:
+    with echoing(URL, tls=lab.server(), max_backlog=200_000) as server:
         with ipcx.connect(server.url, tls=lab.client()) as lazy, pytest.raises(ipcx.PeerClosed):
             lazy.send_many([bytes(50_000)] * 1000, timeout=GUARD)
         wait_for(lambda: server.stats().slow == 1)
@@ -418,7 +403,7 @@ def test_nothing_leaks(lab: Authority) -> None:
 
     context = lab.strict()
     context.sslobject_class = Counted
-    with echoing(context) as server:
+    with echoing(URL, tls=context) as server:
         for _ in range(5):
             serves(server, lab.known())
             refused(server, lab.client(), "certificate")

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import pytest
+from echo_server import echoing
 
 import ipcx
 from ipcx import _ask, _numbers, _top
@@ -19,24 +20,6 @@ from ipcx.server import Server
 
 URLS = ["tcp://127.0.0.1:0", "unix://"]
 SOON = 10
-
-
-@contextlib.contextmanager
-def serving(*urls, **options):
-    """An echo server in a thread."""
-    with Server(*urls, **options) as server:
-
-        def loop():
-            for peer, message in server:
-                peer.send(message)
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.close()
-            thread.join()
 
 
 @contextlib.contextmanager
@@ -50,7 +33,7 @@ def asking(url):
 
 @pytest.mark.parametrize("url", URLS)
 def test_a_server_tells_what_it_has_counted(url):
-    with serving(url) as server, ipcx.connect(server.url) as client:
+    with echoing(url) as server, ipcx.connect(server.url) as client:
         for _ in range(3):
             client.send(b"x" * 100)
             client.receive(timeout=SOON)
@@ -86,7 +69,7 @@ def test_who_asks_is_no_peer():
 
 
 def test_a_peer_may_ask_too():
-    with serving("unix://") as server, socket.socket(socket.AF_UNIX) as peer:
+    with echoing("unix://") as server, socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(SOON)
         peer.connect(server.url.removeprefix("unix://"))
         encode = Encoder().encode
@@ -108,7 +91,7 @@ def test_a_peer_may_ask_too():
 @pytest.mark.parametrize("url", URLS)
 def test_a_private_server_tells_nobody(url):
     with (
-        serving(url, private_stats=True) as server,
+        echoing(url, private_stats=True) as server,
         asking(server.url) as asker,
         pytest.raises(PermissionError, match="tells"),
     ):
@@ -117,7 +100,7 @@ def test_a_private_server_tells_nobody(url):
 
 @pytest.mark.parametrize("url", URLS)
 def test_who_has_the_key_may_ask(url):
-    with serving(url, authkey="a secret") as server:
+    with echoing(url, authkey="a secret") as server:
         asker = _ask.Asker(server.url, b"a secret")
         assert asker.numbers()["peers"] == asker.numbers()["strangers"] == 0
         asker.close()
@@ -129,13 +112,13 @@ def test_who_has_the_key_may_ask(url):
         with ipcx.connect(server.url, authkey=b"a secret") as client:  # nobody was disturbed
             client.send("x")
             assert client.receive(timeout=SOON) == "x"
-    with serving(url) as server, pytest.raises(PermissionError, match="key"):
+    with echoing(url) as server, pytest.raises(PermissionError, match="key"):
         _ask.Asker(server.url, b"a secret")
 
 
 def test_a_key_from_a_file(tmp_path):
     (tmp_path / "key").write_bytes(b"a secret\n")
-    with serving("tcp://127.0.0.1:0", authkey="a secret") as server:
+    with echoing("tcp://127.0.0.1:0", authkey="a secret") as server:
         status, out, _ = command("--once", "--json", server.url)
         assert status == 1
         assert "key" in json.loads(out)["trouble"]
@@ -155,7 +138,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
 def test_who_asks_and_breaks_the_rules_is_cut_off(sent):
-    with serving("unix://") as server, asking(server.url) as asker, asking(server.url) as other:
+    with echoing("unix://") as server, asking(server.url) as asker, asking(server.url) as other:
         asker.numbers()
         asker._socket.sendall(sent)
         with pytest.raises((OSError, ipcx.Error)):
@@ -165,7 +148,7 @@ def test_who_asks_and_breaks_the_rules_is_cut_off(sent):
 
 def test_questions_without_end_are_no_memory():
     """Who does not read its answers is not listened to any more."""
-    with serving("unix://") as server, socket.socket(socket.AF_UNIX) as asker:
+    with echoing("unix://") as server, socket.socket(socket.AF_UNIX) as asker:
         asker.connect(server.url.removeprefix("unix://"))
         hello = b"\1\0\0\0\0\1\0\0\0\0\0\1"
         question = Encoder().encode(
@@ -186,7 +169,7 @@ def test_questions_without_end_are_no_memory():
 
 
 def test_a_stats_line():
-    with serving("unix://") as server, ipcx.connect(server.url) as client:
+    with echoing("unix://") as server, ipcx.connect(server.url) as client:
         client.send(b"x" * 5000)
         client.receive(timeout=SOON)
         line = server.stats_line()
@@ -222,7 +205,7 @@ def command(*words, **options):
 
 
 def test_once():
-    with serving(*URLS) as server, ipcx.connect(server.url) as client:
+    with echoing(*URLS) as server, ipcx.connect(server.url) as client:
         client.send(b"x")
         client.receive(timeout=SOON)
         status, out, err = command("--once", *server.urls)
@@ -234,7 +217,7 @@ def test_once():
 
 
 def test_json_a_line():
-    with serving("unix://") as server:
+    with echoing("unix://") as server:
         _, out, _ = command("--json", "--count", "2", "--interval", "0.02", server.url)
         first, second = map(json.loads, out.splitlines())
         assert first["name"] == second["name"] == server.url
@@ -256,14 +239,14 @@ def test_who_comes_back_is_shown_again(tmp_path, monkeypatch, capsys):
     url = f"unix://{tmp_path}/s"
     steps = iter(["stop", "start", "end"])
     servers = contextlib.ExitStack()
-    servers.enter_context(serving(url))
+    servers.enter_context(echoing(url))
 
     def pause(_):
         step = next(steps)
         if step == "stop":
             servers.close()
         elif step == "start":
-            servers.enter_context(serving(url))
+            servers.enter_context(echoing(url))
         else:
             raise KeyboardInterrupt
 
@@ -276,7 +259,7 @@ def test_who_comes_back_is_shown_again(tmp_path, monkeypatch, capsys):
 
 
 def test_a_terminal_and_ctrl_c():
-    with serving("unix://") as server:
+    with echoing("unix://") as server:
         ours, its = pty.openpty()
         top = subprocess.Popen(
             [sys.executable, "-m", "ipcx", "top", "--interval", "0.02", server.url],

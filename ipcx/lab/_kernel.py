@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ipcx import _syncs
+from ipcx import _procnet, _syncs
 
 __all__ = ["Descriptor", "Process", "Segment", "Wait", "holders", "look", "other_ends"]
 
@@ -105,20 +105,17 @@ def _read(path: str) -> str:
 
 
 def _address(text: str) -> str:
-    """An address as /proc/net writes it: words of 32 bits, in the machine's byte order."""
+    """An address of /proc/net, with its port."""
     host, _, port = text.partition(":")
-    raw = bytes.fromhex(host)
-    swapped = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
-    if len(swapped) == 4:
-        return f"{socket.inet_ntop(socket.AF_INET, swapped)}:{int(port, 16)}"
-    return f"[{socket.inet_ntop(socket.AF_INET6, swapped)}]:{int(port, 16)}"
+    shown = _procnet.host_text(host)
+    return f"[{shown}]:{int(port, 16)}" if ":" in shown else f"{shown}:{int(port, 16)}"
 
 
 def _sockets(pid: int) -> dict[int, tuple[str, str, str, str]]:
     """Inode → kind, addresses, state, queues: of the network namespace of a process."""
     found: dict[int, tuple[str, str, str, str]] = {}
     for kind in ("tcp", "tcp6", "udp", "udp6"):
-        for line in _read(f"/proc/{pid}/net/{kind}").splitlines()[1:]:
+        for line in _procnet.table(f"/proc/{pid}/net/{kind}", MOST_BYTES):
             with contextlib.suppress(ValueError, IndexError):
                 words = line.split()
                 local, peer = _address(words[1]), _address(words[2])
@@ -129,11 +126,11 @@ def _sockets(pid: int) -> dict[int, tuple[str, str, str, str]]:
                 connected = int(peer.rpartition(":")[2]) != 0
                 where = f"{local} → {peer}" if connected else local
                 found[int(words[9])] = (kind, where, state, queues)
-    for line in _read(f"/proc/{pid}/net/unix").splitlines()[1:]:
+    for line in _procnet.table(f"/proc/{pid}/net/unix", MOST_BYTES):
         with contextlib.suppress(ValueError, IndexError):
             words = line.split(None, 7)
             flags, which, way = int(words[3], 16), int(words[4], 16), int(words[5], 16)
-            listens = bool(flags & 0x10000)
+            listens = bool(flags & _procnet.ACCEPTS)
             how = "LISTEN" if listens else "CONNECTED" if way == 3 else "UNCONNECTED"
             path = words[7] if len(words) > 7 else ""
             found[int(words[6])] = ("unix", path, f"{UNIX.get(which, '?')} {how}", "")

@@ -25,11 +25,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+from ipcx._closing import Closing
 
 __all__ = ["Fate", "Link", "link"]
 
@@ -240,7 +238,7 @@ def _text(address: Any) -> str:
 # ---- the relay's clock: one thread, one heap of what is to be done later
 
 
-class Link:
+class Link(Closing):
     """A relay. `port` is where the client connects, or sends to, instead; ``with`` closes it."""
 
     kind: str
@@ -302,17 +300,6 @@ class Link:
             with contextlib.suppress(OSError):
                 self._stop.send(b".")
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {what}" for what, n in self.counts.items())

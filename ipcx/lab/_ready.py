@@ -10,8 +10,6 @@ from ipcx import _procnet
 
 __all__: list[str] = []
 
-ACCEPTS = 0x10000  # a flag of /proc/net/unix: listen() was called
-
 
 def listens(pid: int) -> str:
     """In words what it, or a process it has started, listens on; "" while it does not."""
@@ -69,12 +67,12 @@ def _tcp_or_udp(sockets: set[int]) -> str:
 
 
 def _unix(sockets: set[int]) -> str:
-    for line in _procnet._table("/proc/net/unix"):
+    for line in _procnet.table("/proc/net/unix"):
         row = line.split(None, 7)
         if len(row) < 7 or int(row[6]) not in sockets:
             continue
         where = row[7] if len(row) == 8 else ""
-        if int(row[3], 16) & ACCEPTS:
+        if int(row[3], 16) & _procnet.ACCEPTS:
             return f"listens on unix {where}".rstrip()
         if int(row[4], 16) == 2 and where:  # SOCK_DGRAM, bound
             return f"receives on unix {where}"

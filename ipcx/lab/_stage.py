@@ -403,7 +403,7 @@ class Stage:
             return any(e.port == port and e.state == wanted for e in _procnet.entries(kind))
 
         verb = "listened at" if kind == "tcp" else "bound a socket to"
-        self._until(there, f"{actor.name} has not {verb} port {port}", [actor])
+        self.until(there, f"{actor.name} has not {verb} port {port}", actor)
 
     def listens_at(self, actor: Actor, path: str) -> None:
         """Until it listens on the Unix-domain socket of that path."""
@@ -415,7 +415,24 @@ class Stage:
 
     def until(self, reached: Callable[[], bool], what: str, *needed: Actor) -> None:
         """Until that is so; `what` says that it never was. Those of `needed` must not end first."""
-        self._until(reached, what, list(needed))
+        last, since = self._life(), time.monotonic()
+        pause = 0.002
+        while not reached():
+            self._judge()
+            for actor in needed:
+                if actor.status is not None and not reached():
+                    raise Failed(f"{actor.name} has ended; {what}")
+            now = time.monotonic()
+            life = self._life() if now - since > 0.3 or pause >= TICK else last
+            if life != last or not life[1]:
+                last, since = life, now
+            if now > self._deadline:
+                raise Failed(f"{what} within {self._seconds:g} s: it was stopped{self._places()}")
+            if now - since > IDLE:
+                raise Failed(f"{what}: nothing moves any more{self._places()}")
+            self._pause(pause)
+            pause = min(pause * 2, TICK)
+        self._judge()
 
     def finish(self, *actors: Actor) -> None:
         """Until these programs (without any: all) have ended, as they should."""
@@ -424,7 +441,7 @@ class Stage:
         def ended() -> bool:
             return all(actor.status is not None for actor in waited)
 
-        self._until(ended, " and ".join(a.name for a in waited) + " did not end", [])
+        self.until(ended, " and ".join(a.name for a in waited) + " did not end")
         for actor in waited:
             actor._settle()
             complaint = actor.complaint()
@@ -448,26 +465,6 @@ class Stage:
         while seen != link.counts["datagrams"]:
             seen = link.counts["datagrams"]
             self._pause(0.05)
-
-    def _until(self, reached: Any, what: str, needed: list[Actor]) -> None:
-        last, since = self._life(), time.monotonic()
-        pause = 0.002
-        while not reached():
-            self._judge()
-            for actor in needed:
-                if actor.status is not None and not reached():
-                    raise Failed(f"{actor.name} has ended; {what}")
-            now = time.monotonic()
-            life = self._life() if now - since > 0.3 or pause >= TICK else last
-            if life != last or not life[1]:
-                last, since = life, now
-            if now > self._deadline:
-                raise Failed(f"{what} within {self._seconds:g} s: it was stopped{self._places()}")
-            if now - since > IDLE:
-                raise Failed(f"{what}: nothing moves any more{self._places()}")
-            self._pause(pause)
-            pause = min(pause * 2, TICK)
-        self._judge()
 
     def _judge(self) -> None:
         """The sentence of whoever has failed already: a student's program first."""

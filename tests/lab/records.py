@@ -1,4 +1,4 @@
-"""Records made by hand, for tests of what is drawn of them."""
+"""Records made by hand, for tests of what is drawn of them; and what there is in real ones."""
 
 from ipcx.lab.model import Event, Message, Record
 
@@ -79,3 +79,13 @@ def many(count, lanes=("sender", "receiver")):
         )
         sent.append((f"s{i}", f"r{i}", data))
     return record(script, sent)
+
+
+def moved(record):
+    """Each message: who sent it, by what, who received it, by what, and its bytes."""
+    out = []
+    for m in record.messages:
+        send = record.events[m.send]
+        got = None if m.receive is None else record.events[m.receive]
+        out.append((send.op, None if got is None else got.op, m.data))
+    return out

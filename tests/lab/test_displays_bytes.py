@@ -6,27 +6,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from lab.records import exchange, many, record
+from lab.svg import SVG, hint, parts, words
 
 from ipcx import lab
 from ipcx.framing import Encoder, Lines, Prefix
 from ipcx.lab.display import MOST_BYTES
 from ipcx.lab.frame_hex import FrameHex
 from ipcx.lab.stream_view import StreamView
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def parts(display, kind):
-    root = ET.fromstring(display.svg())
-    return [one for one in root.iter(f"{SVG}g") if kind in (one.get("class") or "").split()]
-
-
-def words(element):
-    return ["".join(one.itertext()) for one in element.iter(f"{SVG}text")]
-
-
-def hint(group):
-    return group.find(f"{SVG}title").text
 
 
 @pytest.mark.parametrize("name", ["frame_hex", "stream_view"])

@@ -1,34 +1,18 @@
 """The space-time diagram: its lanes, arrows and crosses are those of the record."""
 
 import re
-import xml.etree.ElementTree as ET
 
 import pytest
 from lab.records import exchange, lossy, many, record
+from lab.svg import SVG, hint, parts, root
 
 from ipcx import lab
 from ipcx.lab.display import MOST_BYTES
 from ipcx.lab.spacetime import SpaceTime
 
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def root(display):
-    return ET.fromstring(display.svg())
-
-
-def parts(display, kind):
-    return [
-        one for one in root(display).iter(f"{SVG}g") if kind in (one.get("class") or "").split()
-    ]
-
 
 def words(element):
     return [one.text for one in element.iter(f"{SVG}text")]
-
-
-def hint(group):
-    return group.find(f"{SVG}title").text
 
 
 def arrow_ends(group):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from lab.records import many
+from lab.svg import SVG, hint, parts, root, words
 
 import ipcx
 from ipcx import lab, socket
@@ -23,26 +24,7 @@ from ipcx.lab.wait_graph import WaitGraph
 from ipcx.sync import Event
 
 ROOT = Path(__file__).parents[2]
-SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "</svg><script>\x1b[31m\x00"
-
-
-def root(display):
-    return ET.fromstring(display.svg())
-
-
-def parts(display, kind):
-    return [
-        one for one in root(display).iter(f"{SVG}g") if kind in (one.get("class") or "").split()
-    ]
-
-
-def words(element):
-    return ["".join(one.itertext()) for one in element.iter(f"{SVG}text")]
-
-
-def hint(group):
-    return group.find(f"{SVG}title").text
 
 
 @pytest.mark.parametrize("name", ["latency", "ring_state", "kernel_view", "wait_graph"])

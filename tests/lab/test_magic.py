@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from beside import alive
 
 pytest.importorskip("ipykernel")
 pytest.importorskip("jupyter_client")
@@ -31,14 +32,6 @@ def cell(kernel):
     """Runs a cell; at the end nothing of the test runs any more."""
     yield lambda text: kernel.run(textwrap.dedent(text).strip())
     kernel.run("lab.stop()")
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def until_gone(*pids):

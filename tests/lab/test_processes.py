@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from beside import alive
 
 import ipcx
 from ipcx import lab
@@ -21,14 +22,6 @@ def run(text, **options):
 
 def start(text, **options):
     return lab.start(textwrap.dedent(text), **{"name": "server", **options})
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 # ---- a text in a process of its own

@@ -6,20 +6,12 @@ import sys
 import threading
 
 import pytest
+from lab.records import moved
 
 import ipcx
 from ipcx import aio, lab, pipes, socket
 from ipcx.framing import Framed
 from ipcx.server import Server
-
-
-def moved(record):
-    out = []
-    for m in record.messages:
-        send = record.events[m.send]
-        got = None if m.receive is None else record.events[m.receive]
-        out.append((send.op, None if got is None else got.op, m.data))
-    return out
 
 
 @pytest.mark.parametrize("scheme", ["inproc", "shm", "unix", "pipe", "tcp", "udp"])

@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from lab.records import moved
 
 from ipcx import _core, lab, socket
 from ipcx.lab import _peers, recorder
@@ -47,16 +48,6 @@ def finish(*processes):
     for process in processes:
         process.communicate(timeout=60)
         assert process.returncode == 0
-
-
-def moved(record):
-    """Each message: who sent it, by what, who received it, by what, and its bytes."""
-    out = []
-    for m in record.messages:
-        send = record.events[m.send]
-        got = None if m.receive is None else record.events[m.receive]
-        out.append((send.op, None if got is None else got.op, m.data))
-    return out
 
 
 def test_two_programs_over_tcp(tmp_path):
