@@ -25,6 +25,9 @@ from ipcx.lab.student import instructor, student
 
 CELL_SECONDS = 120
 GRACE = 5.0  # seconds for what was told to end
+# ipykernel gives each thread that prints a socket (an eventfd of ZeroMQ's), and looks every 10 s
+# for those whose threads have ended (IOPubThread._event_pipe_gc).
+KERNEL_GRACE = {"anon_inode:": 30.0}
 PR_SET_CHILD_SUBREAPER = 36
 
 # What the kernel itself holds, asked for by a cell that is not in the notebook. The interpreter's
@@ -97,12 +100,14 @@ class Run:
                 self.first_picture = round(time.monotonic() - start, 2)
 
     def _settled(self) -> list[str]:
-        """What is open when those who are closing, in threads of the lab, have closed."""
-        deadline, found = time.monotonic() + GRACE, self._ask()
-        while self.descriptors and time.monotonic() < deadline:
-            before = self.descriptors[-1]
-            if all(found.count(name) <= before.count(name) for name in found):
+        """What is open when those who are closing, in threads of lab and kernel, have closed."""
+        begun, found = time.monotonic(), self._ask()
+        while self.descriptors:
+            more = grown(self.descriptors[-1], found)
+            patience = max((KERNEL_GRACE.get(name, GRACE) for name in more), default=0.0)
+            if time.monotonic() > begun + patience:
                 break
+            time.sleep(0.05)
             found = self._ask()
         return found
 
@@ -117,6 +122,11 @@ class Run:
             self.notebook.cells.pop()
         found: list[str] = json.loads(words(cell))
         return found
+
+
+def grown(once: list[str], twice: list[str]) -> list[str]:
+    """The kinds of descriptors of which the second time added some."""
+    return sorted({name for name in twice if twice.count(name) > once.count(name)})
 
 
 def pictures(cell: Any) -> list[str]:
@@ -171,7 +181,7 @@ def main(path: str, form: str, times: str) -> None:
             (len(p) for c in run.notebook.cells if c.cell_type == "code" for p in pictures(c)),
             default=0,
         ),
-        "descriptors": run.descriptors,
+        "more_descriptors": grown(run.descriptors[0], run.descriptors[-1]),
         "first_picture": run.first_picture,
         "seconds": run.seconds,
         "processes": children(),
