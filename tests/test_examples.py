@@ -18,7 +18,6 @@ ELSEWHERE = {
     "signals/worker.py",  # signals/boss.py starts it
     "keys/server.py",  # test_keys.py, with its client
     "keys/client.py",
-    "mutual_tls/lab.py",  # test_tls.py: it needs cryptography
     "process/work.py",  # what the others of that folder import
     "server/workers.py",  # test_server_workers.py, with its workers killed
 }

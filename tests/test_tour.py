@@ -610,8 +610,12 @@ def test_it_runs_from_the_installed_wheel_in_an_empty_directory(bin_of_wheel, tm
     told = json.loads(said)
     assert told["all_held"]
     # Nothing but ipcx is installed there.
-    lacking = {*LACKING, *(s.name for s in STATIONS if any(n.name == "trio" for n in s.needs))}
-    assert told["held"] == len(STATIONS) - len(lacking)
+    packages = {"trio", "cryptography"}
+    absent = {s.name for s in STATIONS if any(n.name in packages for n in s.needs)}
+    assert told["held"] == len(STATIONS) - len({*LACKING, *absent})
+    why = {s["name"]: s["skipped"] for s in told["stations"]}
+    assert why["with_trio"] == "trio is not installed"
+    assert why["mutual_tls"] == "cryptography is not installed (the extra tls)"
     site = bin_of_wheel.parent / "lib"
     assert all(Path(f).is_relative_to(site) for s in told["stations"] for f in s["source"])
     assert list(tmp_path.iterdir()) == []

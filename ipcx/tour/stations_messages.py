@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stations of messages and channels: the same address space, send() and receive(), protocols.
+"""The stations of messages and channels: same address space, send() and receive(), protocols, TLS.
 
 Their programs hold both ends themselves and import ipcx; one runs on the standard library as well.
 """
@@ -14,12 +14,23 @@ def lacks_trio() -> str | None:
     return None if find_spec("trio") else "trio is not installed"
 
 
+def lacks_cryptography() -> str | None:
+    """Whether `ipcx.tls.self_signed` can make certificates: the extra ``tls``."""
+    return None if find_spec("cryptography") else "cryptography is not installed (the extra tls)"
+
+
 def _alone(
-    folder: str, program: str, title: str, teaches: str, *says: str, needs: tuple[Need, ...] = ()
+    folder: str,
+    program: str,
+    title: str,
+    teaches: str,
+    *says: str,
+    name: str = "",
+    needs: tuple[Need, ...] = (),
 ) -> Station:
     actor = Actor(program, f"{folder}/{program}.py", on=(IPCX,), imports_ipcx=True)
     lines = tuple(Line(program, text) for text in says)
-    return Station(program, title, teaches, (actor,), lines, needs=needs)
+    return Station(name or program, title, teaches, (actor,), lines, needs=needs)
 
 
 MESSAGES = (
@@ -149,5 +160,16 @@ MESSAGES = (
         "'HELLO'        -> OK 7",
         "'ADD 1'        -> OK 8",
         "'BYE'          -> OK 8",
+    ),
+    _alone(
+        "mutual_tls",
+        "lab",
+        "Encrypted, and both sides prove who they are: TLS",
+        "Nobody between the two can read or change what passes, and a certificate says who is "
+        "there. Who has none of this lab's is not let in, and the server goes on.",
+        "hello, client; this is TLSv1.3",
+        "another one: {any}the peer's certificate: self-signed certificate; trust it: {any}",
+        name="mutual_tls",
+        needs=(Need("cryptography", lacks_cryptography),),
     ),
 )
