@@ -23,6 +23,7 @@ from ipcx import _core
 from ipcx._core import Error, PeerClosed, Timeout, WouldBlock
 from ipcx._descriptors import close_quietly
 from ipcx._endings import described, status_and_signal
+from ipcx._lines import Cutter
 from ipcx._timeouts import Deadline
 
 if TYPE_CHECKING:
@@ -161,11 +162,11 @@ class Pipeline:
     def lines(self, input: _Input = None, *, timeout: float | None = None) -> Iterator[str]:
         """The output's lines, as they come, without their ends. To leave the loop ends all
         stages."""
-        lines = _Lines()
+        lines = Cutter()
         with contextlib.closing(self.chunks(input, timeout=timeout)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                yield from lines.cut(piece)
-        yield from lines.end()
+                yield from map(_text, lines.cut(piece))
+        yield from map(_text, lines.end())
 
     def __iter__(self) -> Iterator[str]:
         return self.lines()
@@ -190,12 +191,12 @@ class Pipeline:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         with _Run(self, None, None, None) as run:
-            lines = _Lines()
+            lines = Cutter()
             async for piece in run.pieces_async():
                 for line in lines.cut(piece):
-                    yield line
+                    yield _text(line)
             for line in lines.end():
-                yield line
+                yield _text(line)
             await run.endings_async()
 
 
@@ -224,28 +225,6 @@ def words_of(command: _Command, what: str, cure: str) -> tuple[str, ...]:
 def _words(command: _Command) -> tuple[str, ...]:
     cure = "join stages with `|` outside of the quotes, give files as input= and output="
     return words_of(command, "a stage of a pipeline", cure)
-
-
-class _Lines:
-    """Cuts what comes in pieces into lines, each piece looked at once however long a line is."""
-
-    def __init__(self) -> None:
-        self.begun: list[bytes] = []  # the pieces of a line whose end has not come
-
-    def cut(self, piece: bytes) -> list[str]:
-        """The lines that end in this piece."""
-        first, *others = piece.split(b"\n")
-        self.begun.append(first)
-        if not others:
-            return []
-        whole = [b"".join(self.begun), *others]
-        self.begun = [whole.pop()]
-        return list(map(_text, whole))
-
-    def end(self) -> list[str]:
-        """A last line without an end, if there is one."""
-        rest, self.begun = b"".join(self.begun), []
-        return [_text(rest)] if rest else []
 
 
 def _text(line: bytes) -> str:

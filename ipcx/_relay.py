@@ -12,20 +12,18 @@ import asyncio
 import atexit
 import contextlib
 import itertools
-import os
 import select
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 
 from ipcx._awaiting import Readable
-from ipcx._descriptors import close_quietly
+from ipcx._lines import Cutter
+from ipcx._pump import Pump, Source
 from ipcx._terminal import Terminal
 
 __all__ = ["Output"]
 
-PIECE = 1 << 16
-TURNS = 16  # pieces taken in before somebody else is looked at
 LONGEST = 1 << 20  # bytes of a line that is shown in one piece
 COLOURS = ("cyan", "yellow", "green", "red", "bold")
 
@@ -37,27 +35,17 @@ class Stream:
     """One child's output on its way to one of ours."""
 
     def __init__(self, fd: int, name: str, colour: str, errors: bool) -> None:
-        self.fd = fd
+        self.source = Source(fd, self.pass_on)
         self.name, self.colour, self.errors = name, colour, errors
-        self.rest = b""
+        self.lines = Cutter(LONGEST)
         self.done = threading.Event()  # all was printed
-        os.set_blocking(fd, False)
 
-    def pass_on(self) -> None:
-        """What is there; at its end closes the descriptor."""
-        while not self.done.is_set():
-            try:
-                piece = os.read(self.fd, PIECE)
-            except BlockingIOError:
-                return
-            *lines, self.rest = (self.rest + piece).split(b"\n")
-            if self.rest and (not piece or len(self.rest) > LONGEST):
-                lines.append(self.rest)
-                self.rest = b""
-            self.show(lines)
-            if not piece:
-                close_quietly(self.fd)
-                self.done.set()
+    def pass_on(self, piece: bytes) -> None:
+        if piece:
+            self.show(self.lines.cut(piece))
+        else:
+            self.show(self.lines.end())
+            self.done.set()
 
     def show(self, lines: list[bytes]) -> None:
         out = sys.stderr if self.errors else sys.stdout
@@ -69,95 +57,43 @@ class Stream:
             out.write("".join(f"{label} {text}\n" for text in texts))
             out.flush()
 
+    # -- for the pump
 
-class _Relay:
-    """The thread, and what it reads."""
+    @property
+    def _over(self) -> bool:
+        return self.done.is_set()
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.streams: dict[int, Stream] = {}
-        self.thread: threading.Thread | None = None
-        self.bell = -1  # an eventfd: look again
-        self.stopping = False
+    def _descriptors(self) -> list[int]:
+        return [self.source.fd]
 
-    def add(self, streams: list[Stream]) -> None:
-        with self.lock:
-            before = self.streams
-            self.streams = before | {stream.fd: stream for stream in streams}
-            try:
-                if self.thread is None:
-                    self.start()
-                else:
-                    os.eventfd_write(self.bell, 1)
-            except BaseException:
-                self.streams = before
-                raise
+    def _next_due(self) -> float | None:
+        return None
 
-    def start(self) -> None:
-        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        thread = threading.Thread(target=self.run, name="ipcx-output", daemon=True)
-        self.bell, self.thread = bell, thread
-        try:
-            thread.start()
-        except BaseException:  # there may be no more threads
-            close_quietly(bell)
-            self.thread = None
-            raise
+    def _turn(self, ready: set[int]) -> None:
+        if self.source.fd in ready:
+            self.source.read()
 
-    def run(self) -> None:
-        while True:
-            with self.lock:
-                self.streams = {
-                    fd: stream for fd, stream in self.streams.items() if not stream.done.is_set()
-                }
-                if not self.streams or self.stopping:
-                    close_quietly(self.bell)
-                    self.thread = None
-                    return
-                streams, bell = dict(self.streams), self.bell
-            poll = select.poll()
-            for fd in (*streams, bell):
-                poll.register(fd, select.POLLIN)
-            for fd, _ in poll.poll():
-                if fd == bell:
-                    os.eventfd_read(bell)
-                else:
-                    streams[fd].pass_on()
-
-    def stop(self) -> None:
-        """At the end of the program: what is there is shown, what comes later is not."""
-        with self.lock:
-            thread, self.stopping = self.thread, True
-            if thread is not None:
-                os.eventfd_write(self.bell, 1)
-        if thread is not None:
-            thread.join()
-        for stream in self.streams.values():
-            stream.pass_on()
-
-    def in_child(self) -> None:
-        """After a fork: the thread is the parent's, and the descriptors are copies."""
-        for fd in (*self.streams, *([self.bell] if self.thread is not None else [])):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-        self.__init__()  # type: ignore[misc]
+    def _forget(self) -> None:
+        self.source.close()
 
 
-_relay = _Relay()
+_pump = Pump("ipcx-output")
 _colours = itertools.cycle(COLOURS)
-atexit.register(_relay.stop)
-os.register_at_fork(
-    before=lambda: _relay.lock.acquire() and None,
-    after_in_parent=lambda: _relay.lock.release(),
-    after_in_child=_relay.in_child,
-)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """What is there is shown, what comes later is not."""
+    _pump.stop()
+    for one in _pump.members:
+        one._turn(set(one._descriptors()))
 
 
 def stream(out: int, errors: int, name: str) -> list[Stream]:
     """Prints what comes out of both descriptors, which are the relay's from now on."""
     colour = next(_colours)
     made = [Stream(out, name, colour, False), Stream(errors, name, colour, True)]
-    _relay.add(made)
+    _pump.add(*made)
     return made
 
 
@@ -173,49 +109,50 @@ class Output:
     """
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
         self._held = bytearray()
+        self._searched = 0  # bytes of it, in which there is no line's end
         self._lock = threading.Lock()
         self._awaiting = Readable()
-        os.set_blocking(fd, False)
+        self._source = Source(fd, self._hold)
+
+    def _hold(self, piece: bytes) -> None:
+        self._held += piece
+
+    @property
+    def _fd(self) -> int:
+        return self._source.fd
 
     def _take_in(self) -> None:
         """Some of what is there, into memory: not for ever, however fast the child writes."""
         with self._lock:
-            for _ in range(TURNS):
-                if self._fd < 0:
-                    return
-                try:
-                    piece = os.read(self._fd, PIECE)
-                except BlockingIOError:
-                    return
-                self._held += piece
-                if not piece:
-                    close_quietly(self._fd)
-                    self._fd = -1
+            self._source.read()
 
     def _close(self) -> None:
         with self._lock:
-            if self._fd >= 0:
-                close_quietly(self._fd)
-                self._fd = -1
+            self._source.close()
         self._awaiting.wake()
 
     def _line(self) -> bytes | None:
         """The next one; None: it is not there yet; b"": it was the last."""
         with self._lock:
-            end = self._held.find(b"\n")
-        if end < 0:
-            self._take_in()
-        with self._lock:
-            end = self._held.find(b"\n")
+            end = self._end_of_line()
+            if end < 0:
+                self._source.read()
+                end = self._end_of_line()
             if end < 0:
                 if self._fd >= 0:
                     return None
                 end = len(self._held)
             line = bytes(self._held[: end + 1])
             del self._held[: end + 1]
+            self._searched = 0
             return line
+
+    def _end_of_line(self) -> int:
+        """Where it is; -1: not there yet. Each byte is looked at once."""
+        end = self._held.find(b"\n", self._searched)
+        self._searched = len(self._held) if end < 0 else end
+        return end
 
     def __iter__(self) -> Iterator[str]:
         while True:
@@ -243,7 +180,7 @@ class Output:
             self._take_in()
             with self._lock:
                 if self._fd < 0:
-                    rest, self._held = bytes(self._held), bytearray()
+                    rest, self._held, self._searched = bytes(self._held), bytearray(), 0
                     return rest
             _until_readable(self._fd)
 

@@ -14,7 +14,7 @@ import pytest
 from beside import children, interrupt
 
 import ipcx
-from ipcx._pipeline import _Lines
+from ipcx._lines import Cutter
 from ipcx.pipes import Completed, Pipeline, StageEnding, StageFailed
 
 PYTHON = sys.executable
@@ -97,9 +97,18 @@ def test_lines_are_cut_wherever_the_pieces_end():
     text = b"one\n\ntwo \xc3\xbc\nlast"
     for a in range(len(text) + 1):
         for b in range(a, len(text) + 1):
-            lines = _Lines()
+            lines = Cutter()
             got = [line for piece in (text[:a], text[a:b], text[b:]) for line in lines.cut(piece)]
-            assert got + lines.end() == ["one", "", "two ü", "last"]
+            assert got + lines.end() == [b"one", b"", "two ü".encode(), b"last"]
+    assert lines.end() == []
+
+
+def test_a_line_that_is_too_long_is_cut_into_parts():
+    lines = Cutter(longest=4)
+    assert [lines.cut(piece) for piece in (b"12", b"34", b"5", b"6\n7", b"8\n")] == [
+        [], [], [b"12345"], [b"6"], [b"78"]
+    ]  # fmt: skip
+    assert lines.cut(b"a\n12345") == [b"a", b"12345"]
     assert lines.end() == []
 
 

@@ -525,6 +525,25 @@ def test_waiting_takes_in_what_nobody_reads():
         assert process.wait_any([child], GUARD) is child
 
 
+class Counting(bytearray):
+    """Counts the bytes that are searched."""
+
+    searched = 0
+
+    def find(self, what, start=0):
+        self.searched += len(self) - start
+        return super().find(what, start)
+
+
+def test_a_long_line_is_searched_once():
+    writes = "import os\nfor _ in range(256): os.write(1, bytes(1 << 16))\nos.write(1, b'\\nb\\n')"
+    with process.spawn([sys.executable, "-c", writes], output="capture") as child:
+        held = child.output._held = Counting()
+        assert [len(line) for line in child.output] == [256 << 16, 1]
+    # Once all that came, and of what held no line's end, nothing again.
+    assert 256 << 16 <= held.searched <= (256 << 16) + 16
+
+
 def test_the_end_of_the_program_while_output_is_streamed(spawn):
     code = (
         "from ipcx import process\n"

@@ -16,9 +16,8 @@ import sys
 import tempfile
 import threading
 
-from ipcx import _core, process
 from ipcx._core import Unsupported
-from ipcx.lab import _warden
+from ipcx.lab import _starting, _warden
 
 __all__: list[str] = []
 
@@ -78,8 +77,7 @@ def warden() -> None:
         words = [sys.executable, "-I", "-S", _warden.__file__, "3", "4", token(), _home.folder]
         fds = [(3, kernel), (4, listens), (0, nothing), (1, nothing), (2, nothing)]
         try:
-            with process._starting:
-                first = _core.Child([os.fsencode(w) for w in words], None, None, fds, -1, True)
+            first, _ = _starting.child(words, fds)
             first.wait(None)  # the warden itself is its child
         except BaseException:
             os.close(bell)

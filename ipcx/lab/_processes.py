@@ -20,10 +20,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ipcx import _core, process
+from ipcx import process
 from ipcx._core import Channel, ForkedError, Timeout
-from ipcx.lab import _child, _home, _names, _ready, _warden
-from ipcx.lab._pump import Kept, Line, Lines, Source, pump
+from ipcx._pump import Source
+from ipcx.lab import _child, _home, _names, _ready, _starting, _warden
+from ipcx.lab._pump import Kept, Line, Lines, pump
 from ipcx.lab._sending import Parcel
 from ipcx.process import Ending
 
@@ -217,7 +218,7 @@ class LabProcess:
     # -- the pump's own
 
     def _descriptors(self) -> list[int]:
-        fds = [source.fd for source in self._sources if source.fd >= 0]
+        fds = [fd for source in self._sources if (fd := source.fd) >= 0]
         return fds if self._exited else [*fds, self._process.fileno()]
 
     def _next_due(self) -> float | None:
@@ -303,8 +304,7 @@ class LabProcess:
 
     def _forget(self) -> None:
         for source in self._sources:
-            with contextlib.suppress(OSError):
-                source.close()
+            source.close()
 
 
 def _readable(fd: int) -> bool:
@@ -512,12 +512,6 @@ def _started(
     environment[_warden.MARK] = mark
     words = [sys.executable, *process._flags(), "-P", _child.__file__, name]
     with process._starting, contextlib.ExitStack() as passing, contextlib.ExitStack() as ours:
-
-        def held(fd: int, by: contextlib.ExitStack = passing) -> int:
-            by.callback(os.close, fd)
-            return fd
-
-        mine, theirs = [], []
         given: list[int] = []
         order["ends"] = numbered = []
         for end in ends:
@@ -526,23 +520,13 @@ def _started(
             first = _child.FIRST + len(given)
             numbered.append((list(range(first, first + len(exported))), note))
             given += exported
-        answer = held(process._memory(marshal.dumps(order)), ours)
-        for _ in range(3):
-            read, write = os.pipe()
-            mine.append(held(read, ours))
-            theirs.append(held(write))
-        nothing = held(os.open(os.devnull, os.O_RDONLY))
-        fds = [(0, nothing), (1, theirs[0]), (2, theirs[1])]
-        fds += [(_child.ORDER, answer), (_child.TOLD, theirs[2])]
+        answer = process._memory(marshal.dumps(order))
+        ours.callback(os.close, answer)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        passing.callback(os.close, nothing)
+        fds = [(0, nothing), (_child.ORDER, answer)]
         fds += [(_child.FIRST + index, fd) for index, fd in enumerate(given)]
-        made = _core.Child(
-            [os.fsencode(word) for word in words],
-            [os.fsencode(f"{k}={v}") for k, v in environment.items()],
-            None,
-            fds,
-            -1,
-            True,
-        )
+        made, mine = _starting.child(words, fds, reads=(1, 2, _child.TOLD), env=environment)
         ours.pop_all()
     # The process leaves its function's result where the order was.
     return LabProcess(name, process.Process(made, name, None, answer, None, []), mark, mine, shown)

@@ -9,6 +9,7 @@ for ever is ended by the check's own deadline. Neither depends on how fast the m
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import marshal
@@ -18,19 +19,19 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipcx import _procnet
-from ipcx.lab import _home, _ready, _role, _warden
+from ipcx import _procnet, process
+from ipcx._pump import Source
+from ipcx.lab import _home, _ready, _role, _starting, _warden
 from ipcx.lab._link import Link, link
+from ipcx.lab._pump import pump
 from ipcx.lab.matching import settled
 from ipcx.signals import name as signal_name
 
@@ -70,7 +71,7 @@ class Actor:
         self._stage = stage
         self._files = stage._files(name)
         order |= {"told": str(self._files / "told"), "where": str(self._files / "where")}
-        self._sources = {file: source for file, source, _ in order["sources"]}
+        self._texts = {file: source for file, source, _ in order["sources"]}
         self._out, self._err = bytearray(), bytearray()
         self.flooded = ""
         self._start(order)
@@ -80,45 +81,51 @@ class Actor:
         stdin.write_bytes(order.pop("stdin"))
         path = self._files / "order"
         path.write_bytes(marshal.dumps(order))
+        words = [sys.executable, "-P", "-c", _role.BOOT, str(path)]
         with stdin.open("rb") as given:
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", "-c", _role.BOOT, str(path)],
-                stdin=given,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=self._stage.folder,
+            made, reads = _starting.child(
+                words,
+                [(0, given.fileno())],
+                reads=(1, 2),
                 env=self._stage._environment(),
-                start_new_session=True,
+                cwd=self._stage.folder,
             )
-        self.pid = self._child.pid
-        self._ended = os.pidfd_open(self.pid)
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
-        self._pump = threading.Thread(target=self._collect, name=f"output of {self.name}")
-        self._pump.daemon = True
-        self._pump.start()
+        self.pid = made.pid
+        self._process = process.Process(made, self.name, None, -1, None, [])
+        kept = zip(reads, (self._out, self._err), strict=True)
+        self._sources = [Source(fd, functools.partial(self._take, held)) for fd, held in kept]
+        pump.add(self)
 
-    def _collect(self) -> None:
-        """Takes in what it prints, and stops listening when that is too much."""
-        assert self._child.stdout is not None
-        assert self._child.stderr is not None
-        kept = {self._child.stdout.fileno(): self._out, self._child.stderr.fileno(): self._err}
-        poll = select.poll()
-        for fd in (*kept, self._stop):
-            poll.register(fd, select.POLLIN)
-        open_ = set(kept)
-        while open_:
-            for fd, _ in poll.poll():
-                if fd == self._stop:
-                    return
-                piece = os.read(fd, 1 << 16)
-                kept[fd] += piece
-                if len(kept[fd]) > OUTPUT:
-                    self.flooded = f"has printed more than {OUTPUT >> 20} MB, and was stopped"
-                    self.kill()
-                    return
-                if not piece:
-                    poll.unregister(fd)
-                    open_.discard(fd)
+    def _take(self, held: bytearray, piece: bytes) -> None:
+        """What it prints; when that is too much, nobody listens any more."""
+        held += piece
+        if len(held) > OUTPUT and not self.flooded:
+            self.flooded = f"has printed more than {OUTPUT >> 20} MB, and was stopped"
+            self.kill()
+            self._forget()
+
+    # -- for the pump
+
+    @property
+    def _over(self) -> bool:
+        return all(source.fd < 0 for source in self._sources)
+
+    def _descriptors(self) -> list[int]:
+        return [fd for source in self._sources if (fd := source.fd) >= 0]
+
+    def _next_due(self) -> float | None:
+        return None
+
+    def _turn(self, ready: set[int]) -> None:
+        with pump.changed:
+            for source in self._sources:
+                if source.fd in ready:
+                    source.read()
+            pump.changed.notify_all()
+
+    def _forget(self) -> None:
+        for source in self._sources:
+            source.close()
 
     # -- what came of it; for after its end
 
@@ -155,7 +162,10 @@ class Actor:
     @property
     def status(self) -> int | None:
         """Its exit status, minus a signal's number, or None while it runs."""
-        return self._child.poll()
+        ending = self._process.ending
+        if ending is None:
+            return None
+        return -ending.signal if ending.signal is not None else ending.status or 0
 
     def complaint(self) -> str:
         """What is wrong with how it has ended; "" if nothing is."""
@@ -183,11 +193,11 @@ class Actor:
 
     def _alone(self) -> bool:
         """It is a program by itself, which may end when it wants to."""
-        return len(self._sources) == 1
+        return len(self._texts) == 1
 
     def _line(self, file: str, line: int | None) -> str:
         """Such as ", in line 7: x = 1/0"; "" if it is no line of a student's source."""
-        lines = self._sources.get(file, "").splitlines()
+        lines = self._texts.get(file, "").splitlines()
         if line is None or not 0 < line <= len(lines) or file.startswith("<check"):
             return ""
         role = file.strip("<>")
@@ -233,18 +243,15 @@ class Actor:
 
     def _settle(self) -> None:
         """All it has printed is here, if nobody else has its output open."""
-        self._pump.join(0.5)
+        with pump.changed:
+            pump.changed.wait_for(lambda: self._over, 0.5)
 
     def _close(self) -> None:
-        os.eventfd_write(self._stop, 1)
-        self._pump.join()
-        self._child.wait()
-        assert self._child.stdout is not None
-        assert self._child.stderr is not None
-        self._child.stdout.close()
-        self._child.stderr.close()
-        os.close(self._stop)
-        os.close(self._ended)
+        self._process.wait()
+        self._process.close()
+        with pump.changed:
+            self._forget()
+            pump.ring()
 
 
 class Stage:
@@ -453,7 +460,7 @@ class Stage:
         self._judge()
         actor.terminate()
         poll = select.poll()
-        poll.register(actor._ended, select.POLLIN)
+        poll.register(actor._process, select.POLLIN)
         if not poll.poll(1000):
             actor.kill()
             poll.poll()
@@ -489,7 +496,7 @@ class Stage:
         poll = select.poll()
         for actor in self._actors:
             if actor.status is None:
-                poll.register(actor._ended, select.POLLIN)
+                poll.register(actor._process, select.POLLIN)
         poll.poll(seconds * 1000)
 
     def _places(self) -> str:
