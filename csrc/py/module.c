@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * `ipcx._core`: the one extension module, multi-phase initialised.
  * Invariant: each py_<module>.c adds its own names; this file only calls them in order. */
-#include "py/state.h"
+#include "py/py_record.h"
 
 PyObject *ipcx_py_make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
@@ -22,7 +22,9 @@ int ipcx_py_add_type(PyObject *module, PyType_Spec *spec)
 static int core_exec(PyObject *module)
 {
     ipcx_py_state *state = PyModule_GetState(module);
-    if (ipcx_py_status_init(module, state) < 0 || ipcx_py_socket_init(module, state) < 0 ||
+    ipcx_py_look_again(state);
+    if (ipcx_py_status_init(module, state) < 0 || ipcx_py_tape_init(module, state) < 0 ||
+        ipcx_py_record_init(module, state) < 0 || ipcx_py_socket_init(module, state) < 0 ||
         ipcx_py_frame_init(module, state) < 0 || ipcx_py_signals_init(module, state) < 0 ||
         ipcx_py_files_init(module, state) < 0 || ipcx_py_chan_init(module, state) < 0 ||
         ipcx_py_spawn_init(module) < 0 || ipcx_py_pipe_init(module) < 0 ||
@@ -62,7 +64,13 @@ static int core_clear(PyObject *module)
 
 static void core_free(void *module)
 {
+    ipcx_py_state *state = PyModule_GetState(module);
     (void)core_clear((PyObject *)module);
+    if (state != NULL) {
+        ipcx_py_unfollow(state);
+        ipcx_py_look_again(state);
+        ipcx_py_record_forget(state);
+    }
 }
 
 static PyModuleDef_Slot core_slots[] = {

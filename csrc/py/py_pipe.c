@@ -15,7 +15,7 @@ static void show(PyObject *module, const char *op, int fd, PyObject *what, size_
                  ipcx_py_seen *seen)
 {
     PyObject *number;
-    if (IPCX_LIKELY(seen->begun == 0)) {
+    if (!ipcx_py_watched(state_of(module))) {
         return;
     }
     number = PyLong_FromLong(fd);

@@ -177,7 +177,7 @@ static PyObject *peer_send(IPCX_PY_FAST)
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
-    if (seen.begun != 0) {
+    if (ipcx_py_watched(self->server->state)) {
         seen.what = values[0];
     }
     return told(self, answer(self, status, &err, ns), message.size, &seen);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "os/gate.h"
+#include "py/py_record.h"
 #include "py/py_socket_doc.h"
 
 static PyObject *socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -68,9 +69,9 @@ static int take_over(ipcx_py_state *state, PyObject *self, int fd, int family, i
 /* The same through the constructor; it is not the program that calls it, so it is not traced. */
 static PyObject *around_by_base(ipcx_py_state *state, int fd, int family, int type, int proto)
 {
-    int watched = state->watched;
+    const _Atomic uint32_t *watched = state->watched;
     PyObject *self;
-    state->watched = false;
+    state->watched = &state->words[0];
     self = PyObject_CallFunction(state->socket_type, "iiii", family, type, proto, fd);
     state->watched = watched;
     if (self == NULL) {
@@ -319,11 +320,19 @@ static PyMethodDef functions[] = {
          "callback(op, object, detail, error, begun, what, flags): as set_trace()'s; with when\n"
          "the call began (ns, CLOCK_MONOTONIC), the object that was sent, received, or received\n"
          "into, and the flags. Of a call that failed, detail is what it moved before.")},
-    {"record_into", ipcx_py_record_into, METH_VARARGS,
+    {"record_into", ipcx_py_record_into, METH_O,
      PyDoc_STR(
-         "record_into(fd, numbers, left)\n\n"
-         "Plain calls of the objects in {id(object): number} become lines in the file without\n"
-         "set_record()'s callback, `left` at most. numbers None: none do.")},
+         "record_into(tapes)\n\n"
+         "Plain calls of what record_known() is told of are appended to these Tapes, without\n"
+         "set_record()'s callback. Nothing is known any more.")},
+    {"record_known", ipcx_py_record_known, METH_VARARGS,
+     PyDoc_STR("record_known(key, number)\n\n"
+               "The object with id() key has this number in the tapes; 0: it is for the callback.\n"
+               "A pipe's key is odd: (st_ino * 2 + 1) ^ (st_dev << 40).")},
+    {"record_follow", ipcx_py_record_follow, METH_VARARGS,
+     PyDoc_STR("record_follow(path, callback)\n\n"
+               "Maps the file; when a call of this interpreter's finds its first 4 bytes changed,\n"
+               "it calls callback().")},
     {"set_error_hook", ipcx_py_set_error_hook, METH_O,
      PyDoc_STR("set_error_hook(callback or None) -> the one before, or None\n\n"
                "callback(exception, op, socket, args) when a verb of an ipcx socket raises an\n"

@@ -62,7 +62,7 @@ PyObject *ipcx_py_delegate(PyObject *self, ipcx_py_verb verb, PyObject *const *a
     ipcx_py_see(&call.seen, state);
     result = PyObject_Vectorcall(state->base_verbs[verb], all, (size_t)nargs + 1, kwnames);
     PyMem_Free(all);
-    if (result == NULL && (state->error_hook != NULL || state->watched)) {
+    if (result == NULL && (state->error_hook != NULL || ipcx_py_watched(state))) {
         PyObject *name = PyObject_GetAttrString(state->base_verbs[verb], "__name__");
         if (name != NULL) {
             call.op = PyUnicode_AsUTF8(name);

@@ -4,9 +4,11 @@
 #include "py/py_trace.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#include "py/py_record.h"
 
 static PyObject *or_none(PyObject *value)
 {
@@ -69,116 +71,49 @@ static void tell_all(ipcx_py_state *state, const char *op, PyObject *self, PyObj
     Py_DECREF(common[0]);
 }
 
-/* ---- the line of a plain call, without Python: most calls of most programs are such */
-
-#define KEPT 256 /* ipcx.lab.model.DATA_KEPT */
-
-static bool is_plain(const char *op)
+/* Somebody else has begun or ended a record, and the callback shall see to it. */
+static void follow(ipcx_py_state *state)
 {
-    static const char *const plain[] = {"send",         "sendall",    "recv",
-                                        "recv_exactly", "recv_until", "receive"};
-    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-        if (strcmp(op, plain[i]) == 0) {
-            return true;
-        }
+    uint32_t word = atomic_load_explicit(state->control, memory_order_acquire);
+    PyObject *type, *error, *traceback, *result;
+    if (word == state->control_seen || state->follow == NULL) {
+        return;
     }
-    return false;
+    state->control_seen = word;
+    PyErr_Fetch(&type, &error, &traceback);
+    result = PyObject_CallNoArgs(state->follow);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(state->follow);
+    }
+    Py_XDECREF(result);
+    PyErr_Restore(type, error, traceback);
 }
 
-/* The bytes of a message and its size; NULL: not that simple. */
-static const char *bytes_of(PyObject *what, PyObject *detail, size_t *kept, long long *moved)
+int64_t ipcx_py_see_slowly(ipcx_py_state *state)
 {
-    Py_ssize_t size;
-    const char *data;
-    if (PyBytes_CheckExact(what)) {
-        data = PyBytes_AS_STRING(what);
-        size = PyBytes_GET_SIZE(what);
-    } else if (PyUnicode_CheckExact(what)) {
-        data = PyUnicode_AsUTF8AndSize(what, &size);
-    } else {
-        return NULL;
+    if (state->control != NULL) {
+        follow(state);
     }
-    *moved = PyLong_AsLongLong(detail);
-    if (data == NULL || *moved < 0 || *moved > size || (*moved == 0 && size > 0)) {
-        PyErr_Clear();
-        return NULL;
-    }
-    *kept = *moved < KEPT ? (size_t)*moved : KEPT;
-    return data;
-}
-
-static long long number_of(const ipcx_py_state *state, PyObject *self)
-{
-    PyObject *key = PyLong_FromVoidPtr(self), *number = NULL;
-    if (key != NULL) {
-        number = PyDict_GetItemWithError(state->record_numbers, key);
-        Py_DECREF(key);
-    }
-    if (number == NULL || !PyLong_CheckExact(number)) {
-        PyErr_Clear();
-        return 0;
-    }
-    return PyLong_AsLongLong(number);
-}
-
-/* False: it is for the callback. */
-static bool wrote_plain(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
-                        const ipcx_py_seen *seen)
-{
-    static const char digits[] = "0123456789abcdef";
-    char line[192 + 2 * KEPT];
-    size_t kept, at;
-    long long moved, number;
-    const char *data;
-    int head;
-    if (state->record_numbers == NULL || state->record_left <= 0 || state->trace != NULL ||
-        seen->flags != 0 || seen->what == NULL || !PyLong_CheckExact(detail) || !is_plain(op) ||
-        (number = number_of(state, self)) == 0 ||
-        (data = bytes_of(seen->what, detail, &kept, &moved)) == NULL) {
-        return false;
-    }
-    head =
-        snprintf(line, 192, "{\"t\":%lld,\"b\":%lld,\"op\":\"%s\",\"s\":%lld,\"m\":%lld,\"d\":\"",
-                 (long long)ipcx_clock_now(), (long long)seen->begun, op, number, moved);
-    at = (size_t)head;
-    for (size_t i = 0; i < kept; i++) {
-        line[at++] = digits[(unsigned char)data[i] >> 4];
-        line[at++] = digits[(unsigned char)data[i] & 15];
-    }
-    memcpy(line + at, "\"}\n", 3);
-    at += 3;
-    state->record_left--;
-    return write(state->record_fd, line, at) == (ssize_t)at;
-}
-
-PyObject *ipcx_py_record_into(PyObject *module, PyObject *args)
-{
-    ipcx_py_state *state = PyModule_GetState(module);
-    PyObject *numbers;
-    long left;
-    int fd;
-    if (!PyArg_ParseTuple(args, "iOl", &fd, &numbers, &left)) {
-        return NULL;
-    }
-    if (numbers != Py_None && !PyDict_Check(numbers)) {
-        PyErr_Format(PyExc_TypeError, "a dict or None expected, not %.200s",
-                     Py_TYPE(numbers)->tp_name);
-        return NULL;
-    }
-    state->record_fd = fd;
-    state->record_left = left;
-    Py_XSETREF(state->record_numbers, numbers == Py_None ? NULL : Py_NewRef(numbers));
-    Py_RETURN_NONE;
+    return state->record != NULL ? ipcx_clock_now() : 0;
 }
 
 static void show(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
                  const ipcx_py_seen *seen, bool trace)
 {
     PyObject *type = NULL, *error = NULL, *traceback = NULL;
+    ipcx_py_seen late;
     int saved = errno;
-    if (detail != NULL && seen != NULL && seen->begun != 0 &&
-        wrote_plain(state, op, self, detail, seen)) {
-        Py_DECREF(detail);
+    if (state->control != NULL) {
+        follow(state);
+    }
+    if (seen != NULL && seen->begun == 0 && state->record != NULL) {
+        late = *seen; /* who recorded came while it waited */
+        late.begun = ipcx_clock_now();
+        seen = &late;
+    }
+    if (seen != NULL && seen->begun != 0 && (!trace || state->trace == NULL) &&
+        ipcx_py_record_plain(state, op, self, detail, seen)) {
+        Py_XDECREF(detail);
         errno = saved;
         return;
     }
@@ -208,6 +143,15 @@ void ipcx_py_show_record(ipcx_py_state *state, const char *op, PyObject *self, P
     show(state, op, self, detail, seen, false);
 }
 
+void ipcx_py_look_again(ipcx_py_state *state)
+{
+    bool hooks = state->trace != NULL || state->record != NULL;
+    state->words[1] = 1;
+    state->watched = hooks                    ? &state->words[1]
+                     : state->control != NULL ? state->control
+                                              : &state->words[0];
+}
+
 static PyObject *set_hook(ipcx_py_state *state, PyObject **hook, PyObject *value)
 {
     PyObject *before;
@@ -218,7 +162,7 @@ static PyObject *set_hook(ipcx_py_state *state, PyObject **hook, PyObject *value
     }
     before = *hook;
     *hook = value == Py_None ? NULL : Py_NewRef(value);
-    state->watched = state->trace != NULL || state->record != NULL;
+    ipcx_py_look_again(state);
     return before != NULL ? before : Py_NewRef(Py_None);
 }
 
@@ -238,4 +182,42 @@ PyObject *ipcx_py_set_error_hook(PyObject *module, PyObject *callback)
 {
     ipcx_py_state *state = PyModule_GetState(module);
     return set_hook(state, &state->error_hook, callback);
+}
+
+/* ---- who is told from outside when to record */
+
+#define WORD_SIZE 4096
+
+void ipcx_py_unfollow(ipcx_py_state *state)
+{
+    if (state->control != NULL) {
+        (void)munmap((void *)(uintptr_t)state->control, WORD_SIZE);
+        state->control = NULL;
+    }
+}
+
+PyObject *ipcx_py_record_follow(PyObject *module, PyObject *args)
+{
+    ipcx_py_state *state = PyModule_GetState(module);
+    PyObject *path, *callback;
+    void *made = MAP_FAILED;
+    int fd;
+    if (!PyArg_ParseTuple(args, "O&O", PyUnicode_FSConverter, &path, &callback)) {
+        return NULL;
+    }
+    fd = open(PyBytes_AS_STRING(path), O_RDONLY | O_CLOEXEC);
+    Py_DECREF(path);
+    if (fd >= 0) {
+        made = mmap(NULL, WORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+        (void)close(fd);
+    }
+    if (made == MAP_FAILED) {
+        return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, PyTuple_GET_ITEM(args, 0));
+    }
+    ipcx_py_unfollow(state);
+    state->control = made;
+    state->control_seen = 0;
+    Py_XSETREF(state->follow, Py_NewRef(callback));
+    ipcx_py_look_again(state);
+    Py_RETURN_NONE;
 }

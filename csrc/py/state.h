@@ -9,6 +9,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdatomic.h>
+
 #include "ipcx/layer.h"
 #include "py/prefix.h"
 
@@ -72,7 +74,9 @@ typedef enum ipcx_py_verb {
     X(ssl_want_read)     /* ssl.SSLWantReadError, or NULL */                                       \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(record)            /* what set_record() was given, or NULL */                                \
-    X(record_numbers)    /* record_into()'s: {id(object): its number}, or NULL */                  \
+    X(record_tapes)      /* record_into()'s: a tuple of tapes, or NULL */                          \
+    X(tape_type)         /* _core.Tape */                                                          \
+    X(follow)            /* what record_follow() calls, or NULL */                                 \
     X(error_hook)        /* what set_error_hook() was given, or NULL */                            \
     X(map_base)          /* mmap.mmap, the class that ipcx.mmap.mmap derives from */               \
     X(map_type)          /* ipcx.mmap.mmap */                                                      \
@@ -87,9 +91,12 @@ typedef struct ipcx_py_state {
     struct ipcx_py_listed *channels, *listeners; /* all there are */
     ipcx_layer layer;                            /* of tls://, this interpreter's (py_layer.c) */
     int layers_at_work;                          /* calls of it under way */
-    int watched;                                 /* whether there is a trace or a record */
-    int record_fd;                               /* where the lines of plain calls go */
-    long record_left;                            /* how many of them */
+    const _Atomic uint32_t *watched;             /* 0: nobody is told (py_trace.h); one of: */
+    const _Atomic uint32_t *control;             /* what record_follow() has mapped, or NULL */
+    _Atomic uint32_t words[2];                   /* 0 and 1 */
+    uint32_t control_seen;                       /* the word that `follow` was called for */
+    struct ipcx_py_known *known;                 /* whose calls the core records (py_record.c) */
+    size_t known_room, known_count;              /* a power of 2, or 0 */
     int collects;          /* whether the garbage collector was on before the first of them */
     unsigned long exiting; /* the thread that closed them at the exit, or 0 */
 } ipcx_py_state;
@@ -114,6 +121,8 @@ int ipcx_py_socket_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_frame_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_signals_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_spawn_init(PyObject *module);
+int ipcx_py_record_init(PyObject *module, ipcx_py_state *state);
+int ipcx_py_tape_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_pipe_init(PyObject *module);
 int ipcx_py_files_init(PyObject *module, ipcx_py_state *state);
 int ipcx_py_log_init(PyObject *module);

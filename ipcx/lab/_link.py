@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ipcx._closing import Closing
+from ipcx._core import Tape
+from ipcx.lab import recorder
 
 __all__ = ["Fate", "Link", "link"]
 
@@ -183,20 +185,18 @@ class _Lane:
     KEPT = 256  # bytes of each piece
 
     def __init__(self, folder: str, kind: str) -> None:
-        self.fd = -1
+        self.tape: Tape | None = None
         self.known: dict[int, tuple[int, str]] = {}  # by descriptor: number, what was told
         self.numbers = itertools.count(1)
         if folder:
             pid = threading.get_native_id()  # of the relay's thread: no process has it
-            with contextlib.suppress(OSError):
-                path = os.path.join(folder, f"{pid}.jsonl")
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                self.fd = os.open(path, flags, 0o600)
-                self.write({"process": "link", "pid": pid, "argv": [f"{kind} link"]})
+            self.tape = recorder.new_tape(folder, pid)
+            self.write({"process": "link", "pid": pid, "argv": [f"{kind} link"]})
 
     def write(self, row: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self.fd, (json.dumps(row) + "\n").encode())
+        if self.tape is not None:
+            text = json.dumps(row).encode()
+            _ = self.tape.add_call(text) if "op" in row else self.tape.add(text)
 
     def tell(
         self,
@@ -207,7 +207,7 @@ class _Lane:
         begun: int = 0,
     ) -> None:
         """That so much was sent or received by the socket, just now."""
-        if self.fd < 0:
+        if self.tape is None:
             return
         local, ends = _text(sock.getsockname()), ""
         kind = "stream" if sock.type == socket.SOCK_STREAM else "datagram"
@@ -226,9 +226,9 @@ class _Lane:
         self.write(row if peer is None else row | {"a": _text(peer)})
 
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        if self.tape is not None:
+            self.tape.close()
+            self.tape = None
 
 
 def _text(address: Any) -> str:

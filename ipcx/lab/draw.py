@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -205,7 +204,7 @@ def _is_ready(folder: str, pid: int) -> bool:
     """Whether by its own file it listens or talks."""
     from ipcx.lab.matching import read_file
 
-    found = read_file(os.path.join(folder, f"{pid}.jsonl"))
+    found = read_file(os.path.join(folder, f"{pid}.tape"))
     if found is None:
         return False
     return any(
@@ -233,11 +232,12 @@ def run(
     when the others are done.
     """
     from ipcx.lab.matching import settled
+    from ipcx.lab.recorder import new_folder
 
     if out is None:
         out = sys.stderr
     assert out is not None
-    folder = tempfile.mkdtemp(prefix="ipcx-draw-")
+    folder = new_folder()
     began, deadline = time.monotonic_ns(), time.monotonic() + timeout
     running: list[_Program] = []
     failed: list[str] = []

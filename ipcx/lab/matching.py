@@ -9,12 +9,12 @@ content and order: what is left over was lost, what comes twice was duplicated.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ipcx.lab import _tape
 from ipcx.lab._channel_ends import messages as channel_messages
 from ipcx.lab._parts import Call, End, Found, parts_of, plain, same_place, take, to
 from ipcx.lab.clocks import stamped
@@ -37,28 +37,26 @@ class _File:
     pid: int
     calls: list[Call] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
-    full: bool = False
+    missed: int = 0
 
 
 def read_file(path: str) -> _File | None:
-    """What a process has written: up to the last whole line, whatever became of it."""
+    """What a process has written: up to the last whole record, whatever became of it."""
     try:
         with open(path, "rb") as opened:
-            lines = opened.read().split(b"\n")[:-1]
+            tape = opened.read()
     except OSError:
         return None
-    rows: list[dict[str, Any]] = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:  # the disk was full in the middle of it
-            continue
-    if not rows or "process" not in rows[0]:
+    rows = _tape.entries(tape) if _tape.is_tape(tape) else iter(())
+    head = next(rows, None)
+    if not isinstance(head, dict) or "process" not in head:
         return None
-    made = _File(rows[0]["process"], rows[0]["pid"])
+    made = _File(head["process"], head["pid"], missed=_tape.missed(tape))
     known: dict[int, End] = {}
-    for row in rows[1:]:
-        if "thing" in row:
+    for row in rows:
+        if isinstance(row, _tape.Plain):
+            made.calls.append(_plain_call(made, row, known))
+        elif "thing" in row:
             number = row.pop("thing")
             end = known.get(number)
             if end is None:
@@ -66,11 +64,20 @@ def read_file(path: str) -> _File | None:
                 made.ends.append(end)
             for key, value in row.items():
                 setattr(end, key, value)
-        elif "full" in row:
-            made.full = True
         elif "op" in row:
             made.calls.append(_call(made, row, known))
     return made
+
+
+def _plain_call(file: _File, row: _tape.Plain, known: dict[int, End]) -> Call:
+    end = known.get(row.number)
+    if end is not None and not end.first:
+        end.first = row.ended
+    parts = [(row.moved, row.data)] if row.moved or (row.moved == 0 and _whole(end)) else []
+    return Call(
+        file.name, file.pid, row.ended, row.begun, row.op, end, row.moved, row.data, row.error,
+        row.address, parts,
+    )  # fmt: skip
 
 
 def _call(file: _File, row: dict[str, Any], known: dict[int, End]) -> Call:
@@ -99,7 +106,7 @@ def _files(folder: str) -> list[_File]:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    paths = [os.path.join(folder, name) for name in names if name.endswith(".jsonl")]
+    paths = [os.path.join(folder, name) for name in names if name.endswith(_tape.SUFFIX)]
     return [made for path in paths if (made := read_file(path)) is not None]
 
 
@@ -321,7 +328,11 @@ def load(folder: str, began: int, until: int | None = None) -> tuple[Record, boo
         key=lambda call: call.at,
     )
     ends = [end for file in files for end in file.ends]
-    notes = [f"{file.name} did more than is kept" for file in files if file.full]
+    notes = [
+        f"{file.name} did more than is kept: {file.missed} calls are missing"
+        for file in files
+        if file.missed
+    ]
     for index, call in enumerate(calls):
         call.index = index
     found = [

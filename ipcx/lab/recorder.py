@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`record`: what the processes of the lab send to each other, written down as it happens.
 
-Each process appends to a file of its own, ``<folder>/<pid>.jsonl``: a line about itself, a line for
-each socket or channel it uses, a line for each call that has ended. One write(2) a line: whoever is
-killed with -9 leaves all but the line under way. Nothing on the wire is changed; who sent what to
-whom is found out afterwards (`ipcx.lab.matching`).
+Each process appends to a tape of its own, ``<folder>/<pid>.tape``: a row about itself, a row for
+each socket or channel it uses, and a record for each call that has ended. Most of these the core
+writes itself (csrc/py/py_record.c), through memory: no call of the kernel, and whoever is killed
+with -9 leaves all but the record under way. Nothing on the wire is changed; who sent what to whom
+is found out afterwards (`ipcx.lab.matching`).
 
 A process records when ``IPCX_RECORD`` names the folder; `record` sets it for what is started in its
 ``with``.
@@ -13,7 +14,6 @@ A process records when ``IPCX_RECORD`` names the folder; `record` sets it for wh
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import stat
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENTS_KEPT", "FOLDER", "NAME", "Recorder", "begin", "end", "record"]
 
+_SUFFIX = ".tape"
 FOLDER = "IPCX_RECORD"  # the environment's variable
 NAME = "IPCX_RECORD_NAME"  # what the process is to be called; else the program's name
 EVENTS_KEPT = 200_000  # of a process; a loop that never ends must not fill the disk
 
+_MEMORY, _PLENTY = "/dev/shm", 1 << 30  # a container's 64 MB are its programs' own
 _STREAM, _DATAGRAM, _SEQPACKET = 1, 2, 5  # SOCK_…, without loading `socket` before ipcx.run does
 _UNIX, _INET6 = 1, 10
 _PEEK, _OOB = 0x2, 0x1
 _LONE = "surrogatepass"  # a str may hold what UTF-8 has no place for
-_HIGH_FD = 500  # ours are up here: the numbers a program prints of its own stay what they were
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -155,49 +156,52 @@ class _Thing:
         elif "peer_id" in self.told:
             told["peer_id"] = self.told["peer_id"]
         known = bool(told["local"]) and not told["local"].endswith(":0")
-        if sock.type == _DATAGRAM:
+        self.looks += 1
+        if sock.type == _DATAGRAM and not unix:
             self.whole = known
-        else:
-            self.looks += 1
-            self.whole = bool(told["peer"]) if not unix else self.looks > 2
+        else:  # a Unix-domain socket need not have a name at all
+            self.whole = self.looks > 2 if unix else bool(told["peer"])
         return told
 
 
+def new_tape(folder: str, pid: int) -> _core.Tape | None:
+    """A tape for that lane; None: there is no such record any more, or no place for it."""
+    for n in range(1000):  # the second of a process in this folder; or of another with its pid
+        more = f"-{n}" if n else ""
+        path = os.path.join(folder, f"{pid}{more}{_SUFFIX}")
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            return _core.Tape(path, EVENTS_KEPT)
+        except FileExistsError:
+            continue
+        except OSError:
+            return None
+    return None
+
+
 class _Sink:
-    """The file of one record in this process."""
+    """The tape of one record in this process."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.folder = folder
         self.name = name
-        self.fd = -1
-        self.left = EVENTS_KEPT
-        self.known: dict[int, dict[str, Any]] = {}  # what this file was told of each thing
+        self.tape: _core.Tape | None = None
+        self.known: dict[int, dict[str, Any]] = {}  # what this tape was told of each thing
 
     def open(self) -> bool:
-        """Opens the file of this process; False: there is no such record any more."""
-        self.left = EVENTS_KEPT
+        """Begins the tape of this process; False: there is no such record any more."""
         self.known = {}
-        path = os.path.join(self.folder, f"{os.getpid()}.jsonl")
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return False
-        try:
-            self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
-            os.close(fd)
-        except OSError:
-            self.fd = fd
-        head = {"process": self.name, "pid": os.getpid(), "argv": list(sys.orig_argv)}
-        self.tell(head)
-        return True
+        self.tape = new_tape(self.folder, os.getpid())
+        self.tell({"process": self.name, "pid": os.getpid(), "argv": list(sys.orig_argv)})
+        return self.tape is not None
 
     def tell(self, row: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self.fd, (json.dumps(row) + "\n").encode("utf-8", _LONE))
+        if self.tape is not None:
+            self.tape.add(json.dumps(row).encode("utf-8", _LONE))
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.fd)
+        if self.tape is not None:
+            self.tape.close()
 
 
 class _Watch:
@@ -206,7 +210,6 @@ class _Watch:
     def __init__(self) -> None:
         self.sinks: list[_Sink] = []
         self.things: dict[int, _Thing] = {}
-        self.numbers: dict[int, int] = {}  # of those whose plain calls the core writes itself
         self.count = 0
         self.follows = False  # its children record, too
 
@@ -216,9 +219,9 @@ class _Watch:
         def forget(ref: Any) -> None:
             if (known := self.things.get(key)) is not None and known.ref is ref:
                 del self.things[key]
-                self.numbers.pop(key, None)
+                _core.record_known(key, 0)
 
-        self.numbers.pop(key, None)
+        _core.record_known(key, 0)
         self.count += 1
         made = self.things[key] = _Thing(self.count, thing, forget)
         return made
@@ -241,7 +244,7 @@ class _Watch:
     ) -> None:
         """One call has ended; what it raises would be reported as unraisable.
 
-        The plain calls of what is in `numbers` do not come here: the core writes their lines.
+        The plain calls of what the core knows do not come here: it records them itself.
         """
         now = monotonic_ns()
         if isinstance(thing, int):  # a pipe's descriptor
@@ -264,27 +267,25 @@ class _Watch:
         if not known.whole or op in ("connect", "bind", "connect_ex", "socket", "pair", "accept"):
             known.whole = known.whole and op == "accept"
             self.describe(known, thing)
-        elif id(thing) not in self.numbers:
-            self.describe(known, thing)
-        if known.whole and not known.stuck:
-            self.numbers[id(thing)] = known.number
         else:
-            self.numbers.pop(id(thing), None)
+            self.describe(known, thing)
+        _core.record_known(id(thing), known.number if known.whole and not known.stuck else 0)
         if flags & (_PEEK | _OOB):
             op = f"{op}(MSG_{'PEEK' if flags & _PEEK else 'OOB'})"
         size = detail[0] if type(detail) is tuple and detail else detail
         if type(size) is not int or op in _NO_BYTES:
             size = None
+        data = ""
         if size == 0 and known.kind == "channel" and op in _ONE:
-            size = _size(what)
-        data = b"" if size is None else _first(what, size)
+            size, data = _size(what), _object(what)
+        if size is not None and not data:
+            data = _first(what, size).hex()
         self.put(
-            now, begun, op, known.number, size, data.hex(),
-            self.extra(op, what, detail, error, known),
-        )  # fmt: skip
+            now, begun, op, known.number, size, data, self.extra(op, what, detail, error, known)
+        )
         if op in ("close", "detach") and error is None:
             self.things.pop(id(thing), None)
-            self.numbers.pop(id(thing), None)
+            _core.record_known(id(thing), 0)
 
     def extra(self, op: str, what: Any, detail: Any, error: Any, known: _Thing | None) -> str:
         """The rest of the line, for what few calls have."""
@@ -297,8 +298,6 @@ class _Watch:
             more["a"] = address_text(detail[1])
         if op in ("send_many", "receive_many") and isinstance(what, list):
             more["ms"] = [_pair(one) for one in what]
-        elif error is None and known is not None and known.kind == "channel" and op in _ONE:
-            more["d"] = _object(what) or _first(what, _size(what)).hex()
         return "," + json.dumps(more)[1:] if more else "}"
 
     def meet(
@@ -333,6 +332,8 @@ class _Watch:
             if sink.known.get(number) != told:
                 sink.known[number] = told
                 sink.tell({"thing": number, **told})
+        key = ((seen.st_ino * 2 + 1) ^ (seen.st_dev << 40)) & (1 << 64) - 1
+        _core.record_known(key, number)
         size = detail if type(detail) is int else None
         more = "}" if error is None else "," + json.dumps({"e": _error(error)})[1:]
         self.put(now, begun, op, number, size, _first(what, size or 0).hex(), more)
@@ -342,28 +343,19 @@ class _Watch:
     ) -> None:
         moved = "null" if size is None else size
         line = f'{{"t":{now},"b":{begun},"op":"{op}","s":{number},"m":{moved},"d":"{data}"{more}'
-        self.write((line + "\n").encode("utf-8", _LONE))
+        self.write(line.encode("utf-8", _LONE))
 
     def write(self, line: bytes) -> None:
-        """A line about a call, to each file that has room."""
+        """A call, for each tape that has room."""
         for sink in self.sinks:
-            if sink.left <= 0:
-                continue
-            sink.left -= 1
-            try:
-                os.write(sink.fd, line)
-                if sink.left == 0:
-                    sink.tell({"full": EVENTS_KEPT})
-            except OSError:  # the disk is full, or the program has closed all there was
-                sink.left = 0
+            if sink.tape is not None:
+                sink.tape.add_call(line)
 
     def renew(self) -> None:
-        """The files are others than before: one that is alone the core may write into."""
-        self.numbers.clear()
-        if len(self.sinks) == 1:
-            _core.record_into(self.sinks[0].fd, self.numbers, EVENTS_KEPT)
-        else:
-            _core.record_into(-1, None, 0)
+        """The tapes are others than before."""
+        for known in self.things.values():
+            known.stuck = ""
+        _core.record_into([sink.tape for sink in self.sinks if sink.tape is not None])
 
     def after_fork(self) -> None:
         """A child has files of its own."""
@@ -433,6 +425,17 @@ def program_name(path: str) -> str:
 # --- the record -----------------------------------------------------------------------------------
 
 
+def new_folder() -> str:
+    """A folder for a record: in memory if there is plenty, so that no disk is kept busy."""
+    import tempfile
+
+    with contextlib.suppress(OSError):
+        seen = os.statvfs(_MEMORY)
+        if seen.f_bavail * seen.f_frsize > _PLENTY:
+            return tempfile.mkdtemp(prefix="ipcx-record-", dir=_MEMORY)
+    return tempfile.mkdtemp(prefix="ipcx-record-")
+
+
 class Recorder(Record):
     """What `record` gives: in its ``with`` it collects, afterwards it is the `Record`."""
 
@@ -446,9 +449,7 @@ class Recorder(Record):
     def __enter__(self) -> Recorder:
         if self.folder:
             raise RuntimeError("this record is open already; make another one")
-        import tempfile
-
-        self.folder = tempfile.mkdtemp(prefix="ipcx-record-")
+        self.folder = new_folder()
         self._begun = monotonic_ns()
         self._before = {key: os.environ.get(key) for key in (FOLDER, NAME)}
         os.environ[FOLDER] = self.folder
