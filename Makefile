@@ -50,6 +50,19 @@ demo: $(VENV)/.built ## build ipcx and run the lecture's programs: the tour
 test: $(VENV)/.built $(VENV)/.test ## run the whole test suite (ARGS="-k name" for a part)
 	@$(PY) -m pytest $(ARGS)
 
+# The same suite in parts that may run side by side: each waits more than it computes, has a folder
+# for what it makes and looks at nobody else's. test-rest is whatever no other part has.
+TEST_PARTS := contract lab notebooks
+TEST_RUNS := $(TEST_PARTS:%=test-%) test-rest
+.PHONY: $(TEST_RUNS)
+# A make that a test starts has nothing to do with this one and its job server.
+PYTEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(PY) -m pytest -q
+$(TEST_RUNS): $(VENV)/.built $(VENV)/.test $(VENV)/.lab
+$(TEST_PARTS:%=test-%): test-%:
+	@$(PYTEST) tests/$* $(ARGS)
+test-rest:
+	@$(PYTEST) $(TEST_PARTS:%=--ignore=tests/%) $(ARGS)
+
 # ---- form
 
 .PHONY: fmt lint lint-format

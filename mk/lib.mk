@@ -65,7 +65,7 @@ install: lib ## install library, headers and ipcx.pc (PREFIX=/usr/local DESTDIR=
 
 # $(call c_variant,name,compiler,flags): build/c/NAME/test_X for each tests/c/test_X.c
 define c_variant
-.SECONDARY: $(C_CORE:%.c=build/c/$(1)/%.o) $(C_TESTS:%=build/c/$(1)/tests/c/%.o)
+.SECONDARY: $(C_CORE:%.c=build/c/$(1)/%.o) $(C_TESTS:%=build/c/$(1)/tests/c/%.o) $(C_FUZZ:%=build/c/$(1)/tests/fuzz/%.o)
 
 build/c/$(1)/%.o: %.c mk/lib.mk
 	@mkdir -p $$(@D)
@@ -84,6 +84,9 @@ $(eval $(call c_variant,plain,$(CC),-O1 -g))
 $(eval $(call c_variant,asan,$(CC),-O1 -g -fno-omit-frame-pointer $(SANITIZE_ADDRESS)))
 $(eval $(call c_variant,tsan,$(CC),-O1 -g -fsanitize=thread))
 $(eval $(call c_variant,clang,$(CLANG),-O1 -g))
+# As it is shipped: allocations do not fail on demand.
+SANITIZE_FUZZ := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+$(eval $(call c_variant,fuzz,$(CLANG),-UIPCX_TEST_ALLOC -O1 -g $(SANITIZE_FUZZ)))
 -include $(shell find build/lib build/c -name '*.d' 2>/dev/null)
 
 # $(call c_run,variant,prefix): runs them one after the other, to the end, and fails if one failed
@@ -93,8 +96,11 @@ define c_run
 done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 endef
 
-.PHONY: ctests asan asan-c asan-py tsan valgrind fuzz
+.PHONY: compiled ctests asan asan-c asan-py tsan valgrind fuzz
 ctests: $(C_TESTS:%=build/c/plain/%) $(C_FUZZ:%=build/fuzz/replay/%)
+
+# Whatever is compiled and needs no Python.
+compiled: ctests lib $(C_TESTS:%=build/c/asan/%) $(C_TESTS:%=build/c/tsan/%) $(C_FUZZ:%=build/fuzz/%)
 
 # The kernel may place mappings where the sanitizers of some gcc do not expect them.
 SETARCH = $(shell setarch $$(uname -m) -R true 2>/dev/null && echo setarch $$(uname -m) -R)
@@ -121,7 +127,7 @@ ASAN_NOT ?= $(if $(filter 1,$(IPCX_NIGHT)),, \
 
 asan-py: $(VENV)/.built $(VENV)/.test
 	@mkdir -p $(ASAN_TREE)
-	@tar -cf - --exclude='*.so' --exclude=__pycache__ \
+	@tar --warning=no-file-changed -cf - --exclude='*.so' --exclude=__pycache__ \
 	  $(wildcard csrc docs/vectors ipcx tests tools examples setup.py pyproject.toml README.md LICENSE mk Makefile) \
 	  | tar -xf - -C $(ASAN_TREE)
 	@cd $(ASAN_TREE) && CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE_ADDRESS)" \
@@ -139,10 +145,9 @@ valgrind: $(C_TESTS:%=build/c/plain/%) ## run the C tests under valgrind
 
 FUZZ_SECONDS ?= 20
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(C_CORE) $(wildcard csrc/*/*.h csrc/*/*/*.h csrc/include/ipcx/*.h) mk/lib.mk
+build/fuzz/fuzz_%: build/c/fuzz/tests/fuzz/fuzz_%.o build/c/fuzz/libcore.a
 	@mkdir -p $(@D)
-	@$(CLANG) $(filter-out -MMD -MP,$(C_FLAGS)) -O1 -g -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=all $< $(C_CORE) -o $@
+	@$(CLANG) -fsanitize=fuzzer,address,undefined -pthread $^ -o $@
 
 build/fuzz/replay/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c build/c/plain/libcore.a
 	@mkdir -p $(@D)

@@ -31,6 +31,7 @@ SETTLE = 1.0  # seconds granted to the kernel to take away a thread or a child t
 
 _watchdog = pytest.StashKey["Watchdog"]()
 _temporary = pytest.StashKey[Path]()
+_runtime = pytest.StashKey[str | None]()
 
 
 # ---------------------------------------------------------------- the session
@@ -47,11 +48,17 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="ipcx-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
     config.stash[_temporary] = Path(folder)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.stash[_runtime] = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = os.path.join(folder, "run")  # of listeners without a path
+    os.mkdir(os.environ["XDG_RUNTIME_DIR"], 0o700)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     tempfile.tempdir = None
     os.environ["TMPDIR"] = os.environ["PYTEST_DEBUG_TEMPROOT"]
+    del os.environ["XDG_RUNTIME_DIR"]
+    if config.stash[_runtime] is not None:
+        os.environ["XDG_RUNTIME_DIR"] = config.stash[_runtime]
     shutil.rmtree(config.stash[_temporary], ignore_errors=True)
     config.stash[_watchdog].close()
 

@@ -29,7 +29,8 @@ DATAGRAMS = ("unix-dgram", "udp4", "udp6")
 RECORDS = (*DATAGRAMS, "seqpacket")
 KINDS = (*STREAMS, *RECORDS)
 MODES = {"blocking": None, "timeout": 5.0, "nonblocking": 0.0}
-GUARD = 8.0  # seconds a helper waits for another thread before it gives up
+# Seconds a helper waits for another thread before it gives up: a little less than the watchdog.
+GUARD = 0.8 * float(os.environ.get("IPCX_HANG_GUARD", "10"))
 
 _serial = itertools.count()
 

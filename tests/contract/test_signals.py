@@ -162,9 +162,15 @@ def test_a_handler_goes_on_with_the_same_message(kit: Kit) -> None:
     count = kit.fill(one)
     got: list = []
 
+    inside: list = []
+
     def handle(*_: object) -> None:
+        if inside:  # slower than the timer, it is interrupted by itself, maybe within receive()
+            return
+        inside.append(1)
         with contextlib.suppress(ipcx.WouldBlock):
             got.append(two.receive(timeout=0))
+        inside.clear()
 
     message = b"the one" * 100_000
     with handler(signal.SIGALRM, handle):
@@ -259,7 +265,8 @@ def test_a_storm_of_signals(kit: Kit, seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         try:
             deadline, number = time.monotonic() + seconds, 0
-            while time.monotonic() < deadline or number < 3:
+            # On a loaded machine one that waits is seldom interrupted a thousand times a second.
+            while time.monotonic() < deadline or len(calls) < seconds * 50:
                 number += 1
                 for message in (b"%d" % number, b"%d" % number * 10_000):
                     one.send(message)
@@ -272,4 +279,3 @@ def test_a_storm_of_signals(kit: Kit, seconds: float) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
     one.send(stop)
     thread.finish()
-    assert len(calls) > seconds * 50
