@@ -3,7 +3,7 @@ multiprocessing.connection, pyzmq, asyncio streams and uvloop; and the same byte
 
 import asyncio
 import contextlib
-import tempfile
+import os
 from contextlib import contextmanager
 from itertools import repeat
 
@@ -66,8 +66,7 @@ def _pyzmq():
         @classmethod
         def pair(cls, family):
             if family == "unix":
-                folder = tempfile.mkdtemp()
-                url = f"ipc://{folder}/pair"
+                url = f"ipc://@ipcx-bench-{os.getpid()}-{os.urandom(4).hex()}"
             else:
                 with by_hand.Struct.socket.create_server(("127.0.0.1", 0)) as probe:
                     url = f"tcp://127.0.0.1:{probe.getsockname()[1]}"

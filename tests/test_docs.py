@@ -64,6 +64,7 @@ class Story:
     """One document being run."""
 
     folder: Path
+    temporary: Path  # what /tmp is to it
     environment: dict[str, str]
     port: int
     programs: dict[str, str] = field(default_factory=dict)
@@ -178,6 +179,7 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
 
 def tell(block: Block, story: Story) -> None:
     text = re.sub(rf"\b{PORT}\b", str(story.port), block.text)
+    text = text.replace("/tmp/", f"{story.temporary}/")
     if block.mark == "not run":
         assert block.value, "say why it is not run"
         return
@@ -234,13 +236,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def story(tmp_path: Path):
+def story(tmp_path: Path, socket_dir: Path):
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
     }
-    story = Story(tmp_path, environment, free_port())
+    story = Story(tmp_path, socket_dir, environment, free_port())
     yield story
     if story.kernel is not None:
         story.kernel.close()

@@ -10,6 +10,7 @@ import pytest
 from ipcx import lab
 from ipcx.lab import _home
 from ipcx.lab.exercises import Exercise, Finding, Problem, Sources, Wrong, bad, good
+from socket_help import until
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ class Double(Problem):
     topic = "99"
     roles = ("double",)
     hints = ("add it to itself.", "n + n.")
-    seconds = 3.0
+    seconds = 25.0  # a slow machine takes a while until nothing moves any more
 
     def variants(self, draw):
         return {"n": draw.randrange(100)}
@@ -46,6 +47,10 @@ class Double(Problem):
 
     solution = Sources(double="print(2 * n)")
     broken = (Wrong("forgets", "it printed", double="print(n)"),)
+
+
+class Impatient(Double):
+    seconds = 3.0
 
 
 class Twice(Double):
@@ -122,10 +127,13 @@ def test_the_check_ends_and_says_what_it_saw(what):
     mark = f"ex-{os.getpid()}-{time.monotonic_ns()}"
     os.environ["IPCX_TEST_MARK"] = mark
     try:
-        assert sentence in said(source)
+        assert sentence in said(source, Impatient if "within 3 s" in sentence else Double)
     finally:
         del os.environ["IPCX_TEST_MARK"]
-    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and marked(pid, mark)] == []
+    until(
+        lambda: not [pid for pid in os.listdir("/proc") if pid.isdigit() and marked(pid, mark)],
+        "the end of all that it started",
+    )
 
 
 def marked(pid: str, mark: str) -> bool:
