@@ -218,6 +218,11 @@ PyObject *ipcx_py_sync_tried(PyObject *op, ipcx_status status, const ipcx_error 
     return ipcx_py_sync_true(op, status, err);
 }
 
+PyObject *ipcx_py_sync_no_arguments(const char *method, Py_ssize_t nargs)
+{
+    return PyErr_Format(PyExc_TypeError, "%s() takes no arguments (%zd given)", method, nargs);
+}
+
 /* ---- the mutex; of a condition, the one that goes with it */
 
 static ipcx_sync *mutex_core(PyObject *op)
@@ -226,19 +231,34 @@ static ipcx_sync *mutex_core(PyObject *op)
     return ipcx_py_sync_core(lock != NULL ? lock : op);
 }
 
-static PyObject *mutex_acquire(IPCX_PY_FAST)
+/* Where nobody else wants it just then: true. The rest of a call is a function of its own, for its
+ * ipcx_error alone costs more than this, to be made zero. */
+static inline bool mutex_at_once(PyObject *op, bool (*act)(ipcx_sync *))
+{
+    const ipcx_py_sync *self = (ipcx_py_sync *)op;
+    return IPCX_LIKELY(self->lock == NULL && self->core != NULL) && act(self->core);
+}
+
+static Py_NO_INLINE PyObject *mutex_acquire_slowly(IPCX_PY_FAST)
 {
     ipcx_sync *core = mutex_core(op);
     int64_t ns = IPCX_PY_EVER;
     ipcx_error err = {0};
-    if (core == NULL || (IPCX_UNLIKELY(nargs + (kwnames != NULL) != 0) &&
-                         !ipcx_py_sync_patience("acquire", args, nargs, kwnames, &ns))) {
+    if (core == NULL || !ipcx_py_sync_patience("acquire", args, nargs, kwnames, &ns)) {
         return NULL;
     }
-    if (IPCX_LIKELY(ipcx__mutex_try(core))) {
+    if (ipcx__mutex_try(core)) {
         Py_RETURN_TRUE;
     }
     return ipcx_py_sync_true(op, ipcx_py_sync_wait(core, ipcx_mutex_lock, ns, &err), &err);
+}
+
+static PyObject *mutex_acquire(IPCX_PY_FAST)
+{
+    if (IPCX_LIKELY(nargs == 0 && kwnames == NULL && mutex_at_once(op, ipcx__mutex_try))) {
+        Py_RETURN_TRUE;
+    }
+    return mutex_acquire_slowly(op, args, nargs, kwnames);
 }
 
 static PyObject *mutex_try(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -257,17 +277,12 @@ static PyObject *mutex_try(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *mutex_enter(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ipcx_sync *core = mutex_core(op);
-    ipcx_error err = {0};
-    ipcx_status status;
-    if (core == NULL) {
-        return NULL;
-    }
-    if (IPCX_UNLIKELY(!ipcx__mutex_try(core))) {
-        status = ipcx_py_sync_wait(core, ipcx_mutex_lock, IPCX_PY_EVER, &err);
-        if (status != IPCX_OK) {
-            return ipcx_py_sync_raise(op, status, &err);
+    if (IPCX_UNLIKELY(!mutex_at_once(op, ipcx__mutex_try))) {
+        PyObject *done = mutex_acquire_slowly(op, NULL, 0, NULL);
+        if (done == NULL) {
+            return NULL;
         }
+        Py_DECREF(done);
     }
     return Py_NewRef(op);
 }
@@ -282,15 +297,8 @@ static ipcx_status unlock(ipcx_sync *core, ipcx_error *err)
     return status;
 }
 
-static PyObject *mutex_release(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    ipcx_sync *core = mutex_core(op);
-    ipcx_error err = {0};
-    return core == NULL ? NULL : ipcx_py_sync_none(op, unlock(core, &err), &err);
-}
-
-/* An exception on its way out may have come from a wait that left without the lock. */
-static PyObject *mutex_exit(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+/* An exception on its way out (`leaving`) may have come from a wait that left without the lock. */
+static Py_NO_INLINE PyObject *mutex_release_slowly(PyObject *op, bool leaving)
 {
     ipcx_sync *core = mutex_core(op);
     ipcx_error err = {0};
@@ -299,10 +307,30 @@ static PyObject *mutex_exit(PyObject *op, PyObject *const *args, Py_ssize_t narg
         return NULL;
     }
     status = unlock(core, &err);
-    if (status == IPCX_NOT_OWNER && nargs > 0 && args[0] != Py_None) {
+    if (status == IPCX_NOT_OWNER && leaving) {
         Py_RETURN_NONE;
     }
     return ipcx_py_sync_none(op, status, &err);
+}
+
+/* FASTCALL, though there are no arguments: CPython's specialised calls know no bound NOARGS. */
+static PyObject *mutex_release(PyObject *op, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs)
+{
+    if (IPCX_UNLIKELY(nargs != 0)) {
+        return ipcx_py_sync_no_arguments("release", nargs);
+    }
+    if (IPCX_LIKELY(mutex_at_once(op, ipcx__mutex_give))) {
+        Py_RETURN_NONE;
+    }
+    return mutex_release_slowly(op, false);
+}
+
+static PyObject *mutex_exit(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (IPCX_LIKELY(mutex_at_once(op, ipcx__mutex_give))) {
+        Py_RETURN_NONE;
+    }
+    return mutex_release_slowly(op, nargs > 0 && args[0] != Py_None);
 }
 
 static PyObject *mutex_locked(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -337,7 +365,7 @@ static PyMethodDef mutex_methods[] = {
     {"try_acquire", mutex_try, METH_NOARGS,
      PyDoc_STR("try_acquire($self, /)\n--\n\nTake the lock if it is free, and tell whether it "
                "was.")},
-    {"release", mutex_release, METH_NOARGS,
+    {"release", IPCX_PY_FAST_METHOD(mutex_release), METH_FASTCALL,
      PyDoc_STR("release($self, /)\n--\n\nGive the lock back. `NotOwner`: this thread has not\n"
                "acquired it by this object.")},
     {"locked", mutex_locked, METH_NOARGS,

@@ -24,6 +24,9 @@ ipcx_sync *ipcx_py_sync_core(PyObject *op);
 bool ipcx_py_sync_patience(const char *method, PyObject *const *args, Py_ssize_t nargs,
                            PyObject *kwnames, int64_t *ns);
 
+/* ipcx_py_sync_no_arguments: the TypeError of a METH_FASTCALL without arguments that got some. */
+PyObject *ipcx_py_sync_no_arguments(const char *method, Py_ssize_t nargs);
+
 /* ipcx_py_sync_wait: one call that may wait `ns`, as its status; INTR: an exception is set.
  * ipcx_py_sync_raise: the exception for it, NULL. ipcx_py_sync_none: None, or that. */
 ipcx_status ipcx_py_sync_wait(ipcx_sync *core, ipcx_py_sync_call call, int64_t ns, ipcx_error *err);

@@ -5,19 +5,33 @@
 
 #include "os/sync/word.h"
 
-static PyObject *sem_acquire(IPCX_PY_FAST)
+/* Where nobody else wants it just then: true (py_sync.c: mutex_at_once). */
+static inline bool at_once(PyObject *op, bool (*act)(ipcx_sync *))
+{
+    ipcx_sync *core = ((ipcx_py_sync *)op)->core;
+    return IPCX_LIKELY(core != NULL) && act(core);
+}
+
+static Py_NO_INLINE PyObject *sem_acquire_slowly(IPCX_PY_FAST)
 {
     ipcx_sync *core = ipcx_py_sync_core(op);
     int64_t ns = IPCX_PY_EVER;
     ipcx_error err = {0};
-    if (core == NULL || (IPCX_UNLIKELY(nargs + (kwnames != NULL) != 0) &&
-                         !ipcx_py_sync_patience("acquire", args, nargs, kwnames, &ns))) {
+    if (core == NULL || !ipcx_py_sync_patience("acquire", args, nargs, kwnames, &ns)) {
         return NULL;
     }
-    if (IPCX_LIKELY(ipcx__sem_try(core))) {
+    if (ipcx__sem_try(core) || ipcx__sem_try_owned(core)) {
         Py_RETURN_TRUE;
     }
     return ipcx_py_sync_true(op, ipcx_py_sync_wait(core, ipcx_sem_wait, ns, &err), &err);
+}
+
+static PyObject *sem_acquire(IPCX_PY_FAST)
+{
+    if (IPCX_LIKELY(nargs == 0 && kwnames == NULL && at_once(op, ipcx__sem_try))) {
+        Py_RETURN_TRUE;
+    }
+    return sem_acquire_slowly(op, args, nargs, kwnames);
 }
 
 static PyObject *sem_try(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -27,7 +41,7 @@ static PyObject *sem_try(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (core == NULL) {
         return NULL;
     }
-    if (ipcx__sem_try(core)) {
+    if (ipcx__sem_try(core) || ipcx__sem_try_owned(core)) {
         Py_RETURN_TRUE;
     }
     return ipcx_py_sync_tried(op, ipcx_py_sync_wait(core, ipcx_sem_wait, IPCX_PY_NEVER, &err),
@@ -36,15 +50,17 @@ static PyObject *sem_try(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *sem_enter(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *done = sem_acquire(op, NULL, 0, NULL);
-    if (done == NULL) {
-        return NULL;
+    if (IPCX_UNLIKELY(!at_once(op, ipcx__sem_try))) {
+        PyObject *done = sem_acquire_slowly(op, NULL, 0, NULL);
+        if (done == NULL) {
+            return NULL;
+        }
+        Py_DECREF(done);
     }
-    Py_DECREF(done);
     return Py_NewRef(op);
 }
 
-static PyObject *give(PyObject *op, uint32_t n)
+static Py_NO_INLINE PyObject *give_slowly(PyObject *op, uint32_t n)
 {
     ipcx_sync *core = ipcx_py_sync_core(op);
     ipcx_error err = {0};
@@ -52,11 +68,16 @@ static PyObject *give(PyObject *op, uint32_t n)
     if (core == NULL) {
         return NULL;
     }
-    if (!core->owned && atomic_load(&core->memory->waiters) == 0) {
-        return ipcx_py_sync_none(op, ipcx_sem_post(core, n, &err), &err);
-    }
     IPCX_PY_WAITING(status, status = ipcx_sem_post(core, n, &err));
     return ipcx_py_sync_none(op, status, &err);
+}
+
+static PyObject *give(PyObject *op, uint32_t n)
+{
+    if (IPCX_LIKELY(n == 1 && at_once(op, ipcx__sem_give))) {
+        Py_RETURN_NONE;
+    }
+    return give_slowly(op, n);
 }
 
 static PyObject *sem_release(IPCX_PY_FAST)

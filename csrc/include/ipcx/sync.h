@@ -120,8 +120,8 @@ IPCX_API int ipcx_sync_owner(const ipcx_sync *self);
 IPCX_API int ipcx_sync_recovered(const ipcx_sync *self);
 
 /* ipcx_sem_wait, ipcx_sem_post, ipcx_sem_value: takes a permit; gives `n` back (INVALID: more than
- * the maximum; NOT_OWNER: owned, and more than this process has; INTR: none was given); how many
- * are free. */
+ * the maximum; NOT_OWNER: owned, and more than this process has; TIMEOUT: owned, and a process was
+ * stopped in the middle of a call: none was given); how many are free. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sem_wait(ipcx_sync *self, ipcx_deadline deadline,
                                                   ipcx_error *err);
 IPCX_API ipcx_status ipcx_sem_post(ipcx_sync *self, uint32_t n, ipcx_error *err);

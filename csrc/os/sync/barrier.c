@@ -80,8 +80,13 @@ static ipcx_status go(ipcx_sync *self, uint32_t round, ipcx_status status, ipcx_
 {
     ipcx__sync_memory *memory = self->memory;
     if (atomic_load(&memory->value) == round) {
-        if (ipcx__sync_guard(self, IPCX_FOREVER, NULL) != IPCX_OK) {
-            return status; /* closed: the place goes too */
+        ipcx_status guarded = ipcx__sync_guard_soon(self, err);
+        if (guarded == IPCX_CLOSED) {
+            return status; /* the place goes too */
+        }
+        if (guarded != IPCX_OK) { /* it cannot be uncounted, so nobody shall count on it */
+            atomic_store(&memory->broken, 1);
+            return guarded == IPCX_CORRUPT ? guarded : broken(err);
         }
         if (atomic_load(&memory->value) == round) {
             (void)atomic_fetch_sub(&my_place(self)->share, 1);
@@ -150,7 +155,7 @@ static ipcx_status end_by_hand(ipcx_sync *self, uint32_t is_broken, ipcx_error *
     }
     status = ipcx__sync_expect(self, IPCX_BARRIER, err);
     if (status == IPCX_OK && (status = ipcx__sync_join(self, err)) == IPCX_OK &&
-        (status = ipcx__sync_guard(self, IPCX_FOREVER, err)) == IPCX_OK) {
+        (status = ipcx__sync_guard_soon(self, err)) == IPCX_OK) {
         if (is_broken == 0) {
             /* The dead are no parties of what begins now. */
             for (uint32_t i = 0; i < IPCX__SYNC_PLACES; i++) {

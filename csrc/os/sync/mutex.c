@@ -59,7 +59,11 @@ ipcx_status ipcx_mutex_lock(ipcx_sync *self, ipcx_deadline deadline, ipcx_error 
 ipcx_status ipcx_mutex_unlock(ipcx_sync *self, ipcx_error *err)
 {
     int wake = self->kind == IPCX_RWLOCK ? INT32_MAX : 1;
-    if (IPCX_UNLIKELY(atomic_load_explicit(&self->owner, memory_order_relaxed) != ipcx__thread())) {
+    if (IPCX_LIKELY(ipcx__mutex_give(self))) {
+        return IPCX_OK;
+    }
+    if (atomic_load(&self->mine) == 0 ||
+        atomic_load_explicit(&self->owner, memory_order_relaxed) != ipcx__thread()) {
         return ipcx_error_set(err, IPCX_NOT_OWNER, 0, "unlock",
                               ipcx_sync_owner(self) == 0 ? "nobody has it"
                                                          : "another process or thread has it");

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The memory of a synchronisation object, the handle by which a process uses it, and what the kinds
- * of objects are made of: places, robust words, sleeping. ipcx/sync.h says how death is seen.
- * Invariant: the memory is anybody's who may open it, so each word is read once and checked before
- * it is used as a number of anything; what must be right is in the handle. */
+ * The handle by which a process uses a synchronisation object (os/sync/format.h), and what the
+ * kinds of objects are made of: places, robust words, sleeping. ipcx/sync.h says how death is seen.
+ * Invariant: what must be right is in the handle, for the memory is anybody's who may open it. */
 #ifndef IPCX_OS_SYNC_PARTS_H
 #define IPCX_OS_SYNC_PARTS_H
 
@@ -17,40 +16,10 @@
 #include "ipcx/sync.h"
 #include "os/futex.h"
 #include "os/gate.h"
+#include "os/sync/format.h"
 
-#define IPCX__SYNC_MAGIC 0x53637069u /* "ipcS" */
-#define IPCX__SYNC_VERSION 1u
-#define IPCX__SYNC_SIZE 8192
-#define IPCX__SYNC_PLACES 480
-/* Beyond any share that a process can have: somebody wrote over it. */
-#define IPCX__SYNC_MOST (1u << 30)
-
-/* What a process has in this object. Its byte of the file is locked (F_OFD_SETLK) as long as the
- * process lives; whoever locks it finds a dead one's leavings, and no one else at work on them. */
-typedef struct ipcx__place {
-    _Atomic uint32_t pid;   /* to be shown, never to be believed; 0: nobody */
-    _Atomic uint32_t share; /* permits of a semaphore; threads that read, or wait at a barrier */
-    _Atomic uint32_t party; /* 1: has been at this barrier */
-    uint32_t spare;
-} ipcx__place;
-
-/* Each word has a cache line of its own kind of use. All zeros but the first line is a new one. */
-typedef struct ipcx__sync_memory {
-    uint32_t magic, version, kind, owned, persist, total, limit, spare;
-    _Alignas(64) _Atomic uint32_t word; /* mutex; writer of a read-write lock */
-    _Atomic uint32_t sequence;          /* condition: notifications; readers that have left */
-    _Alignas(
-        64) _Atomic uint32_t value; /* semaphore: free permits; event: EVENT_…; barrier: round */
-    _Atomic uint32_t waiters;       /* at the semaphore; too many after a death: harmless */
-    _Alignas(64) _Atomic uint32_t guard; /* held for a few instructions: shares and counts */
-    _Atomic uint32_t count;              /* barrier: who has come */
-    _Atomic uint32_t broken;             /* barrier */
-    _Atomic uint32_t outcomes;           /* barrier: bit of each of the last rounds: 1 all came */
-    _Atomic uint32_t used;               /* places that were ever taken: none from here on */
-    _Alignas(512) ipcx__place places[IPCX__SYNC_PLACES];
-} ipcx__sync_memory;
-
-_Static_assert(sizeof(ipcx__sync_memory) == IPCX__SYNC_SIZE, "the memory's size is its format");
+/* Whoever holds the guard for so long is stopped, or the word was written over. */
+#define IPCX__SYNC_PATIENCE_NS ((int64_t)5000000000)
 
 typedef struct ipcx__reader {
     uintptr_t thread;
@@ -61,11 +30,13 @@ struct ipcx_sync {
     _Atomic uint32_t mine;   /* our place and one; 0: none taken yet in this process */
     _Atomic uintptr_t owner; /* the thread that holds the mutex, or writes, by this handle */
     ipcx_sync_kind kind;
-    uint32_t total, limit; /* permits or parties at the start, at most; ours, not the memory's */
+    uint32_t total, limit;  /* permits or parties at the start, at most; ours, not the memory's */
+    _Atomic uint32_t plain; /* 1: an open semaphore whose permits are nobody's own */
     bool owned, persist, named;
     /* Each call that waits ends after some 40 ms with INTR. For who runs signal handlers between
      * calls: a signal that came while the thread slept in no system call interrupted none. */
     bool restless;
+    int64_t patience; /* with the guard, for who has no deadline: IPCX__SYNC_PATIENCE_NS */
     int fd;
     uint32_t opened_in; /* fork generation in which the open file behind `fd` was made */
     dev_t device;       /* which object it is */
@@ -115,8 +86,11 @@ ipcx_status ipcx__sync_scribbled(const ipcx_sync *self, ipcx_error *err);
 bool ipcx__sync_sum(const ipcx_sync *self, uint32_t *sum);
 
 /* ipcx__sync_guard: holds the guard; the memory's counts are right when it is OK, whoever died with
- * it. ipcx__sync_unguard lets go. */
+ * it. ipcx__sync_guard_soon: for calls that have no deadline, INTR goes unseen; TIMEOUT: for
+ * seconds somebody has not let go of what is held for a few instructions. ipcx__sync_unguard lets
+ * go. */
 ipcx_status ipcx__sync_guard(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *err);
+ipcx_status ipcx__sync_guard_soon(ipcx_sync *self, ipcx_error *err);
 bool ipcx__sync_guard_spin(ipcx_sync *self, uint32_t as);
 void ipcx__sync_unguard(ipcx_sync *self, uint32_t as);
 

@@ -56,22 +56,18 @@ static ipcx_status take_owned(ipcx_sync *self, ipcx_deadline deadline, ipcx_erro
     return status;
 }
 
-bool ipcx__sem_try(ipcx_sync *self)
+bool ipcx__sem_try_owned(ipcx_sync *self)
 {
-    bool taken = false;
-    if (IPCX_UNLIKELY(ipcx__gate_is_closed(&self->gate))) {
+    uint32_t mine = atomic_load(&self->mine);
+    bool taken;
+    if (!self->owned || mine == 0 || !ipcx__sync_guard_spin(self, mine)) {
         return false;
     }
-    if (!self->owned) {
-        return take(self, NULL) == IPCX_OK;
+    taken = take(self, NULL) == IPCX_OK;
+    if (taken) {
+        (void)atomic_fetch_add(&my_place(self)->share, 1);
     }
-    if (atomic_load(&self->mine) != 0 && ipcx__sync_guard_spin(self, atomic_load(&self->mine))) {
-        taken = take(self, NULL) == IPCX_OK;
-        if (taken) {
-            (void)atomic_fetch_add(&my_place(self)->share, 1);
-        }
-        ipcx__sync_unguard(self, atomic_load(&self->mine));
-    }
+    ipcx__sync_unguard(self, mine);
     return taken;
 }
 
@@ -109,7 +105,7 @@ static ipcx_status wait_slowly(ipcx_sync *self, ipcx_deadline deadline, ipcx_err
 ipcx_status ipcx_sem_wait(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *err)
 {
     ipcx_status status;
-    if (IPCX_LIKELY(self->kind == IPCX_SEMAPHORE && ipcx__sem_try(self))) {
+    if (IPCX_LIKELY(ipcx__sem_try(self))) {
         return IPCX_OK;
     }
     if ((status = ipcx__sync_enter(self, err)) != IPCX_OK) {
@@ -128,7 +124,10 @@ static ipcx_status give(ipcx_sync *self, uint32_t n, ipcx_error *err)
     _Atomic uint32_t *value = &self->memory->value;
     uint32_t seen = atomic_load_explicit(value, memory_order_relaxed);
     do {
-        if (seen > self->limit || n > self->limit - seen) {
+        if (seen > self->limit) {
+            return ipcx__sync_scribbled(self, err);
+        }
+        if (n > self->limit - seen) {
             return ipcx_error_set(err, IPCX_INVALID, 0, "release",
                                   "%u free of at most %u: it was released more often than acquired",
                                   seen, self->limit);
@@ -141,7 +140,7 @@ static ipcx_status give_owned(ipcx_sync *self, uint32_t n, ipcx_error *err)
 {
     ipcx__place *place;
     ipcx_status status = ipcx__sync_join(self, err);
-    if (status != IPCX_OK || (status = ipcx__sync_guard(self, IPCX_FOREVER, err)) != IPCX_OK) {
+    if (status != IPCX_OK || (status = ipcx__sync_guard_soon(self, err)) != IPCX_OK) {
         return status;
     }
     place = my_place(self);
@@ -151,9 +150,8 @@ static ipcx_status give_owned(ipcx_sync *self, uint32_t n, ipcx_error *err)
     } else {
         (void)atomic_fetch_sub(&place->share, n);
         IPCX_CRASH_POINT("sem-unshared");
-        status = give(self, n, err);
-        if (status != IPCX_OK) {
-            ipcx__sem_repair(self); /* somebody wrote over the count */
+        if (give(self, n, NULL) != IPCX_OK) {
+            ipcx__sem_repair(self); /* somebody wrote over the count; the shares are the truth */
         }
     }
     ipcx__sync_unguard(self, atomic_load(&self->mine));
@@ -162,7 +160,11 @@ static ipcx_status give_owned(ipcx_sync *self, uint32_t n, ipcx_error *err)
 
 ipcx_status ipcx_sem_post(ipcx_sync *self, uint32_t n, ipcx_error *err)
 {
-    ipcx_status status = self->owned ? ipcx__sync_enter(self, err) : ipcx__sync_is_open(self, err);
+    ipcx_status status;
+    if (IPCX_LIKELY(n == 1 && ipcx__sem_give(self))) {
+        return IPCX_OK;
+    }
+    status = self->owned ? ipcx__sync_enter(self, err) : ipcx__sync_is_open(self, err);
     if (status != IPCX_OK) {
         return status;
     }

@@ -24,9 +24,11 @@ static const char *const kinds[] = {"nothing",     "a mutex",  "a semaphore", "a
 
 ipcx_status ipcx__sync_expect(const ipcx_sync *self, ipcx_sync_kind kind, ipcx_error *err)
 {
-    return self->kind == kind ? IPCX_OK
-                              : ipcx_error_set(err, IPCX_INVALID, 0, "sync", "this is %s, not %s",
-                                               kinds[self->kind], kinds[kind]);
+    if (self->kind == kind) {
+        return IPCX_OK;
+    }
+    return ipcx_error_set(err, IPCX_INVALID, 0, "sync", "this is %s, not %s", kinds[self->kind],
+                          kinds[kind < IPCX_MUTEX || kind > IPCX_BARRIER ? 0 : kind]);
 }
 
 ipcx_status ipcx__sync_scribbled(const ipcx_sync *self, ipcx_error *err)
@@ -90,13 +92,35 @@ ipcx_status ipcx__sync_guard(ipcx_sync *self, ipcx_deadline deadline, ipcx_error
         return IPCX_OK;
     }
     /* It is held for a few instructions: even who must not wait waits for that, within reason. */
-    status =
-        ipcx__word_lock(self, &self->memory->guard, as,
-                        deadline == IPCX_NOW ? ipcx_deadline_after(AT_ONCE_NS) : deadline, err);
+    status = ipcx__word_lock(
+        self, &self->memory->guard, as,
+        deadline == IPCX_NOW
+            ? ipcx_deadline_after(self->patience < AT_ONCE_NS ? self->patience : AT_ONCE_NS)
+            : deadline,
+        err);
     if (status == IPCX_OK && (atomic_load(&self->memory->guard) & IPCX__WORD_DIED) != 0) {
         settle(self);
     }
     return status == IPCX_TIMEOUT && deadline == IPCX_NOW ? IPCX_AGAIN : status;
+}
+
+ipcx_status ipcx__sync_guard_soon(ipcx_sync *self, ipcx_error *err)
+{
+    ipcx_deadline limit = 0;
+    ipcx_status status;
+    if (IPCX_LIKELY(ipcx__sync_guard_spin(self, atomic_load(&self->mine)))) {
+        return IPCX_OK;
+    }
+    limit = ipcx_deadline_after(self->patience);
+    do {
+        status = ipcx__sync_guard(self, limit, err);
+    } while (status == IPCX_INTR);
+    return status == IPCX_TIMEOUT
+               ? ipcx_error_set(err, IPCX_TIMEOUT, 0, "sync",
+                                "a process is stopped in the middle of a call, or somebody wrote "
+                                "over the memory of %s",
+                                kinds[self->kind])
+               : status;
 }
 
 void ipcx__sync_unguard(ipcx_sync *self, uint32_t as)
@@ -128,14 +152,16 @@ ipcx_status ipcx__sync_format(int fd, const ipcx_sync_options *options, ipcx_err
         return status;
     }
     memory = at;
-    memory->version = IPCX__SYNC_VERSION;
-    memory->kind = (uint32_t)options->kind;
-    memory->owned = options->owned != 0;
-    memory->persist = options->persist != 0;
-    memory->total = options->value;
-    memory->limit = is_semaphore && options->owned ? options->value : limit;
+    memory->header = (ipcx__sync_header){
+        .magic = IPCX__SYNC_MAGIC,
+        .version = IPCX__SYNC_VERSION,
+        .kind = (uint32_t)options->kind,
+        .owned = options->owned != 0,
+        .persist = options->persist != 0,
+        .total = options->value,
+        .limit = is_semaphore && options->owned ? options->value : limit,
+    };
     atomic_store(&memory->value, is_semaphore ? options->value : 0);
-    memory->magic = IPCX__SYNC_MAGIC;
     ipcx__memory_unmap(at, IPCX__SYNC_SIZE, false);
     return IPCX_OK;
 }
@@ -143,20 +169,24 @@ ipcx_status ipcx__sync_format(int fd, const ipcx_sync_options *options, ipcx_err
 /* The memory says what it is; from here on the handle does. */
 static ipcx_status read_header(ipcx_sync *self, ipcx_sync_kind kind, ipcx_error *err)
 {
-    const ipcx__sync_memory *memory = self->memory;
-    uint32_t found = memory->kind;
-    if (memory->magic != IPCX__SYNC_MAGIC || found < IPCX_MUTEX || found > IPCX_BARRIER ||
-        memory->limit > IPCX__SYNC_MOST) {
+    ipcx__sync_header header;
+    memcpy(&header, (const void *)&self->memory->header, sizeof header);
+    if (header.magic != IPCX__SYNC_MAGIC) {
         return ipcx_error_set(err, IPCX_PROTOCOL, 0, "sync", "there is no lock in this memory");
     }
-    if (memory->version != IPCX__SYNC_VERSION) {
+    if (header.version != IPCX__SYNC_VERSION) {
         return ipcx_error_set(err, IPCX_VERSION, 0, "sync", "made by another version of ipcx");
     }
-    self->kind = (ipcx_sync_kind)found;
-    self->owned = memory->owned != 0;
-    self->persist = memory->persist != 0;
-    self->total = memory->total;
-    self->limit = memory->limit;
+    if (header.kind < IPCX_MUTEX || header.kind > IPCX_BARRIER || header.limit > IPCX__SYNC_MOST ||
+        header.total > header.limit) {
+        return ipcx_error_set(err, IPCX_PROTOCOL, 0, "sync", "there is no lock in this memory");
+    }
+    self->kind = (ipcx_sync_kind)header.kind;
+    self->owned = header.owned != 0;
+    self->persist = header.persist != 0;
+    self->total = header.total;
+    self->limit = header.limit;
+    atomic_store(&self->plain, self->kind == IPCX_SEMAPHORE && !self->owned);
     return ipcx__sync_expect(self, kind, err);
 }
 
@@ -174,6 +204,7 @@ static ipcx_status adopt(int fd, const char *name, bool sealed, ipcx_sync_kind k
     }
     memset(self, 0, sizeof *self);
     self->fd = fd;
+    self->patience = IPCX__SYNC_PATIENCE_NS;
     self->opened_in = ipcx__fork_generation();
     status = ipcx__memory_map(fd, 0, IPCX__SYNC_SIZE, false, &at, err);
     if (status == IPCX_OK) {
@@ -261,6 +292,7 @@ void ipcx_sync_close(ipcx_sync *self)
     if (ipcx__gate_is_closed(&self->gate)) {
         return;
     }
+    atomic_store(&self->plain, 0);
     ipcx__gate_close(&self->gate);
     if (self->memory != NULL) {
         ipcx__sync_quit(self);

@@ -43,6 +43,23 @@ static inline bool ipcx__mutex_try(ipcx_sync *self)
     return true;
 }
 
+/* ipcx__mutex_give: ipcx_mutex_unlock where nobody waits; false: call that, nothing is changed. */
+static inline bool ipcx__mutex_give(ipcx_sync *self)
+{
+    uint32_t mine = atomic_load_explicit(&self->mine, memory_order_relaxed), seen = mine;
+    uintptr_t me = ipcx__thread();
+    if (IPCX_UNLIKELY(atomic_load_explicit(&self->owner, memory_order_relaxed) != me ||
+                      mine == 0)) {
+        return false;
+    }
+    atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
+    if (IPCX_UNLIKELY(!atomic_compare_exchange_strong(&self->memory->word, &seen, 0))) {
+        atomic_store_explicit(&self->owner, me, memory_order_relaxed);
+        return false;
+    }
+    return true;
+}
+
 /* ipcx__mutex_is_waited: whether releasing it will wake somebody. */
 static inline bool ipcx__mutex_is_waited(const ipcx_sync *self)
 {
@@ -50,8 +67,35 @@ static inline bool ipcx__mutex_is_waited(const ipcx_sync *self)
            0;
 }
 
-/* ipcx__sem_try: the same for ipcx_sem_wait. */
-bool ipcx__sem_try(ipcx_sync *self);
+/* ipcx__sem_try, ipcx__sem_give: the same for ipcx_sem_wait, of permits that are nobody's own, and
+ * for ipcx_sem_post of one such where nobody seems to wait: whoever came to wait just then is
+ * woken.
+ */
+static inline bool ipcx__sem_try(ipcx_sync *self)
+{
+    _Atomic uint32_t *value = &self->memory->value;
+    uint32_t seen = atomic_load_explicit(value, memory_order_relaxed);
+    return IPCX_LIKELY(atomic_load_explicit(&self->plain, memory_order_relaxed) != 0 &&
+                       seen - 1 < self->limit) &&
+           atomic_compare_exchange_strong(value, &seen, seen - 1);
+}
+static inline bool ipcx__sem_give(ipcx_sync *self)
+{
+    _Atomic uint32_t *value = &self->memory->value;
+    uint32_t seen = atomic_load_explicit(value, memory_order_relaxed);
+    if (IPCX_UNLIKELY(atomic_load_explicit(&self->plain, memory_order_relaxed) == 0 ||
+                      seen >= self->limit || atomic_load(&self->memory->waiters) != 0 ||
+                      !atomic_compare_exchange_strong(value, &seen, seen + 1))) {
+        return false;
+    }
+    if (IPCX_UNLIKELY(atomic_load(&self->memory->waiters) != 0)) {
+        (void)ipcx__futex_wake(value, 1, IPCX__SHARED);
+    }
+    return true;
+}
+
+/* ipcx__sem_try_owned: of permits that belong to who takes them, if no other has the guard. */
+bool ipcx__sem_try_owned(ipcx_sync *self);
 
 /* ipcx__mutex_lock_slowly: ipcx_mutex_lock inside the gate. */
 ipcx_status ipcx__mutex_lock_slowly(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *err);
