@@ -1,6 +1,9 @@
 """Locks and semaphores that nobody else wants just then: ipcx.sync, threading's, multiprocessing's,
-against a robust mutex and a semaphore of POSIX from C. The calls, and the with-statement."""
+against a robust mutex and a semaphore of POSIX from C. The calls, and the with-statement.
+"empty" calls two methods of C that do nothing: less than that no pair of calls can take, so what
+ipcx can reach is C + empty."""
 
+import math
 from itertools import repeat
 from types import SimpleNamespace
 
@@ -20,6 +23,12 @@ def _multiprocessing():
     return SimpleNamespace(mutex=multiprocessing.Lock(), semaphore=multiprocessing.Semaphore(1))
 
 
+def _empty():
+    # METH_FASTCALL, without arguments: 0, a constant.
+    pair = SimpleNamespace(acquire=math.gcd, release=math.gcd)
+    return SimpleNamespace(mutex=pair, semaphore=pair)
+
+
 def _ipcx():
     try:
         from ipcx.sync import Mutex, Semaphore
@@ -33,6 +42,7 @@ bench = Bench(
     __file__,
     {
         "C": floor("floor_sync.c"),
+        "empty": python(_empty),
         "threading": python(_threading),
         "multiprocessing": python(_multiprocessing),
         "ipcx": python(_ipcx),
@@ -54,6 +64,9 @@ def calls(lock):
 
 
 def statement(lock):
+    if isinstance(lock, SimpleNamespace):
+        raise Absent("there is no with-statement that does nothing")
+
     def run(n):
         for _ in repeat(None, n):
             with lock:

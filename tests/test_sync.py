@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -773,6 +774,85 @@ def test_what_is_no_lock(tmp_path):
         file.truncate(8192)
         with pytest.raises(ipcx.ProtocolError):
             Mutex.from_fd(file.fileno())
+
+
+WHOLE_HEADER = struct.Struct("=8I").pack(0x53637069, 1, 1, 0, 0, 0, 1 << 30, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (b"", 0),
+        (WHOLE_HEADER, 4096),
+        (WHOLE_HEADER, 16384),
+        (b"", 8192),
+        (bytes(range(256)), 8192),
+        (WHOLE_HEADER[3::-1] + WHOLE_HEADER[4:], 8192),  # another byte order
+    ],
+)
+def test_a_file_of_that_name_that_is_no_lock(unique_name, content, size):
+    name = unique_name()
+    with Mutex(unique_name()):  # keeps the folder
+        path = folder() / name
+        path.write_bytes(content)
+        os.truncate(path, size)
+        with pytest.raises(ipcx.ProtocolError):
+            Mutex(name, create=False)
+        assert path.exists()
+        path.unlink()
+
+
+def test_what_has_a_name_and_is_no_file(unique_name):
+    name = unique_name()
+    with Mutex(unique_name()):
+        path = folder() / name
+        for make, undo in (
+            (path.mkdir, path.rmdir),
+            (lambda: os.mkfifo(path), path.unlink),
+            (lambda: path.symlink_to("/etc/passwd"), path.unlink),
+            (lambda: path.symlink_to("nowhere"), path.unlink),
+        ):
+            make()
+            with pytest.raises(OSError, match=name):
+                Mutex(name)
+            undo()
+
+
+def test_a_lock_of_another_version_is_left_alone(unique_name):
+    name = unique_name()
+    with Mutex(unique_name()):
+        path = folder() / name
+        path.write_bytes(WHOLE_HEADER[:4] + b"\2\0\0\0" + WHOLE_HEADER[8:] + bytes(8160))
+        with pytest.raises(ipcx.VersionMismatch):
+            Mutex(name)
+        assert name not in _core.sync_sweep()
+        path.unlink()
+
+
+def uses(kind):
+    """Each call of an object of that kind that can end at once."""
+    return {
+        Mutex: ("acquire", "release", "try_acquire"),
+        Semaphore: ("acquire", "release", "try_acquire"),
+        Event: ("set", "clear", "wait"),
+        Condition: ("acquire", "try_acquire"),
+        Barrier: ("wait", "reset", "abort"),
+        RWLock: ("_read", "_write"),
+    }[kind]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_truncated_one_raises(make, unique_name):
+    name = unique_name()
+    for method in uses(type(make())):
+        each = make(name=name)
+        if method == "release" and isinstance(each, Mutex):
+            each.acquire()
+        os.truncate(folder() / name, 0)
+        with pytest.raises(ipcx.CorruptData):
+            getattr(each, method)()
+        each.close()
+        assert not (folder() / name).exists()
 
 
 def test_written_over_it_is_an_error():

@@ -594,7 +594,7 @@ TEST(a_name_that_is_none)
     (void)snprintf(path, sizeof path, "/dev/shm/ipcx-%d/sync/%s", (int)geteuid(), name);
     REQUIRE(truncate(path, 0) == 0);
     CHECK(ipcx_sem_wait(sync, A_MOMENT, NULL) != IPCX_OK);
-    CHECK_STATUS(open_it(name, IPCX_SYNC_CREATE, 0, &mutex), IPCX_SYSTEM);
+    CHECK_STATUS(open_it(name, IPCX_SYNC_CREATE, 0, &mutex), IPCX_PROTOCOL);
     CHECK_OK(ipcx_sync_unlink(sync, NULL));
     ipcx_sync_free(sync);
     REQUIRE_OK(open_it(fresh_name(), IPCX_SYNC_CREATE, 0, &sync)); /* keeps the folder */

@@ -86,7 +86,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_sync_from_fd(int fd, ipcx_sync_kind kin
 /* ipcx_sync_open: the one of that name among this user's (/dev/shm/ipcx-UID/sync). What exists
  * keeps its value and maximum. A name goes with its last user: at its close, or after a kill with
  * the next one made here (or ipcx_sync_sweep), unless it was made to persist. SYSTEM with ENOENT,
- * EEXIST, EPERM (not this user's alone), ENOSPC; INVALID: the name; another kind. */
+ * EEXIST, EPERM (not this user's alone), ENOSPC; INVALID: the name; another kind; PROTOCOL: the
+ * file of that name is no lock. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_sync_open(const char *name, unsigned flags,
                                                    const ipcx_sync_options *options,
                                                    ipcx_sync **out, ipcx_error *err);

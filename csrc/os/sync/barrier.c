@@ -140,11 +140,11 @@ ipcx_status ipcx_barrier_wait(ipcx_sync *self, ipcx_deadline deadline, uint32_t 
                               ipcx_error *err)
 {
     ipcx_status status = ipcx__sync_enter(self, err);
-    if (status == IPCX_OK) {
-        status = wait_inside(self, deadline, place, err);
-        ipcx__sync_leave(self);
+    if (status != IPCX_OK) {
+        return status;
     }
-    return status;
+    status = wait_inside(self, deadline, place, err);
+    return ipcx__sync_leave(self, status, err);
 }
 
 static ipcx_status end_by_hand(ipcx_sync *self, uint32_t is_broken, ipcx_error *err)
@@ -166,8 +166,7 @@ static ipcx_status end_by_hand(ipcx_sync *self, uint32_t is_broken, ipcx_error *
         end_round(self, false);
         ipcx__sync_unguard(self, atomic_load(&self->mine));
     }
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }
 
 ipcx_status ipcx_barrier_abort(ipcx_sync *self, ipcx_error *err)

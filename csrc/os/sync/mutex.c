@@ -52,8 +52,7 @@ ipcx_status ipcx_mutex_lock(ipcx_sync *self, ipcx_deadline deadline, ipcx_error 
         return status;
     }
     status = ipcx__mutex_lock_slowly(self, deadline, err);
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }
 
 ipcx_status ipcx_mutex_unlock(ipcx_sync *self, ipcx_error *err)

@@ -69,12 +69,14 @@ void ipcx__sync_sweep_all(ipcx_sync *self);
 ipcx_status ipcx__sync_sleep(ipcx_sync *self, const _Atomic uint32_t *word, uint32_t expected,
                              int64_t begun, ipcx_deadline deadline, bool *look, ipcx_error *err);
 
-/* ipcx__sync_enter, ipcx__sync_leave: the gate. CLOSED. */
+/* ipcx__sync_enter, ipcx__sync_leave: the gate. CLOSED; CORRUPT: the memory is gone, for somebody
+ * truncated the file. leave: that, or else `status`. */
 ipcx_status ipcx__sync_enter(ipcx_sync *self, ipcx_error *err);
-void ipcx__sync_leave(ipcx_sync *self);
+ipcx_status ipcx__sync_leave(ipcx_sync *self, ipcx_status status, ipcx_error *err);
 
-/* ipcx__sync_is_open: CLOSED, for who does not sleep and needs no gate. */
+/* ipcx__sync_is_open, ipcx__sync_whole: the same, for who does not sleep and needs no gate. */
 ipcx_status ipcx__sync_is_open(const ipcx_sync *self, ipcx_error *err);
+ipcx_status ipcx__sync_whole(const ipcx_sync *self, ipcx_status status, ipcx_error *err);
 
 /* ipcx__sync_expect: INVALID where the object is of another kind. */
 ipcx_status ipcx__sync_expect(const ipcx_sync *self, ipcx_sync_kind kind, ipcx_error *err);

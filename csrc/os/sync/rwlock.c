@@ -170,8 +170,7 @@ ipcx_status ipcx_rwlock_read(ipcx_sync *self, ipcx_deadline deadline, ipcx_error
     if (status == IPCX_OK) {
         status = read_slowly(self, deadline, err);
     }
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }
 
 /* ---- the writer */
@@ -232,8 +231,7 @@ ipcx_status ipcx_rwlock_write(ipcx_sync *self, ipcx_deadline deadline, ipcx_erro
     if (status == IPCX_OK) {
         status = write_slowly(self, deadline, err);
     }
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }
 
 /* ---- both */

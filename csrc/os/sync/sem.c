@@ -115,8 +115,7 @@ ipcx_status ipcx_sem_wait(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *e
     if (status == IPCX_OK) {
         status = wait_slowly(self, deadline, err);
     }
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }
 
 static ipcx_status give(ipcx_sync *self, uint32_t n, ipcx_error *err)
@@ -176,10 +175,7 @@ ipcx_status ipcx_sem_post(ipcx_sync *self, uint32_t n, ipcx_error *err)
         (void)ipcx__futex_wake(&self->memory->value, n < INT32_MAX ? (int)n : INT32_MAX,
                                IPCX__SHARED);
     }
-    if (self->owned) {
-        ipcx__sync_leave(self);
-    }
-    return status;
+    return self->owned ? ipcx__sync_leave(self, status, err) : ipcx__sync_whole(self, status, err);
 }
 
 uint32_t ipcx_sem_value(const ipcx_sync *self)

@@ -41,7 +41,12 @@ ipcx_status ipcx__sync_is_open(const ipcx_sync *self, ipcx_error *err)
 {
     return ipcx__gate_is_closed(&self->gate)
                ? ipcx_error_set(err, IPCX_CLOSED, EBADF, "sync", "%s", kinds[self->kind])
-               : IPCX_OK;
+               : ipcx__sync_whole(self, IPCX_OK, err);
+}
+
+ipcx_status ipcx__sync_whole(const ipcx_sync *self, ipcx_status status, ipcx_error *err)
+{
+    return IPCX_UNLIKELY(ipcx__guard_lost(self->guard)) ? ipcx__sync_scribbled(self, err) : status;
 }
 
 ipcx_status ipcx__sync_enter(ipcx_sync *self, ipcx_error *err)
@@ -56,9 +61,10 @@ ipcx_status ipcx__sync_enter(ipcx_sync *self, ipcx_error *err)
     return IPCX_OK;
 }
 
-void ipcx__sync_leave(ipcx_sync *self)
+ipcx_status ipcx__sync_leave(ipcx_sync *self, ipcx_status status, ipcx_error *err)
 {
     ipcx__gate_leave(&self->gate);
+    return ipcx__sync_whole(self, status, err);
 }
 
 /* Whoever held the guard before us died with it. */
@@ -224,6 +230,7 @@ static ipcx_status adopt(int fd, const char *name, bool sealed, ipcx_sync_kind k
         status = ipcx_error_system(err, errno, "open", "/proc/self/fd/%d", self->fd);
     }
     if (status != IPCX_OK) {
+        self->named = false; /* what is not a lock of ours keeps its name */
         ipcx_sync_free(self);
         return status;
     }

@@ -65,7 +65,7 @@ static void tidy(void)
     char user[ROOM], syncs[ROOM];
     int saved = errno;
     folders(user, syncs);
-    if (rmdir(syncs) == 0) {
+    if (rmdir(syncs) == 0 || errno == ENOENT) {
         (void)rmdir(user);
     }
     errno = saved;
@@ -130,9 +130,10 @@ static int take_file(int folder, const char *name)
     if (fd < 0) {
         return -1;
     }
-    if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != geteuid() ||
-        found.st_size != IPCX__SYNC_SIZE) {
+    if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != geteuid()) {
         why = EPERM;
+    } else if (found.st_size != IPCX__SYNC_SIZE) {
+        why = EBADMSG;
     } else if (!lock_soon(fd, LOCK_SH) || is_linked(fd)) {
         return fd;
     } else {
@@ -148,6 +149,11 @@ static int give_name(int fd, int folder, const char *name)
     char path[40];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return linkat(AT_FDCWD, path, folder, name, AT_SYMLINK_FOLLOW);
+}
+
+static ipcx_status not_a_lock(const char *name, ipcx_error *err)
+{
+    return ipcx_error_set(err, IPCX_PROTOCOL, 0, OP, "%s has not the size of a lock", name);
 }
 
 static ipcx_status find_or_make(int folder, const char *name, unsigned flags,
@@ -166,7 +172,8 @@ static ipcx_status find_or_make(int folder, const char *name, unsigned flags,
                 continue;
             }
             if (errno != ENOENT || (flags & IPCX_SYNC_CREATE) == 0) {
-                return ipcx_error_system(err, errno, "open", "%s", name);
+                return errno == EBADMSG ? not_a_lock(name, err)
+                                        : ipcx_error_system(err, errno, "open", "%s", name);
             }
         }
         fd = make_file(folder, options, &status, err);
@@ -272,7 +279,7 @@ static bool is_to_stay(int fd)
 {
     uint32_t header[5];
     return pread(fd, header, sizeof header, 0) != (ssize_t)sizeof header ||
-           header[0] != IPCX__SYNC_MAGIC || header[4] != 0;
+           header[0] != IPCX__SYNC_MAGIC || header[1] != IPCX__SYNC_VERSION || header[4] != 0;
 }
 
 void ipcx_sync_sweep(void (*removed)(void *context, const char *name), void *context)

@@ -44,8 +44,7 @@ ipcx_status ipcx_cond_wait_from(ipcx_sync *self, uint32_t sequence, ipcx_deadlin
     if (status == IPCX_OK) {
         status = wait_from(self, sequence, deadline, err);
     }
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }
 
 ipcx_status ipcx_cond_wait(ipcx_sync *self, ipcx_sync *mutex, ipcx_deadline deadline,
@@ -72,7 +71,7 @@ ipcx_status ipcx_cond_notify(ipcx_sync *self, uint32_t n, ipcx_error *err)
         (void)ipcx__futex_wake(&self->memory->sequence, n < INT_MAX ? (int)n : INT_MAX,
                                IPCX__SHARED);
     }
-    return status;
+    return ipcx__sync_whole(self, status, err);
 }
 
 /* ---- events */
@@ -92,7 +91,7 @@ ipcx_status ipcx_event_set(ipcx_sync *self, ipcx_error *err)
     if (status == IPCX_OK && (atomic_exchange(&self->memory->value, SET) & WAITED) != 0) {
         (void)ipcx__futex_wake(&self->memory->value, INT_MAX, IPCX__SHARED);
     }
-    return status;
+    return ipcx__sync_whole(self, status, err);
 }
 
 ipcx_status ipcx_event_clear(ipcx_sync *self, ipcx_error *err)
@@ -101,7 +100,7 @@ ipcx_status ipcx_event_clear(ipcx_sync *self, ipcx_error *err)
     if (status == IPCX_OK) {
         (void)atomic_fetch_and(&self->memory->value, ~SET);
     }
-    return status;
+    return ipcx__sync_whole(self, status, err);
 }
 
 int ipcx_event_is_set(const ipcx_sync *self)
@@ -140,6 +139,5 @@ ipcx_status ipcx_event_wait(ipcx_sync *self, ipcx_deadline deadline, ipcx_error 
     if (status == IPCX_OK) {
         status = wait_event(self, deadline, err);
     }
-    ipcx__sync_leave(self);
-    return status;
+    return ipcx__sync_leave(self, status, err);
 }

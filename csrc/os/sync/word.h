@@ -39,6 +39,9 @@ static inline bool ipcx__mutex_try(ipcx_sync *self)
     if (IPCX_UNLIKELY(mine == 0 || !ipcx__word_try(&self->memory->word, mine))) {
         return false;
     }
+    if (IPCX_UNLIKELY(ipcx__guard_lost(self->guard))) {
+        return false; /* zeros are free, and nobody else sees them */
+    }
     atomic_store_explicit(&self->owner, ipcx__thread(), memory_order_relaxed);
     return true;
 }
@@ -77,7 +80,8 @@ static inline bool ipcx__sem_try(ipcx_sync *self)
     uint32_t seen = atomic_load_explicit(value, memory_order_relaxed);
     return IPCX_LIKELY(atomic_load_explicit(&self->plain, memory_order_relaxed) != 0 &&
                        seen - 1 < self->limit) &&
-           atomic_compare_exchange_strong(value, &seen, seen - 1);
+           atomic_compare_exchange_strong(value, &seen, seen - 1) &&
+           IPCX_LIKELY(!ipcx__guard_lost(self->guard));
 }
 static inline bool ipcx__sem_give(ipcx_sync *self)
 {
@@ -91,7 +95,7 @@ static inline bool ipcx__sem_give(ipcx_sync *self)
     if (IPCX_UNLIKELY(atomic_load(&self->memory->waiters) != 0)) {
         (void)ipcx__futex_wake(value, 1, IPCX__SHARED);
     }
-    return true;
+    return IPCX_LIKELY(!ipcx__guard_lost(self->guard));
 }
 
 /* ipcx__sem_try_owned: of permits that belong to who takes them, if no other has the guard. */
