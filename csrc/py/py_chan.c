@@ -118,6 +118,10 @@ static PyObject *chan_close(IPCX_PY_FAST)
         !ipcx_py_patience(timeout, (int64_t)5000000000, &ns)) {
         return NULL;
     }
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
+        return ipcx_py_layer_call_later(
+            self->state, op, "close", timeout != NULL ? PyTuple_Pack(1, timeout) : PyTuple_New(0));
+    }
     deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_chan_close(self->core, deadline, &unsent, &err));
     ipcx_py_drop_all();
@@ -161,6 +165,10 @@ static PyObject *a_descriptor(PyObject *op, bool to_send)
     ipcx_error err;
     ipcx_status status;
     int fd = -1;
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
+        status = ipcx_py_layer_barred("fileno", &err);
+        return ipcx_py_chan_raise(self->state, "fileno", status, &err, 0);
+    }
     IPCX_PY_WITHOUT_GIL(status = to_send ? ipcx_chan_send_fileno(self->core, &fd, &err)
                                          : ipcx_chan_fileno(self->core, &fd, &err));
     return status == IPCX_OK ? PyLong_FromLong(fd)

@@ -51,6 +51,7 @@ typedef struct ipcx_py_listener {
     ipcx_listener *core;
     PyObject *weakrefs;
     bool closed;
+    PyObject *kept;               /* a list of peers for the next accepts, or NULL */
     ipcx_py_layer_source *source; /* tls: what makes sessions, or NULL */
     ipcx_py_listed listed;        /* in state->listeners */
 } ipcx_py_listener;

@@ -42,6 +42,7 @@ static void listener_finalize(PyObject *op)
 static int listener_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
+    Py_VISIT(listener_of(op)->kept);
     return 0;
 }
 
@@ -57,12 +58,76 @@ static void listener_dealloc(PyObject *op)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
+    Py_CLEAR(self->kept);
     ipcx_listener_free(self->core);
     self->core = NULL;
     ipcx_py_layer_source_free(self->source);
     ipcx_py_drop_all();
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+/* ---- accept. Signal handlers that come while TLS is at work within it cannot wait for it. */
+
+/* The accepts that this thread is in, one within the other. */
+typedef struct accepting {
+    const ipcx_py_listener *listener;
+    struct accepting *outer;
+} accepting;
+static _Thread_local accepting *inmost;
+
+static bool is_within(const ipcx_py_listener *self)
+{
+    const accepting *each = inmost;
+    while (each != NULL && each->listener != self) {
+        each = each->outer;
+    }
+    return each != NULL;
+}
+
+/* Without the GIL. */
+static ipcx_status accept_within(ipcx_py_listener *self, ipcx_chan **core, ipcx_deadline deadline,
+                                 ipcx_error *err)
+{
+    accepting here = {.listener = self, .outer = inmost};
+    ipcx_status status;
+    inmost = &here;
+    status = ipcx_listener_accept(self->core, core, deadline, err);
+    inmost = here.outer;
+    return status;
+}
+
+/* The peer that was accepted; what a handler has raised meanwhile comes first, and the peer stays
+ * for the next accept. NULL with an exception. */
+static PyObject *around(ipcx_py_listener *self, ipcx_chan *core)
+{
+    PyObject *made = ipcx_py_chan_around(self->state, core);
+    if (made != NULL && IPCX_UNLIKELY(ipcx_py_layer_restless()) && ipcx_py_signals() < 0) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (self->kept == NULL && (self->kept = PyList_New(0)) == NULL) {
+            PyErr_Clear();
+        }
+        if (self->kept != NULL && PyList_Append(self->kept, made) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_Restore(type, value, traceback);
+        Py_CLEAR(made);
+    }
+    return made;
+}
+
+/* NULL: nobody was. */
+static PyObject *kept_take(ipcx_py_listener *self)
+{
+    PyObject *first = NULL;
+    if (IPCX_UNLIKELY(self->kept != NULL) && PyList_GET_SIZE(self->kept) > 0) {
+        first = Py_NewRef(PyList_GET_ITEM(self->kept, 0));
+        if (PyList_SetSlice(self->kept, 0, 1, NULL) < 0) {
+            Py_CLEAR(first);
+        }
+    }
+    return first;
 }
 
 /* NULL without an exception: it is closed, and `iterating`. */
@@ -76,9 +141,18 @@ static PyObject *accept_one(PyObject *op, int64_t ns, bool iterating)
     PyObject *made = NULL;
     ipcx_py_seen seen;
     ipcx_py_see(&seen, self->state);
-    IPCX_PY_WAITING(status, status = ipcx_listener_accept(self->core, &core, deadline, &err));
-    if (status == IPCX_OK) {
-        made = ipcx_py_chan_around(self->state, core);
+    made = kept_take(self);
+    if (made != NULL) {
+        status = IPCX_OK;
+    } else if (self->source != NULL && is_within(self)) {
+        status = ipcx_py_layer_barred("accept", &err);
+    } else {
+        IPCX_PY_WAITING(status, status = accept_within(self, &core, deadline, &err));
+    }
+    if (made != NULL) {
+        ;
+    } else if (status == IPCX_OK) {
+        made = around(self, core);
     } else if (status != IPCX_CLOSED || !iterating) {
         (void)ipcx_py_chan_raise(self->state, "accept", status, &err, ns);
     } else {
@@ -112,9 +186,18 @@ static PyObject *listener_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     ipcx_py_listener *self = listener_of(op);
     bool was_open = !self->closed;
+    PyObject *kept;
     ipcx_error err;
     ipcx_status status;
+    if (self->source != NULL && is_within(self)) {
+        return ipcx_py_layer_call_later(self->state, op, "close", PyTuple_New(0));
+    }
     self->closed = true;
+    while ((kept = kept_take(self)) != NULL) {
+        Py_XDECREF(PyObject_CallMethod(kept, "close", "i", 0));
+        Py_DECREF(kept);
+        PyErr_Clear();
+    }
     IPCX_PY_WAITING(status, status = ipcx_listener_close(self->core, &err));
     ipcx_py_drop_all();
     if (status != IPCX_OK) {

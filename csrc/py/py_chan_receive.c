@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "link/chan.h"
+#include "py/py_layer.h"
 
 static const char *const timeout_only[] = {"timeout", NULL};
 
@@ -27,8 +28,7 @@ static PyObject *bytes_of(const ipcx_message *message)
 static void let_go(ipcx_py_chan *self, ipcx_message *message)
 {
     if (IPCX_UNLIKELY(self->layered)) {
-        IPCX_PY_WITHOUT_GIL(
-            ipcx_chan_release(self->core, message)); /* may have to encrypt an ACK */
+        IPCX_PY_WITHOUT_GIL(ipcx_chan_release(self->core, message)); /* it may seal an ACK */
     } else {
         ipcx_chan_release(self->core, message);
     }
@@ -87,10 +87,12 @@ static ipcx_status wait_for(ipcx_py_chan *self, ipcx_message *message, int64_t n
     return status;
 }
 
-/* The next message, lent. INTR: an exception is set. */
-static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
-                               ipcx_error *err)
+static inline ipcx_status next_once(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
+                                    ipcx_error *err)
 {
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
+        return ipcx_py_layer_barred("receive", err);
+    }
     if (!self->expect_wait || ns == IPCX_PY_NEVER) {
         ipcx_status status;
         IPCX_PY_TRYING(self, status,
@@ -100,6 +102,19 @@ static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_
         }
     }
     return wait_for(self, message, ns, err);
+}
+
+/* The next message, lent. INTR: an exception is set; it would take the message with it. */
+static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
+                               ipcx_error *err)
+{
+    do {
+        ipcx_status status = next_once(self, message, ns, err);
+        if (IPCX_LIKELY(!self->layered) || !ipcx_py_layer_puts_back(self, status, message)) {
+            return status;
+        }
+    } while (ipcx_py_signals() == 0);
+    return IPCX_INTR;
 }
 
 /* ---- ends that receive_into could not hand out */
@@ -115,7 +130,6 @@ static PyObject *kept_take(ipcx_py_chan *self)
     }
     return first;
 }
-
 /* ---- the end of a call */
 
 static PyObject *size_of(PyObject *message)
@@ -215,7 +229,7 @@ PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
         return kept_take(self);
     }
     ipcx_py_see(&seen, self->state);
-    IPCX_PY_TRYING(self, status, status = ipcx_chan_receive(self->core, &message, IPCX_NOW, &err));
+    status = next(self, &message, IPCX_PY_NEVER, &err);
     if (status == IPCX_OK) {
         return taken(self, take(self, &message), &seen);
     }
@@ -243,8 +257,7 @@ static bool take_into(ipcx_py_chan *self, PyObject *list)
         made = status == IPCX_OK ? take(self, &message) : NULL; /* INTR: later */
     }
     if (made == NULL) {
-        PyErr_Clear(); /* what is wrong, the next call says; no memory is needed to shorten a list
-                        */
+        PyErr_Clear(); /* the next call says what is wrong; to shorten a list takes no memory */
         (void)PyList_SetSlice(list, last, last + 1, NULL);
         return false;
     }
@@ -465,6 +478,9 @@ PyObject *ipcx_py_chan_poll(IPCX_PY_FAST)
     }
     if (self->kept != NULL) {
         Py_RETURN_TRUE;
+    }
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
+        return failed(self, "poll", ipcx_py_layer_barred("poll", &err), &err, ns, NULL);
     }
     IPCX_PY_TRYING(self, status, status = ipcx_chan_poll(self->core, IPCX_NOW, &err));
     if (status == IPCX_AGAIN && ns != IPCX_PY_NEVER) {

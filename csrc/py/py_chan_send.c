@@ -6,6 +6,7 @@
 #include "py/py_chan.h"
 
 #include "link/chan.h"
+#include "py/py_layer.h"
 
 #define TEXTS "a message is str or bytes-like, not %.100s"
 
@@ -90,6 +91,11 @@ static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t n
     view.obj = NULL;
     *status = IPCX_INTR;
     if (!pin(self, value, &message, &view)) {
+        return false;
+    }
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
+        PyBuffer_Release(&view);
+        *status = ipcx_py_layer_barred("send", err);
         return false;
     }
     if (sync) {
@@ -186,11 +192,16 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
     bool sync = false;
     if (nargs == 1 && kwnames == NULL) {
         values[0] = args[0];
+        values[2] = NULL;
     } else {
         if (!ipcx_py_named(values, names, 1, "send", args, nargs, kwnames) ||
             !truth(values[1], &sync) || !ipcx_py_patience(values[2], IPCX_PY_EVER, &ns)) {
             return NULL;
         }
+    }
+    if (IPCX_UNLIKELY(self->layered) && !sync && !self->rendezvous && ipcx_py_layer_within(self) &&
+        (PyUnicode_Check(values[0]) || PyObject_CheckBuffer(values[0]))) {
+        return ipcx_py_layer_send_later(self, values[0], values[2]);
     }
     ipcx_py_see(&seen, self->state);
     if (IPCX_UNLIKELY(!send_value(self, values[0], sync, ns, &sending, &status, &err))) {
@@ -353,7 +364,9 @@ static bool send_batch(batch *all, int64_t ns, ipcx_deadline deadline, ipcx_send
     ipcx_chan *core = all->self->core;
     *status = IPCX_AGAIN;
     *sending = (ipcx_sending){0};
-    if (IPCX_UNLIKELY(all->self->layered)) {
+    if (IPCX_UNLIKELY(all->self->layered) && ipcx_py_layer_within(all->self)) {
+        *status = ipcx_py_layer_barred("send_many", err);
+    } else if (IPCX_UNLIKELY(all->self->layered)) {
         deadline = ns == IPCX_PY_NEVER ? IPCX_NOW : deadline;
         IPCX_PY_WAITING(*status, *status = ipcx_chan_send_many(core, all->messages, all->count,
                                                                deadline, sending, err));
@@ -460,7 +473,11 @@ PyObject *ipcx_py_chan_flush(IPCX_PY_FAST)
         return NULL;
     }
     deadline = ipcx_py_deadline(ns);
-    IPCX_PY_WAITING(status, status = ipcx_chan_flush(self->core, deadline, &err));
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
+        status = ipcx_py_layer_barred("flush", &err);
+    } else {
+        IPCX_PY_WAITING(status, status = ipcx_chan_flush(self->core, deadline, &err));
+    }
     if (status != IPCX_OK) {
         (void)ipcx_py_chan_raise(self->state, "flush", status, &err, ns);
         ipcx_py_chan_offset(self, status);

@@ -32,47 +32,28 @@ typedef struct session {
     PyObject *make;         /* what made it; its attribute `error` is what ended one of its last */
     PyObject *error;        /* what ended it, or NULL */
     bool accepted, ready, ended;
+    PyThreadState *worker; /* who is in a function of it, or NULL */
     ipcx_py_record record; /* of what comes */
     size_t before;         /* bytes that came for the handshake */
 } session;
 
 /* ---- the GIL */
 
-typedef struct grip {
-    PyThreadState *released;
-    PyObject *type, *value, *traceback; /* of the exception that was set before */
-    int collects;
-} grip;
-
-/* Python before 3.12 may collect garbage at any allocation, and a finalizer may use the channel
- * whose mutex is held. Counted, for _ssl lets other threads run, with the GIL held. */
-static grip take(ipcx_py_state *state)
+/* For a function of a session. */
+static ipcx_py_grip work(session *self)
 {
-    grip made = {.released = ipcx_py_gil_back()};
-    PyErr_Fetch(&made.type, &made.value, &made.traceback);
-    if (PY_VERSION_HEX < 0x030C0000 && state->layers_at_work++ == 0) {
-        state->collects = PyGC_Disable();
-    }
+    ipcx_py_grip made = ipcx_py_layer_take(self->state);
+    self->worker = PyThreadState_Get();
     return made;
 }
 
-static void give(ipcx_py_state *state, const grip *taken)
+static void rest(session *self, const ipcx_py_grip *taken)
 {
-    if (PY_VERSION_HEX < 0x030C0000 && --state->layers_at_work == 0 && state->collects) {
-        (void)PyGC_Enable();
-    }
-    PyErr_Restore(taken->type, taken->value, taken->traceback);
-    ipcx_py_gil_away(taken->released);
+    self->worker = NULL;
+    ipcx_py_layer_give(self->state, taken);
 }
 
 /* ---- exceptions */
-
-static int raise_now(void *exception)
-{
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF((PyObject *)exception);
-    return -1;
-}
 
 /* The exception that is set, normalised, a new reference. */
 static PyObject *caught(void)
@@ -89,13 +70,11 @@ static PyObject *caught(void)
 }
 
 /* What a signal handler has raised is raised where the program goes on. */
-static ipcx_status put_off(void)
+static ipcx_status put_off(ipcx_py_state *state)
 {
     PyObject *value = caught();
-    if (value != NULL && Py_AddPendingCall(raise_now, value) < 0) {
-        PyErr_SetObject((PyObject *)Py_TYPE(value), value);
-        PyErr_WriteUnraisable(NULL);
-        Py_DECREF(value);
+    if (value != NULL) {
+        ipcx_py_layer_raise_later(state, value);
     }
     return IPCX_INTR;
 }
@@ -149,7 +128,7 @@ static ipcx_status layer_seal(void *context, const void *plain, size_t size, ipc
 {
     session *self = context;
     size_t before = ipcx_buf_len(wire);
-    grip held = take(self->state);
+    ipcx_py_grip held = work(self);
     ipcx_status status = IPCX_NOMEM, out;
     PyObject *done = NULL, *bytes = PyBytes_FromStringAndSize(plain, (Py_ssize_t)size);
     if (bytes != NULL) {
@@ -160,7 +139,7 @@ static ipcx_status layer_seal(void *context, const void *plain, size_t size, ipc
         status = IPCX_OK;
         Py_DECREF(done);
     } else if (bytes != NULL && !is_ssl_error(self->state)) {
-        status = put_off(); /* it was written if there is anything to send */
+        status = put_off(self->state); /* it was written if there is anything to send */
     } else {
         status = ends(self->state, self->make, &self->error, 0, err);
     }
@@ -168,23 +147,24 @@ static ipcx_status layer_seal(void *context, const void *plain, size_t size, ipc
     if (status == IPCX_INTR && ipcx_buf_len(wire) == before) {
         status = ipcx_error_set(err, IPCX_NOMEM, 0, "tls", "no memory to encrypt");
     }
-    give(self->state, &held);
+    status = status == IPCX_OK && ipcx_py_layer_restless() ? IPCX_INTR : status;
+    rest(self, &held);
     return out < 0 ? out : status;
 }
 
 static void layer_finish(void *context, ipcx_buf *wire)
 {
     session *self = context;
-    grip held = take(self->state);
+    ipcx_py_grip held = work(self);
     PyObject *done = PyObject_CallNoArgs(self->shutdown);
     if (done != NULL) {
         Py_DECREF(done);
     } else if (!is_ssl_error(self->state)) {
-        (void)put_off();
+        (void)put_off(self->state);
     }
     PyErr_Clear(); /* SSLWantReadError: the peer's end is not awaited */
     (void)drain(self, wire, NULL);
-    give(self->state, &held);
+    rest(self, &held);
 }
 
 /* ---- what comes */
@@ -212,7 +192,7 @@ static ipcx_status why(session *self, int shaking, ipcx_error *err)
         return IPCX_MORE;
     }
     if (!is_ssl_error(self->state) && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        return put_off();
+        return put_off(self->state);
     }
     return ends(self->state, self->make, &self->error, shaking, err);
 }
@@ -338,7 +318,7 @@ static ipcx_status layer_open(void *context, const void *wire, size_t size, void
 {
     session *self = context;
     size_t owed = ipcx_buf_len(reply);
-    grip held = take(self->state);
+    ipcx_py_grip held = work(self);
     ipcx_status status = size > 0 ? feed(self, wire, size, err) : IPCX_OK, out;
     if (status == IPCX_OK && !self->ready) {
         status = shake(self, err);
@@ -351,12 +331,13 @@ static ipcx_status layer_open(void *context, const void *wire, size_t size, void
         (void)!ipcx_buf_append(reply, ipcx_py_record_alert, sizeof ipcx_py_record_alert, NULL);
     }
     opened->ready = self->ready;
+    opened->interrupted = ipcx_py_layer_restless();
     opened->inside = self->ready ? self->record.have : self->before;
     if (opened->got > 0 && status >= 0) {
         opened->more = status != IPCX_MORE && (status != IPCX_OK || has_more(self));
         status = IPCX_OK;
     }
-    give(self->state, &held);
+    rest(self, &held);
     return out < 0 ? out : status;
 }
 
@@ -381,9 +362,9 @@ static void layer_end(void *context)
 {
     session *self = context;
     ipcx_py_state *state = self->state;
-    grip held = take(state);
+    ipcx_py_grip held = ipcx_py_layer_take(state);
     session_free(self);
-    give(state, &held);
+    ipcx_py_layer_give(state, &held);
 }
 
 /* The C object in an SSLObject: its own methods are Python, in which a signal handler's exception
@@ -432,9 +413,7 @@ static ipcx_status session_make(ipcx_py_state *state, PyObject *make, int accept
     self->state = state;
     self->accepted = accepted;
     self->make = Py_NewRef(make);
-    if (PyErr_CheckSignals() == 0) {
-        parts = PyObject_CallOneArg(make, accepted ? Py_True : Py_False);
-    }
+    parts = PyObject_CallOneArg(make, accepted ? Py_True : Py_False);
     if (parts != NULL && session_fill(self, parts)) {
         Py_DECREF(parts);
         *made = self;
@@ -444,7 +423,7 @@ static ipcx_status session_make(ipcx_py_state *state, PyObject *make, int accept
     status = is_ssl_error(state) || PyErr_ExceptionMatches(PyExc_ValueError) ||
                      PyErr_ExceptionMatches(PyExc_MemoryError)
                  ? ends(state, make, &self->error, 1, err)
-                 : put_off();
+                 : put_off(state);
     session_free(self);
     return status;
 }
@@ -452,9 +431,9 @@ static ipcx_status session_make(ipcx_py_state *state, PyObject *make, int accept
 static ipcx_status layer_begin(void *context, int accepted, void **made, ipcx_error *err)
 {
     const ipcx_py_layer_source *source = context;
-    grip held = take(source->state);
+    ipcx_py_grip held = ipcx_py_layer_take(source->state);
     ipcx_status status = session_make(source->state, source->make, accepted, made, err);
-    give(source->state, &held);
+    ipcx_py_layer_give(source->state, &held);
     return status;
 }
 
@@ -480,6 +459,12 @@ void ipcx_py_layer_use(ipcx_py_state *state, PyObject *make, ipcx_py_layer_sourc
 static session *session_of(const ipcx_py_chan *self)
 {
     return self->layered ? ipcx__chan_stream_session(self->core) : NULL;
+}
+
+bool ipcx_py_layer_within(const ipcx_py_chan *self)
+{
+    const session *its = session_of(self);
+    return its != NULL && its->worker == PyThreadState_Get();
 }
 
 PyObject *ipcx_py_layer_error(const ipcx_py_chan *self)

@@ -73,7 +73,9 @@ void ipcx_py_chan_free(ipcx_chan *core)
 
 int ipcx_py_signals(void)
 {
-    return Py_MakePendingCalls() < 0 || PyErr_CheckSignals() < 0 ? -1 : 0;
+    return Py_MakePendingCalls() < 0 || ipcx_py_layer_do_later() < 0 || PyErr_CheckSignals() < 0
+               ? -1
+               : 0;
 }
 
 /* (judge, SSLError, SSLWantReadError, Session) */

@@ -4,6 +4,7 @@
 #include "py/py_loan.h"
 
 #include "link/chan.h"
+#include "py/py_layer.h"
 
 typedef ipcx_py_loan loan;
 
@@ -120,6 +121,9 @@ static ipcx_status wait_for_view(loan *self, int64_t ns, ipcx_error *err)
     ipcx_chan *core = self->chan->core;
     ipcx_deadline deadline;
     ipcx_status status;
+    if (IPCX_UNLIKELY(self->chan->layered) && ipcx_py_layer_within(self->chan)) {
+        return ipcx_py_layer_barred("receive_view", err);
+    }
     IPCX_PY_TRYING(self->chan, status,
                    status = ipcx_chan_receive_view(core, &self->core, IPCX_NOW, err));
     if (status != IPCX_AGAIN || ns == IPCX_PY_NEVER) {

@@ -72,6 +72,7 @@ typedef enum ipcx_py_verb {
     X(tls_session)       /* ipcx.tls.Session, or NULL */                                           \
     X(ssl_error)         /* ssl.SSLError, or NULL */                                               \
     X(ssl_want_read)     /* ssl.SSLWantReadError, or NULL */                                       \
+    X(later)             /* what signal handlers within a layer have left to be done, or NULL */   \
     X(trace)             /* what set_trace() was given, or NULL */                                 \
     X(record)            /* what set_record() was given, or NULL */                                \
     X(record_tapes)      /* record_into()'s: a tuple of tapes, or NULL */                          \

@@ -28,6 +28,7 @@ typedef struct toy {
 } toy;
 
 static _Atomic int sessions;
+static _Atomic int signals; /* that the next open is told of */
 
 static ipcx_status toy_begin(void *context, int accepted, void **session, ipcx_error *err)
 {
@@ -120,6 +121,7 @@ static ipcx_status toy_open(void *session, const void *wire, size_t size, void *
         status = next_record(self, reply, err);
     }
     opened->ready = self->ready;
+    opened->interrupted = atomic_exchange(&signals, 0);
     if (ipcx_buf_len(&self->plain) > 0) {
         size_t some = ipcx_buf_len(&self->plain) < room ? ipcx_buf_len(&self->plain) : room;
         memcpy(plain, ipcx_buf_data(&self->plain), some);
@@ -213,6 +215,27 @@ TEST(an_unaccepted_end_closes_at_once_and_tells_what_was_lost)
     CHECK_OK(ipcx_chan_send(b, &early, IPCX_FOREVER, NULL, NULL));
     CHECK_STATUS(ipcx_chan_close(b, ipcx_deadline_after(MS), &unsent, NULL), IPCX_TIMEOUT);
     CHECK_INT(unsent, 1);
+    ipcx_chan_free(a);
+    ipcx_chan_free(b);
+    ipcx_listener_free(listener);
+    CHECK_INT(atomic_load(&sessions), 0);
+}
+
+/* A signal within the layer: who would sleep answers INTR, once, and nothing is lost. */
+TEST(a_signal_within_it)
+{
+    ipcx_chan *a, *b;
+    ipcx_listener *listener = listening("tls://127.0.0.1:0", &with_toy);
+    ipcx_message got;
+    a = toy_connected(listener);
+    atomic_store(&signals, 1);
+    CHECK_STATUS(ipcx_listener_accept(listener, &b, SOON, NULL), IPCX_INTR);
+    b = accepted(listener);
+    atomic_store(&signals, 1);
+    CHECK_STATUS(ipcx_chan_receive(b, &got, SOON, NULL), IPCX_INTR);
+    CHECK_STATUS(ipcx_chan_receive(b, &got, ipcx_deadline_after(MS), NULL), IPCX_TIMEOUT);
+    hello(a, b);
+    hello(b, a);
     ipcx_chan_free(a);
     ipcx_chan_free(b);
     ipcx_listener_free(listener);

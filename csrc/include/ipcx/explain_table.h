@@ -359,9 +359,11 @@
           "import ipcx\n"                                                                          \
           "ipcx.listen(\"tcp://0.0.0.0:0\")\n")                                                    \
     STATUS(DEADLOCK,                                                                               \
-          "The lock is held by the very thread that now asks for it, so nobody could ever release it.", \
+          "What is waited for is held by the very thread that now asks for it: nobody could ever " \
+          "release it.",                                                                           \
           "a function that takes the lock calls another that takes it as well\n"                   \
-          "a reader of a read-write lock wants to write without having released it first",         \
+          "a reader of a read-write lock wants to write without having released it first\n"        \
+          "a signal handler receives over the tls:// channel in whose work it came",               \
           "Take the lock in one place and call the others inside, or give each a form that "       \
           "expects it to be held.",                                                                \
           "from ipcx.sync import Mutex\n"                                                          \

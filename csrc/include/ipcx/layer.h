@@ -28,10 +28,11 @@ extern "C" {
 
 /* What came of one step of `open`. */
 typedef struct ipcx_layer_opened {
-    size_t got;    /* bytes of plain text */
-    int ready;     /* the handshake is done: `seal` may be called from now on */
-    int more;      /* there may be more plain text without anything new from the wire */
-    size_t inside; /* bytes that it keeps, of a record, or a handshake, that is not whole */
+    size_t got;      /* bytes of plain text */
+    int ready;       /* the handshake is done: `seal` may be called from now on */
+    int more;        /* there may be more plain text without anything new from the wire */
+    int interrupted; /* a signal wants its handlers run: who would sleep answers INTR instead */
+    size_t inside;   /* bytes that it keeps, of a record, or a handshake, that is not whole */
 } ipcx_layer_opened;
 
 /* What a layer does. */

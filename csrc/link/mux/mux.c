@@ -363,7 +363,7 @@ ipcx_status ipcx_mux_next(ipcx_mux *mux, const ipcx_mux_event **events, size_t *
     int rounds = 0;
     if (status == IPCX_OK && ipcx__mux_within(mux)) {
         ipcx__gate_leave(&mux->gate);
-        return ipcx_error_set(err, IPCX_INVALID, 0, OP,
+        return ipcx_error_set(err, IPCX_DEADLOCK, 0, OP,
                               "a signal handler that came while TLS was at work cannot receive");
     }
     if (status != IPCX_OK) {

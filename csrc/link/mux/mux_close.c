@@ -112,7 +112,7 @@ ipcx_status ipcx_mux_close(ipcx_mux *mux, ipcx_deadline deadline, size_t *unsent
     size_t lost = 0;
     ipcx_status status = IPCX_OK;
     if (ipcx__mux_within(mux)) {
-        return ipcx_error_set(err, IPCX_INVALID, 0, "close",
+        return ipcx_error_set(err, IPCX_DEADLOCK, 0, "close",
                               "a signal handler that came while TLS was at work cannot close");
     }
     if (unsent != NULL) {

@@ -177,6 +177,7 @@ static ipcx_status open_some(ipcx_mux_peer *peer, const uint8_t *wire, size_t si
     status = cover->layer->open(cover->session, wire, size, room, room_size, opened, &cover->wire,
                                 &cover->error);
     leave(peer);
+    peer->mux->within.interrupted = peer->mux->within.interrupted || opened->interrupted;
     cover->inside = opened->inside;
     cover->holds = status == IPCX_INTR || (status == IPCX_OK && opened->more);
     if (status < 0) {

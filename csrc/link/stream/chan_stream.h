@@ -27,6 +27,10 @@ void *ipcx__chan_stream_session(const ipcx_chan *chan);
 ipcx_status ipcx__chan_stream_secure(ipcx_chan *chan, int port, ipcx_deadline deadline,
                                      ipcx_error *err);
 
+/* ipcx__chan_stream_interrupted: whether a signal that came within the layer wants its handlers run
+ * by this thread; it is told once. */
+bool ipcx__chan_stream_interrupted(ipcx_chan *chan);
+
 /* ipcx__chan_stream_is_stuck: its handshake waits for room to send. */
 bool ipcx__chan_stream_is_stuck(ipcx_chan *chan);
 

@@ -54,7 +54,7 @@ static ipcx_status seal(ipcx__stream *self, ipcx__unit *unit)
         return status;
     }
     if (status == IPCX_INTR) {
-        atomic_store(&self->interrupted, true);
+        atomic_store(&self->interrupted, (uintptr_t)pthread_self());
     }
     self->out += size;
     ipcx__unit_skip(unit, size);
@@ -155,6 +155,9 @@ static ipcx_status open_some(ipcx__stream *self, const uint8_t *wire, size_t siz
     if (done) {
         atomic_store(&self->ready, true);
     }
+    if (opened->interrupted) {
+        atomic_store(&self->interrupted, (uintptr_t)pthread_self());
+    }
     (void)flush(self);
     if (status < 0 && self->broken == IPCX_OK) {
         self->broken = status;
@@ -178,6 +181,9 @@ ssize_t ipcx__layer_read(ipcx__stream *self, void *room, size_t size)
     for (;;) {
         ipcx_layer_opened opened = {0};
         ipcx_status status = open_some(self, wire, (size_t)n, room, size, &opened);
+        if (status == IPCX_MORE && opened.interrupted) {
+            status = ipcx__layer_interrupted(self) ? IPCX_INTR : IPCX_MORE;
+        }
         if (status != IPCX_MORE) {
             atomic_store(&self->holds, opened.more || status != IPCX_OK);
             if (status == IPCX_OK) {
@@ -205,6 +211,9 @@ static ipcx_status nap(ipcx__stream *self, bool leaving, ipcx_deadline deadline,
         return ipcx__stream_sleep(self, deadline, err);
     }
     events |= ipcx__layer_push_on(self) ? POLLOUT : 0;
+    if (ipcx__layer_interrupted(self)) {
+        return IPCX_INTR;
+    }
     return ipcx__gate_poll(&self->chan.gate, self->read_fd, events, deadline, err);
 }
 
@@ -291,6 +300,11 @@ ipcx_status ipcx__chan_stream_secure(ipcx_chan *chan, int port, ipcx_deadline de
         return IPCX_OK;
     }
     return ipcx__layer_secure(self, false, deadline, err);
+}
+
+bool ipcx__chan_stream_interrupted(ipcx_chan *chan)
+{
+    return ipcx__layer_interrupted(ipcx__stream_of(chan));
 }
 
 bool ipcx__chan_stream_is_stuck(ipcx_chan *chan)

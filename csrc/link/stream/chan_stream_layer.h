@@ -19,6 +19,13 @@ ipcx_status ipcx__layer_write(ipcx__stream *self, ipcx__unit *unit);
 ipcx_status ipcx__layer_first(ipcx__stream *self);
 /* ipcx__layer_keep: before the handshake is done a short unit becomes owed. */
 ipcx_status ipcx__layer_keep(ipcx__stream *self, ipcx__unit *unit, ipcx_error *err);
+/* ipcx__layer_interrupted: whether this thread has a signal's handlers to run, and is told now. */
+static inline bool ipcx__layer_interrupted(ipcx__stream *self)
+{
+    uintptr_t me = (uintptr_t)pthread_self();
+    return atomic_load(&self->interrupted) == me &&
+           atomic_compare_exchange_strong(&self->interrupted, &me, 0);
+}
 bool ipcx__layer_is_stuck(ipcx__stream *self); /* bytes are sealed and find no room */
 
 /* ---- with send_turn, or nothing */

@@ -162,16 +162,28 @@ static bool is_ours(const ipcx_chan *chan)
            (owner == 0 ? ipcx__chan_never_shared(chan) : owner == ipcx__fork_generation());
 }
 
-/* Under ipcx__own_lock. Who uses the end has pump: then that thread sees to it. */
-static bool help(ipcx__stream *self)
+/* Under ipcx__own_lock: whether it wants help, and stays while it gets it. Who uses the end has
+ * pump: then that thread sees to it. */
+static bool visit(ipcx__stream *self)
 {
-    uint64_t before;
-    bool moved;
-    ipcx_status status = IPCX_OK;
-    if (!is_ours(&self->chan) || !ipcx__turn_take(&self->pump)) {
+    if (!is_ours(&self->chan) || !ipcx__gate_enter(&self->chan.gate)) {
         return false;
     }
-    before = self->decoder.offset;
+    if (!ipcx__turn_take(&self->pump)) {
+        ipcx__gate_leave(&self->chan.gate);
+        return false;
+    }
+    return true;
+}
+
+/* Of one that is visited. Not under ipcx__own_lock: a layer may wait for a lock of the program's.
+ */
+static bool help(ipcx__stream *self)
+{
+    ipcx_gate *gate = &self->chan.gate;
+    uint64_t before = self->decoder.offset;
+    bool moved;
+    ipcx_status status = IPCX_OK;
     if (!atomic_load(&self->greeted)) {
         status =
             ipcx__stream_greet(self, NULL); /* connect is about to; the proof is of our HELLO */
@@ -184,22 +196,44 @@ static bool help(ipcx__stream *self)
     }
     moved = self->decoder.offset != before || self->proof == NULL;
     if (self->proof == NULL || ipcx__stream_is_over(self)) {
+        ipcx__own_lock();
         ipcx__own_remove(&self->offered);
+        ipcx__own_unlock();
     }
     ipcx__turn_leave(&self->pump);
+    ipcx__gate_leave(gate);
     return moved;
+}
+
+/* All that want help, visited; *count of them. NULL: none, or no memory. */
+static ipcx__stream **visit_all(size_t *count)
+{
+    ipcx__stream **all = NULL;
+    size_t there = 0;
+    *count = 0;
+    ipcx__own_lock();
+    for (ipcx__own *own = ipcx__own_first(IPCX__OWN_UNPROVEN); own != NULL; own = own->next) {
+        there++;
+    }
+    all = there > 0 ? ipcx_alloc(there * sizeof *all) : NULL;
+    for (ipcx__own *own = ipcx__own_first(IPCX__OWN_UNPROVEN); all != NULL && own != NULL;
+         own = own->next) {
+        char *at = (char *)own - offsetof(ipcx__stream, offered);
+        all[*count] = (ipcx__stream *)(void *)at;
+        *count += visit(all[*count]);
+    }
+    ipcx__own_unlock();
+    return all;
 }
 
 bool ipcx__chan_stream_help(void)
 {
     bool moved = false;
-    ipcx__own *next;
-    ipcx__own_lock();
-    for (ipcx__own *own = ipcx__own_first(IPCX__OWN_UNPROVEN); own != NULL; own = next) {
-        char *at = (char *)own - offsetof(ipcx__stream, offered);
-        next = own->next;
-        moved = help((ipcx__stream *)(void *)at) || moved;
+    size_t count;
+    ipcx__stream **all = visit_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        moved = help(all[i]) || moved;
     }
-    ipcx__own_unlock();
+    ipcx_free(all);
     return moved;
 }

@@ -73,13 +73,14 @@ typedef struct ipcx__stream {
     /* What is between the frames and the socket: chan_stream_layer.c. */
     const ipcx_layer *layer; /* NULL: nothing */
     void *session;
-    ipcx_buf sealed;          /* tx's: on its way out, goes before anything else */
-    ipcx__guest guest;        /* of a listener in this process, until then */
-    _Atomic bool ready;       /* its handshake is done: what is owed can be sealed */
-    _Atomic bool holds;       /* it has bytes for pump that no descriptor shows */
-    bool finished;            /* tx's: our end was sealed: nothing is opened any more */
-    _Atomic bool interrupted; /* a signal came within it: whoever would sleep returns INTR */
-    ipcx_status refused;      /* pump's: < 0: what it said of what came */
+    ipcx_buf sealed;    /* tx's: on its way out, goes before anything else */
+    ipcx__guest guest;  /* of a listener in this process, until then */
+    _Atomic bool ready; /* its handshake is done: what is owed can be sealed */
+    _Atomic bool holds; /* it has bytes for pump that no descriptor shows */
+    bool finished;      /* tx's: our end was sealed: nothing is opened any more */
+    /* A signal came within it, in this thread (0: none): where that would sleep it returns INTR. */
+    _Atomic uintptr_t interrupted;
+    ipcx_status refused; /* pump's: < 0: what it said of what came */
 
     /* Sending. */
     ipcx__turn send_turn;

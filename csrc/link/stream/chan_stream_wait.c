@@ -104,7 +104,7 @@ ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_
     }
     if (atomic_load(&self->closing)) {
         status = ipcx__gate_closed("receive", err);
-    } else if (IPCX_UNLIKELY(self->layer != NULL) && atomic_exchange(&self->interrupted, false)) {
+    } else if (IPCX_UNLIKELY(self->layer != NULL) && ipcx__layer_interrupted(self)) {
         status = IPCX_INTR;
     } else {
         status = ipcx__gate_poll_set(&self->chan.gate, own.fds, own.count, own.until, err);
@@ -124,7 +124,7 @@ ipcx_status ipcx__stream_await_room(ipcx__stream *self, ipcx_deadline deadline, 
         if (!atomic_load(&self->ready)) {
             return ipcx__layer_secure(self, false, deadline, err);
         }
-        if (atomic_exchange(&self->interrupted, false)) {
+        if (ipcx__layer_interrupted(self)) {
             return IPCX_INTR;
         }
     }

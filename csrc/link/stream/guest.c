@@ -68,7 +68,18 @@ void ipcx__guest_go(ipcx__guest *self)
     self->at = NULL;
 }
 
-bool ipcx__house_serve(ipcx__house *self, const void *who)
+/* Edges again, of which the first is at once. */
+static void show_again(ipcx__guest *self)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = self}};
+    ipcx__own_lock();
+    if (self->at != NULL) {
+        (void)epoll_ctl(self->at->epoll, EPOLL_CTL_MOD, self->fd, &event);
+    }
+    ipcx__own_unlock();
+}
+
+bool ipcx__house_serve(ipcx__house *self, const void *who, bool *interrupted)
 {
     ipcx__guest *found;
     ipcx_status status;
@@ -81,7 +92,13 @@ bool ipcx__house_serve(ipcx__house *self, const void *who)
     if (inside) {
         ipcx_gate *gate = &found->chan->gate;
         status = ipcx__chan_stream_shake(found->chan, NULL);
-        if (status != IPCX_AGAIN && status != IPCX_INTR) {
+        if (status == IPCX_AGAIN && ipcx__chan_stream_interrupted(found->chan)) {
+            status = IPCX_INTR;
+        }
+        if (status == IPCX_INTR) {
+            *interrupted = true;
+            show_again(found);
+        } else if (status != IPCX_AGAIN) {
             ipcx__own_lock();
             ipcx__guest_go(found);
             ipcx__own_unlock();

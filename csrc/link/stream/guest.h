@@ -32,8 +32,9 @@ typedef struct ipcx__guest {
 void ipcx__house_open(ipcx__house *self, int port, int epoll, const ipcx_layer *layer);
 void ipcx__house_close(ipcx__house *self);
 
-/* ipcx__house_serve: epoll has shown `who`. True: a guest, which was advanced, or who has left. */
-bool ipcx__house_serve(ipcx__house *self, const void *who);
+/* ipcx__house_serve: epoll has shown `who`. True: a guest, which was advanced, or who has left.
+ * *interrupted is set if a signal came meanwhile: it is shown again when its handlers have run. */
+bool ipcx__house_serve(ipcx__house *self, const void *who, bool *interrupted);
 
 /* ipcx__guest_come: `chan` has connected to `port` of this or another host. False: nobody in this
  * process listens there. ipcx__guest_go: under

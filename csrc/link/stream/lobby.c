@@ -177,17 +177,36 @@ static void hand_out(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan)
     slot_give(self, peer);
 }
 
-static ipcx_status shake(const ipcx__lobby *self, ipcx_chan *chan)
+/* Of a peer over TLS. INTR: once more, when the signal handlers have run. */
+static ipcx_status shake_sealed(ipcx__lobby *self, ipcx_chan *chan)
 {
-    return self->scheme == IPCX_SCHEME_SHM ? ipcx__chan_shm_shake(chan, NULL)
-                                           : ipcx__chan_stream_shake(chan, NULL);
+    ipcx_status status = IPCX_OK;
+    if (ipcx__chan_stream_session(chan) == NULL) {
+        status = ipcx__chan_stream_attach(chan, true, NULL);
+    }
+    if (status == IPCX_OK) {
+        status = ipcx__chan_stream_shake(chan, NULL);
+        if (status == IPCX_AGAIN && ipcx__chan_stream_interrupted(chan)) {
+            status = IPCX_INTR;
+        }
+    }
+    self->interrupted = self->interrupted || status == IPCX_INTR;
+    return status;
 }
 
-/* What a peer that waits is watched for. */
-static uint32_t wanted(const ipcx__lobby *self, ipcx_chan *chan)
+static ipcx_status shake(ipcx__lobby *self, ipcx_chan *chan)
+{
+    return self->scheme == IPCX_SCHEME_SHM   ? ipcx__chan_shm_shake(chan, NULL)
+           : self->scheme == IPCX_SCHEME_TLS ? shake_sealed(self, chan)
+                                             : ipcx__chan_stream_shake(chan, NULL);
+}
+
+/* What a peer that waits is watched for, after `status`. Whom a signal has interrupted may have
+ * sent all it has to: it is looked at again at once, in the next round. */
+static uint32_t wanted(const ipcx__lobby *self, ipcx_chan *chan, ipcx_status status)
 {
     bool stuck = self->scheme == IPCX_SCHEME_TLS && ipcx__chan_stream_is_stuck(chan);
-    return stuck ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    return stuck || status == IPCX_INTR ? EPOLLIN | EPOLLOUT : EPOLLIN;
 }
 
 /* Something came from a peer that waits. */
@@ -208,7 +227,7 @@ static ipcx_status advance(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan
         (void)atomic_fetch_add(&self->strangers, status == IPCX_AUTH);
         drop(self, peer);
     } else if (self->scheme == IPCX_SCHEME_TLS) {
-        (void)watch(self, EPOLL_CTL_MOD, atomic_load(&peer->fd), wanted(self, its), peer);
+        (void)watch(self, EPOLL_CTL_MOD, atomic_load(&peer->fd), wanted(self, its, status), peer);
     }
     return IPCX_MORE;
 }
@@ -226,8 +245,8 @@ static ipcx_status greet(ipcx__lobby *self, ipcx__peer *peer, ipcx_chan **chan, 
         turn_away(self, peer);
         return IPCX_MORE;
     }
-    if (watch(self, EPOLL_CTL_ADD, atomic_load(&peer->fd), wanted(self, atomic_load(&peer->chan)),
-              peer) < 0) {
+    if (watch(self, EPOLL_CTL_ADD, atomic_load(&peer->fd),
+              wanted(self, atomic_load(&peer->chan), status), peer) < 0) {
         status = failed(self, OP, err);
         turn_away(self, peer);
         return status;
@@ -277,8 +296,8 @@ static ipcx_status make_channel(ipcx__lobby *self, ipcx__peer *peer, const ipcx_
                                              self->options->authkey_size, err);
         }
     }
-    if (status == IPCX_OK && self->scheme == IPCX_SCHEME_TLS) {
-        status = ipcx__chan_stream_attach(made, true, err);
+    if (status == IPCX_OK && self->scheme == IPCX_SCHEME_TLS && self->options->layer == NULL) {
+        status = ipcx__chan_stream_attach(made, true, err); /* says so */
     }
     return status;
 }
@@ -403,9 +422,13 @@ ipcx_status ipcx__lobby_round(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *e
         } else if (is_peer(self, who)) {
             status = advance(self, who, chan);
         } else {
-            (void)ipcx__house_serve(&self->house, who);
+            (void)ipcx__house_serve(&self->house, who, &self->interrupted);
         }
     }
+    if (status == IPCX_MORE && self->interrupted) {
+        status = IPCX_INTR;
+    }
+    self->interrupted = self->interrupted && status != IPCX_INTR;
     (void)pthread_mutex_unlock(&self->lock);
     return status;
 }

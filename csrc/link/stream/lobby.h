@@ -33,6 +33,7 @@ typedef struct ipcx__lobby {
     const ipcx_chan_options *options; /* filled in */
     int listening, epoll, timer;      /* -1: none */
     bool armed;                       /* the timer runs */
+    bool interrupted;     /* a signal came within a peer's TLS: its handlers are to run */
     bool muted;           /* no descriptor was free: the listening one is not looked at */
     bool torn;            /* in a child: another thread was at work during the fork */
     pthread_mutex_t lock; /* guards the rest; never held while sleeping */
@@ -54,6 +55,7 @@ ipcx_status ipcx__lobby_open(ipcx__lobby *self, const char *url, ipcx_error *err
 
 /* ipcx__lobby_round: never waits. OK: *chan is a peer whose handshake is done. AGAIN: nothing has
  * happened, wait for `epoll`. MORE: peers came or moved on or were dropped, but none is ready.
+ * INTR: a signal's handlers are to run.
  * EXHAUSTED: no descriptor for a new peer, nor one that could be taken from a silent one; new ones
  * are not looked at for a moment. */
 ipcx_status ipcx__lobby_round(ipcx__lobby *self, ipcx_chan **chan, ipcx_error *err);
