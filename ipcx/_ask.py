@@ -10,13 +10,16 @@ import hmac
 import json
 import secrets
 import socket
+import ssl
+import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ipcx import _core
 from ipcx._top import Column, Reading
-from ipcx.framing import Decoder, Encoder, Frame, Framed, FrameType
+from ipcx.framing import Decoder, Encoder, Frame, FrameType
 
-__all__ = ["Asker", "Servers"]
+__all__ = ["Asker", "Servers", "Trust"]
 
 ASKS, KEYED = 1, 2  # capabilities in HELLO
 CHALLENGE = slice(12, 44)  # in HELLO's payload
@@ -24,7 +27,35 @@ PATIENCE = 5.0  # seconds for an answer
 ANSWER_MAX = 65536
 
 
-def _connected(url: str) -> socket.socket:
+class Trust(NamedTuple):
+    """What the command was given: files in PEM."""
+
+    authkey: bytes | None = None
+    authorities: str | None = None  # who signs servers' certificates; None: whom the system trusts
+    certificate: str | None = None  # our own, with its key, for servers that require one
+
+
+UNTOLD = Trust()
+
+
+def _tcp(rest: str) -> tuple[str, socket.socket]:
+    host, _, port = rest.partition("?")[0].rpartition(":")
+    host = host.strip("[]")
+    return host, socket.create_connection((host, int(port)), PATIENCE)
+
+
+def _secured(plain: socket.socket, host: str, trust: Trust) -> socket.socket:
+    try:
+        context = ssl.create_default_context(cafile=trust.authorities)
+        if trust.certificate is not None:
+            context.load_cert_chain(trust.certificate)
+        return context.wrap_socket(plain, server_hostname=host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _connected(url: str, trust: Trust) -> socket.socket:
     """Raises OSError, or ValueError for a URL that no server can have."""
     scheme, _, rest = url.partition("://")
     if scheme == "unix":
@@ -38,9 +69,29 @@ def _connected(url: str) -> socket.socket:
             raise
         return made
     if scheme == "tcp":
-        host, _, port = rest.partition("?")[0].rpartition(":")
-        return socket.create_connection((host.strip("[]"), int(port)), PATIENCE)
-    raise ValueError(f"{url}: a server is asked over tcp:// or unix://")
+        return _tcp(rest)[1]
+    if scheme == "tls":
+        host, plain = _tcp(rest)
+        return _secured(plain, host, trust)
+    raise ValueError(f"{url}: a server is asked over tcp://, tls:// or unix://")
+
+
+def _why(error: Exception) -> str:
+    """One sentence; what it tells to do can be done on the command line."""
+    if isinstance(error, ssl.SSLError):
+        from ipcx.tls import _judge
+
+        text = _judge(error, True)[1]
+        for call, option in (
+            ("context.load_verify_locations()", "--ca-file"),
+            ("context.load_cert_chain()", "--cert-file"),
+            ("; server_hostname= is the name it is to have", ""),
+        ):
+            text = text.replace(call, option)
+        return text
+    if isinstance(error, TimeoutError):
+        return "no answer: is it a server (ipcx.server)?"
+    return str(error) or type(error).__name__
 
 
 def bytes_of(frame: Frame) -> bytes:
@@ -64,13 +115,13 @@ class Asker:
     `ConnectionError` and other `OSError`: there is no answer. `PermissionError`: it will not tell.
     """
 
-    def __init__(self, url: str, authkey: bytes | None = None) -> None:
+    def __init__(self, url: str, trust: Trust = UNTOLD) -> None:
         self.asked = 0
-        self._keyed = authkey is not None
-        self._socket = _connected(url)
-        self._framed = Framed(self._socket, max_message=ANSWER_MAX)
+        self._keyed = trust.authkey is not None
+        self._socket = _connected(url, trust)
+        self._decoder = Decoder(max_message=ANSWER_MAX)
         try:
-            self._greet(authkey)
+            self._greet(trust.authkey)
         except BaseException:
             self.close()
             raise
@@ -93,7 +144,7 @@ class Asker:
         said = hashlib.sha256(ours).digest() + hashlib.sha256(theirs).digest()
         proof = hmac.digest(authkey, b"ipcx 1 connector" + said, "sha256")
         self._socket.sendall(Encoder().encode(proof, type=FrameType.PROOF))
-        frame = self._framed.receive_frame(timeout=PATIENCE)
+        frame = self._frame(time.monotonic() + PATIENCE)
         _refused(frame)
         due = hmac.digest(authkey, b"ipcx 1 listener\0" + said, "sha256")
         if frame.type != FrameType.PROOF or not hmac.compare_digest(bytes_of(frame), due):
@@ -110,16 +161,27 @@ class Asker:
             if (frame := decoder.next()) is not None:
                 return raw, frame
 
+    def _frame(self, deadline: float) -> Frame:
+        while (frame := self._decoder.next()) is None:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            more = self._socket.recv(ANSWER_MAX)
+            if not more:
+                raise ConnectionError("the server has hung up")
+            self._decoder.feed(more)
+        return frame
+
     def numbers(self) -> Mapping[str, int]:
         """What the server has counted so far."""
         self.asked += 1
         question = Encoder().encode(
             b"", type=FrameType.REQUEST, correlation=self.asked, extension=b"ipcx.stats"
         )
+        deadline = time.monotonic() + PATIENCE
+        self._socket.settimeout(PATIENCE)
         with contextlib.suppress(ConnectionError):  # why it has hung up is still to be read
             self._socket.sendall(question)
         while True:
-            frame = self._framed.receive_frame(timeout=PATIENCE)
+            frame = self._frame(deadline)
             _refused(frame)
             if frame.type == FrameType.HELLO and _is_keyed(frame) and not self._keyed:
                 raise PermissionError("the server demands a key: give --key-file")
@@ -136,8 +198,6 @@ class Asker:
                 raise ConnectionError("its answer is no object")
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._framed.close(0)
         self._socket.close()
 
 
@@ -159,8 +219,8 @@ class Servers:
         Column("dropped", "dropped"),
     )
 
-    def __init__(self, urls: Sequence[str], authkey: bytes | None = None) -> None:
-        self._authkey = authkey
+    def __init__(self, urls: Sequence[str], trust: Trust = UNTOLD) -> None:
+        self._trust = trust
         self._askers: dict[str, Asker | None] = dict.fromkeys(urls)
 
     def read(self) -> list[Reading]:
@@ -170,13 +230,13 @@ class Servers:
         try:
             asker = self._askers[url]
             if asker is None:
-                asker = self._askers[url] = Asker(url, self._authkey)
+                asker = self._askers[url] = Asker(url, self._trust)
             return Reading(url, asker.numbers())
         except (OSError, ValueError, _core.Error) as error:
             asker, self._askers[url] = self._askers[url], None
             if asker is not None:
                 asker.close()
-            return Reading(url, {}, trouble=str(error) or type(error).__name__)
+            return Reading(url, {}, trouble=_why(error))
 
     def close(self) -> None:
         for asker in self._askers.values():

@@ -42,6 +42,10 @@ def _open(arguments: argparse.Namespace, listening: bool) -> ipcx.Channel:
     url, timeout = arguments.url, arguments.timeout
     if not listening or url.startswith("pipe:"):
         return ipcx.connect(url, 5 if timeout is None else timeout)
+    if url.lower().startswith("tls:"):
+        raise ipcx.Unsupported(
+            "a tls:// listener needs a certificate: ipcx.listen(url, tls=context) in a program"
+        )
     with ipcx.listen(url, insecure=arguments.insecure) as listener:
         if listener.url != url:
             print(f"listening on {listener.url}", file=sys.stderr, flush=True)

@@ -177,7 +177,10 @@ def _parser() -> argparse.ArgumentParser:
         description="What passes at a running server (ipcx.server), second by second: the server "
         f"answers over its own URL.{where}",
         epilog="On a terminal the table stays where it is; elsewhere a line a second is written. "
-        "A server answers its own user over unix://, and programs of the same host over tcp://.",
+        "A server answers its own user over unix://, and programs of the same host over tcp:// and "
+        'tls://. For tls:// its certificate must be trusted: `python -c "import ssl; '
+        "print(ssl.get_server_certificate(('127.0.0.1', 5000)))\" > lab.pem` fetches one that is "
+        "self-signed.",
     )
     parser.add_argument(
         "url", metavar="URL", nargs="*" if LOCAL else "+", help="such as tcp://127.0.0.1:5000"
@@ -192,18 +195,32 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the server's authkey; a newline at its end does not count",
     )
+    parser.add_argument(
+        "--ca-file", metavar="FILE", help="tls://: who signs the server's certificate (PEM)"
+    )
+    parser.add_argument(
+        "--cert-file",
+        metavar="FILE",
+        help="tls://: a certificate and its key (PEM), for a server that requires one",
+    )
     parser.add_argument("--count", type=int, metavar="N", help="end after so many readings")
     return parser
 
 
-def _sources(urls: Sequence[str], key_file: str | None) -> list[Source]:
-    if urls:
-        from ipcx._ask import Servers
+def _key(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return file.read().removesuffix(b"\n")
 
-        if key_file is None:
-            return [Servers(urls)]
-        with open(key_file, "rb") as file:
-            return [Servers(urls, file.read().removesuffix(b"\n"))]
+
+def _sources(given: argparse.Namespace) -> list[Source]:
+    if given.url:
+        from ipcx._ask import Servers, Trust
+
+        for path in filter(None, (given.ca_file, given.cert_file)):
+            open(path, "rb").close()  # that it is not there is said once, and at once
+        return [Servers(given.url, Trust(_key(given.key_file), given.ca_file, given.cert_file))]
     module, _, function = LOCAL.partition(":")
     return [getattr(import_module(module), function)()]
 
@@ -222,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     count = 1 if arguments.once else arguments.count
     try:
-        sources = _sources(arguments.url, arguments.key_file)
+        sources = _sources(arguments)
     except OSError as error:
         print(f"ipcx top: {error}", file=sys.stderr)
         return 1

@@ -11,11 +11,13 @@ import sys
 import threading
 
 import pytest
+from authority import Authority
+from cryptography.hazmat.primitives import serialization
 from echo_server import echoing
 
 import ipcx
 from ipcx import _ask, _numbers, _top
-from ipcx.framing import Encoder, FrameType
+from ipcx.framing import Encoder, Framed, FrameType
 from ipcx.server import Server
 
 URLS = ["tcp://127.0.0.1:0", "unix://"]
@@ -79,7 +81,7 @@ def test_a_peer_may_ask_too():
             + encode(b"", type=FrameType.REQUEST, correlation=8, extension=b"ipcx.secrets")
             + encode(b"echo")
         )
-        framed = _ask.Framed(peer)
+        framed = Framed(peer)
         frames = [framed.receive_frame(timeout=SOON) for _ in range(4)]
         by_type = {frame.type: frame for frame in frames}
         assert by_type[FrameType.REPLY].correlation == 7
@@ -101,19 +103,19 @@ def test_a_private_server_tells_nobody(url):
 @pytest.mark.parametrize("url", URLS)
 def test_who_has_the_key_may_ask(url):
     with echoing(url, authkey="a secret") as server:
-        asker = _ask.Asker(server.url, b"a secret")
+        asker = _ask.Asker(server.url, _ask.Trust(b"a secret"))
         assert asker.numbers()["peers"] == asker.numbers()["strangers"] == 0
         asker.close()
         for wrong in (b"another", b"a secre"):
             with pytest.raises(PermissionError, match="key"):
-                _ask.Asker(server.url, wrong)
+                _ask.Asker(server.url, _ask.Trust(wrong))
         with asking(server.url) as asker, pytest.raises(PermissionError, match="key"):
             asker.numbers()
         with ipcx.connect(server.url, authkey=b"a secret") as client:  # nobody was disturbed
             client.send("x")
             assert client.receive(timeout=SOON) == "x"
     with echoing(url) as server, pytest.raises(PermissionError, match="key"):
-        _ask.Asker(server.url, b"a secret")
+        _ask.Asker(server.url, _ask.Trust(b"a secret"))
 
 
 def test_a_key_from_a_file(tmp_path):
@@ -125,6 +127,45 @@ def test_a_key_from_a_file(tmp_path):
         status, out, _ = command("--once", "--json", "--key-file", tmp_path / "key", server.url)
         assert (status, json.loads(out)["peers"]) == (0, 0)
     status, _, err = command("--key-file", tmp_path / "none", "tcp://127.0.0.1:1")
+    assert status == 1
+    assert "No such file" in err
+
+
+def test_over_tls(tmp_path):
+    lab = Authority()
+    trusted, mine = tmp_path / "authority.pem", tmp_path / "mine.pem"
+    trusted.write_bytes(lab.own.public_bytes(serialization.Encoding.PEM))
+    mine.write_bytes(b"".join(lab.identity()))
+    arguments = ("--once", "--json")
+    with echoing("tls://127.0.0.1:0", tls=lab.server()) as server:
+        with ipcx.connect(server.url, tls=lab.client()) as client:
+            client.send("x")
+            client.receive(timeout=SOON)
+            status, out, _ = command(*arguments, "--ca-file", trusted, server.url)
+            told = json.loads(out)
+            assert (status, told["peers"], told["received"]) == (0, 1, 1)
+        status, out, _ = command(*arguments, server.url)
+        assert status == 1
+        assert json.loads(out)["trouble"].endswith("--ca-file")
+        status, out, _ = command(*arguments, server.url.replace("tls:", "tcp:"))
+        assert status == 1
+        plain = echoing("tcp://127.0.0.1:0")
+        with plain as other:
+            url = other.url.replace("tcp:", "tls:")
+            status, out, _ = command(*arguments, "--ca-file", trusted, url)
+            assert status == 1
+            assert "does not speak TLS" in json.loads(out)["trouble"]
+    with echoing("tls://127.0.0.1:0", tls=lab.strict(), authkey="a secret") as server:
+        (tmp_path / "key").write_bytes(b"a secret\n")
+        key = ("--key-file", tmp_path / "key")
+        status, out, _ = command(*arguments, "--ca-file", trusted, *key, server.url)
+        assert status == 1
+        assert json.loads(out)["trouble"].endswith("--cert-file")
+        status, out, _ = command(
+            *arguments, "--ca-file", trusted, "--cert-file", mine, *key, server.url
+        )
+        assert (status, json.loads(out)["peers"]) == (0, 0)
+    status, _, err = command("--once", "--ca-file", tmp_path / "none", "tls://127.0.0.1:1")
     assert status == 1
     assert "No such file" in err
 
@@ -231,7 +272,7 @@ def test_nobody_there():
     assert "No such file" in out
     status, out, _ = command("--once", "--json", "shm://that")
     assert status == 1
-    assert "over tcp:// or unix://" in json.loads(out)["trouble"]
+    assert "over tcp://, tls:// or unix://" in json.loads(out)["trouble"]
 
 
 def test_who_comes_back_is_shown_again(tmp_path, monkeypatch, capsys):
