@@ -3,16 +3,20 @@
 The load is one C program (load_server.c) on one CPU, the server is a process on another. Each
 connection has one request of 64 B under way. ipcx speaks its frames (76 B each way, and a HELLO at
 the beginning); the others echo bare bytes. Contestants alternate in random order; a ratio is the
-median of those within rounds.
+median of those within rounds. The rows over TLS have a load in Python (load_tls.py), one
+certificate for all, and need the package cryptography.
 """
 
 import argparse
 import json
 import os
+import pathlib
 import random
+import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -27,7 +31,10 @@ ROWS = {
     "requests-5000": ("requests", 5000),
     "connects": ("burst", 1000),
     "connects-32": ("connects", 32),
+    "tls-requests-100": ("requests", 100),
+    "tls-handshakes-8": ("handshakes", 8),
 }
+TLS_PEERS = ("ipcx", "uvloop", "asyncio protocol")
 
 
 # ---- the servers, each in a process of its own
@@ -37,10 +44,22 @@ def announce(port):
     print(port, flush=True)
 
 
+def secured():
+    """The context of a row over TLS, or None."""
+    pem = os.environ.get("IPCX_BENCH_PEM")
+    if pem is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    return context
+
+
 def ipcx_server():
     from ipcx.server import Server
 
-    with Server("tcp://127.0.0.1:0", backlog=4096) as server:
+    context = secured()
+    url = "tcp://127.0.0.1:0" if context is None else "tls://127.0.0.1:0"
+    with Server(url, backlog=4096, tls=context) as server:
         announce(server.url.rpartition(":")[2])
         for peer, message in server:
             peer.send(message)
@@ -82,9 +101,19 @@ def python_loop():
 
 
 def uvloop_protocol():
+    import uvloop
+
+    protocol(uvloop.run)
+
+
+def asyncio_protocol():
     import asyncio
 
-    import uvloop
+    protocol(asyncio.run)
+
+
+def protocol(run):
+    import asyncio
 
     class Echo(asyncio.Protocol):
         def connection_made(self, transport):
@@ -95,11 +124,11 @@ def uvloop_protocol():
 
     async def main():
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=4096)
+        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=4096, ssl=secured())
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
-    uvloop.run(main())
+    run(main())
 
 
 def asyncio_streams():
@@ -147,24 +176,29 @@ SERVERS = {
     "python loop": python_loop,
     "uvloop": uvloop_protocol,
     "asyncio": asyncio_streams,
+    "asyncio protocol": asyncio_protocol,
     "threads": threads,
 }
 
 
 # ---- the bench
 
+TLS_LOAD = pathlib.Path(__file__).with_name("load_tls.py")
+
 
 class Running:
     """A server in a process, and what the load finds there."""
 
-    def __init__(self, name, load, cpus):
+    def __init__(self, name, load, cpus, pem=None):
         command = (
             [load, "serve"] if name == "C loop" else [sys.executable, __file__, "--serve", name]
         )
-        self.name, self.load, self.cpus = name, load, cpus
+        self.name, self.cpus, self.pem = name, cpus, pem
+        self.load = [load] if pem is None else [sys.executable, TLS_LOAD]
         self.process = subprocess.Popen(
             ["taskset", "-c", str(cpus[0]), *command],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=os.environ if pem is None else {**os.environ, "IPCX_BENCH_PEM": str(pem)},
         )  # fmt: skip
         self.port = self.process.stdout.readline().strip()
 
@@ -179,13 +213,13 @@ class Running:
     def command(self, *arguments):
         protocol = "ipcx" if self.name == "ipcx" else "plain"
         verb, *rest = arguments
-        return ["taskset", "-c", str(self.cpus[1]), self.load, verb, self.port, protocol, *rest]
+        return ["taskset", "-c", str(self.cpus[1]), *self.load, verb, self.port, protocol, *rest]
 
     def rate(self, verb, connections, ms):
         """Answers a second, and microseconds of the server's CPU for each."""
         before = self.cpu()
         done = subprocess.run(
-            self.command(verb, str(connections), str(ms), str(self.process.pid)),
+            self.command(verb, str(connections), str(ms), str(self.pem or self.process.pid)),
             capture_output=True,
             text=True,
         )
@@ -221,15 +255,25 @@ class Running:
         return grown / connections
 
 
-def measure(row, names, load, cpus, options):
+def certificate(folder):
+    """A file with a certificate and its key, for all servers of the rows over TLS."""
+    from ipcx import _certificates
+
+    pem = pathlib.Path(folder) / "server.pem"
+    pem.write_bytes(b"".join(_certificates.self_signed(("localhost", "127.0.0.1"), 1)))
+    return pem
+
+
+def measure(row, names, load, cpus, options, pem):
     verb, connections = ROWS[row]
+    pem = pem if row.startswith("tls-") else None
     rates, costs = defaultdict(list), defaultdict(list)
     for _ in range(options.rounds):
         for name in random.sample(names, len(names)):
             if name == "threads" and connections > 500:
                 continue
             try:
-                with Running(name, load, cpus) as server:
+                with Running(name, load, cpus, pem) as server:
                     rate, cost = server.rate(verb, connections, options.ms)
                     rates[name].append(rate)
                     costs[name].append(cost)
@@ -267,6 +311,15 @@ def main():
         options.rounds, options.ms = 1, 200
     names = options.peers.split(",") if options.peers else list(PEERS)
     rows = options.only or [*ROWS, "idle"]
+    with tempfile.TemporaryDirectory() as folder:
+        compare(rows, names, options, folder)
+
+
+def compare(rows, names, options, folder):
+    try:
+        pem = certificate(folder)
+    except ImportError:
+        pem = None
     (load,) = compile_c("load_server.c")
     allowed = sorted(os.sched_getaffinity(0))
     cpus = [allowed[0], allowed[-1]]
@@ -277,11 +330,17 @@ def main():
                 found["idle"] = server.idle(2000)
             print(f"{row:14} {found['idle']:.0f} B a connection (goal: 8192 at most)")
             continue
-        rates, costs = measure(row, names, load, cpus, options)
+        chosen = names
+        if row.startswith("tls-"):
+            chosen = [name for name in TLS_PEERS if not options.peers or name in names]
+            if pem is None:
+                print(f"{row:14} left out: it needs the package cryptography")
+                continue
+        rates, costs = measure(row, chosen, load, cpus, options, pem)
         found["rows"][row] = rates
         found["cpu"][row] = costs
         print(f"{row:14} {'answers/s':>12} {'ipcx x':>7} {'CPU us each':>12} {'ipcx x':>7}")
-        for name in names:
+        for name in chosen:
             if rates[name]:
                 faster = ratio(rates["ipcx"], rates[name])
                 cheaper = ratio(costs[name], costs["ipcx"])
