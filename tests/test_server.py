@@ -501,6 +501,18 @@ def test_a_peer_can_be_closed(server):
         assert list(client) == ["last words"]
 
 
+def test_what_cannot_be_served_is_not_opened(tmp_path):
+    for url in (
+        f"file://{tmp_path}/log",
+        f"fifo://{tmp_path}/pipe",
+        "udp://127.0.0.1:0",
+        "shm://a",
+    ):
+        with pytest.raises(ipcx.Unsupported, match="together with others"):
+            Server(url)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_misuse():
     with pytest.raises(ValueError, match="no URL"):
         Server()

@@ -434,19 +434,23 @@ def test_a_servers_peer_stays_too(lab: Authority, bells: Bells, method: str) -> 
         assert server.stats().joined == 1
 
 
-def test_a_servers_handler_cannot_receive(lab: Authority, bells: Bells) -> None:
-    context = ringing(lab.server(), bells)
-    with Server(URL, tls=context) as server, ipcx.connect(server.url, tls=lab.client()) as one:
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_a_servers_handler_cannot_receive(lab: Authority, bells: Bells, side: str) -> None:
+    """A client of this very process, too, is seen to by the server until it is let in."""
+    ours = ringing(lab.server(), bells) if side == "server" else lab.server()
+    theirs = ringing(lab.client(), bells) if side == "client" else lab.client()
+    with Server(URL, tls=ours) as server:
 
         def tries() -> None:
             with pytest.raises(ipcx.Deadlock, match="cannot receive"):
                 server.receive()
             server.broadcast("to all")
 
-        bells.arm("read", tries)
-        one.send("a question")
-        peer, message = server.receive(timeout=GUARD)
-        assert message == "a question"
-        assert bells.rang == 1
-        peer.send("an answer")
-        assert one.receive(timeout=GUARD) in ("to all", "an answer")
+        with ipcx.connect(server.url, tls=theirs, server_hostname="localhost") as one:
+            one.send("a question")
+            bells.arm("do_handshake", tries)
+            peer, message = server.receive(timeout=GUARD)
+            assert message == "a question"
+            assert bells.rang == 1
+            peer.send("an answer")
+            assert one.receive(timeout=GUARD) in ("to all", "an answer")

@@ -193,15 +193,21 @@ ipcx_status ipcx_listener_fileno(ipcx_listener *listener, int *fd, ipcx_error *e
     return status;
 }
 
+ipcx_status ipcx__listener_lends(const char *url, ipcx_error *err)
+{
+    ipcx_url parsed;
+    ipcx_status status = ipcx_url_parse(&parsed, url, err);
+    if (status == IPCX_OK && KINDS[parsed.scheme] != NULL && KINDS[parsed.scheme]->lend == NULL) {
+        return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", url,
+                              "there is nothing to wait for together with others");
+    }
+    return status;
+}
+
 ipcx_status ipcx__listener_lend(ipcx_listener *listener, ipcx_scheme *scheme, int *fd,
                                 ipcx_error *err)
 {
-    ipcx_status status;
-    if (listener->kind->lend == NULL) {
-        return ipcx__url_fail(err, IPCX_UNSUPPORTED, EOPNOTSUPP, "listen", listener->url,
-                              "there is nothing to wait for together with others");
-    }
-    status = listener->kind->lend(listener, fd, err);
+    ipcx_status status = listener->kind->lend(listener, fd, err);
     if (status == IPCX_OK) {
         *scheme = listener->scheme;
     }

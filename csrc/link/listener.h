@@ -69,6 +69,9 @@ extern const ipcx__listener_kind ipcx__listener_fifo;  /* fifo/fifo_listen.c */
 ipcx_status ipcx__listener_name(ipcx_listener *self, const ipcx_url *url, const char *scheme,
                                 char *name, size_t cap, ipcx_error *err);
 
+/* ipcx__listener_lends: OK: a listener there can lend; asked before it is opened, for that leaves
+ * something behind. UNSUPPORTED, INVALID_URL. */
+ipcx_status ipcx__listener_lends(const char *url, ipcx_error *err);
 /* ipcx__listener_lend: for who accepts the peers himself: the descriptor to accept from, as long as
  * the listener is open; its own accept hears of nobody from then on. The descriptor stays the
  * listener's, and so do path and port. UNSUPPORTED. ipcx__listener_options: as long as it is there.

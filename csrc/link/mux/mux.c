@@ -88,7 +88,10 @@ static ipcx_status open_doors(ipcx_mux *self, const char *const *urls, size_t co
     for (size_t i = 0; i < count && status == IPCX_OK; i++) {
         ipcx__door *door = &self->doors[i];
         *door = (ipcx__door){.fd = -1, .guests = -1};
-        status = ipcx_listen(urls[i], &self->options.channel, &door->listener, err);
+        status = ipcx__listener_lends(urls[i], err);
+        if (status == IPCX_OK) {
+            status = ipcx_listen(urls[i], &self->options.channel, &door->listener, err);
+        }
         if (status == IPCX_OK) {
             self->door_count = i + 1;
             status = ipcx__listener_lend(door->listener, &door->scheme, &door->fd, err);
@@ -206,9 +209,13 @@ ipcx_status ipcx__mux_enter_gate(ipcx_mux *self, const char *op, ipcx_error *err
 static ipcx_status at_door(ipcx_mux *self, void *who, ipcx_error *err)
 {
     ipcx_chan *nobody;
+    ipcx_status status;
     for (size_t i = 0; i < self->door_count; i++) {
         if (who == &self->doors[i].guests) {
-            (void)!ipcx_listener_accept(self->doors[i].listener, &nobody, IPCX_NOW, NULL);
+            ipcx__mux_step_in(self);
+            status = ipcx_listener_accept(self->doors[i].listener, &nobody, IPCX_NOW, NULL);
+            ipcx__mux_step_out(self);
+            self->within.interrupted = self->within.interrupted || status == IPCX_INTR;
             return IPCX_OK;
         }
     }
@@ -336,6 +343,21 @@ static ipcx_status serve(ipcx_mux *self, ipcx_error *err)
                                 : status;
 }
 
+/* Peers in this very process, whose connecting ends wait for our proof. */
+static void help(ipcx_mux *self)
+{
+    bool layered = self->options.channel.layer != NULL;
+    if (layered) {
+        (void)pthread_mutex_lock(&self->lock);
+        ipcx__mux_step_in(self);
+    }
+    (void)ipcx__chan_stream_help();
+    if (layered) {
+        ipcx__mux_step_out(self);
+        (void)pthread_mutex_unlock(&self->lock);
+    }
+}
+
 /* One round: MORE: nothing for the program in it. */
 static ipcx_status round_of(ipcx_mux *self, ipcx_deadline deadline, ipcx_error *err)
 {
@@ -346,7 +368,7 @@ static ipcx_status round_of(ipcx_mux *self, ipcx_deadline deadline, ipcx_error *
         ipcx__mux_bury(self, false);
         (void)pthread_mutex_unlock(&self->lock);
         if (self->options.channel.authkey != NULL) {
-            (void)ipcx__chan_stream_help(); /* peers in this very process */
+            help(self);
         }
         status = sleep_until(self, deadline, err);
     }

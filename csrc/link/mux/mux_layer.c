@@ -13,18 +13,27 @@
 /* The most that one read takes from the kernel, so that nobody keeps the others waiting. */
 #define SHARE ((size_t)16 * 1024)
 
+void ipcx__mux_step_in(ipcx_mux *self)
+{
+    self->within.thread = pthread_self();
+    (void)atomic_fetch_add(&self->within.depth, 1);
+}
+
+void ipcx__mux_step_out(ipcx_mux *self)
+{
+    (void)atomic_fetch_sub(&self->within.depth, 1);
+}
+
 static void enter(ipcx_mux_peer *peer)
 {
-    ipcx__within *within = &peer->mux->within;
     peer->cover->busy = true;
-    within->thread = pthread_self();
-    (void)atomic_fetch_add(&within->depth, 1);
+    ipcx__mux_step_in(peer->mux);
 }
 
 static void leave(ipcx_mux_peer *peer)
 {
     peer->cover->busy = false;
-    (void)atomic_fetch_sub(&peer->mux->within.depth, 1);
+    ipcx__mux_step_out(peer->mux);
 }
 
 bool ipcx__mux_within(ipcx_mux *self)

@@ -63,6 +63,10 @@ void ipcx__cover_forget(ipcx_mux_peer *peer); /* what is sealed, and what it say
  * lock. */
 void *ipcx__mux_peer_session(const ipcx_mux_peer *peer);
 
+/* ipcx__mux_step_in, out: with the lock, around what may run a layer of others than its peers. */
+void ipcx__mux_step_in(ipcx_mux *self);
+void ipcx__mux_step_out(ipcx_mux *self);
+
 /* ipcx__mux_within: whether the caller is a signal handler that a layer of this mux has run. */
 bool ipcx__mux_within(ipcx_mux *self);
 
