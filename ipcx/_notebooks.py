@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ipcx
-from ipcx.lab.student import Notebook, instructor, student
+from ipcx.lab.student import Notebook, instructor, otter, student
 
 
 class Copied(NamedTuple):
@@ -32,15 +32,23 @@ def folder() -> Path:
     return installed if installed.is_dir() else package.parent / "notebooks"
 
 
-def copy_out(target: str | Path, *, solutions: bool = False, replace: bool = False) -> Copied:
+# A student's, a teacher's with nbgrader's metadata, otter-grader's master.
+FORMS: dict[str, Callable[[Notebook], Notebook]] = {
+    "student": student,
+    "solutions": instructor,
+    "otter": otter,
+}
+
+
+def copy_out(target: str | Path, *, form: str = "student", replace: bool = False) -> Copied:
     """Writes each notebook into the folder *target*, which is made where needed.
 
-    Without *solutions* each solution gives way to ``raise NotImplementedError``. What is there
+    In the student's *form* each solution gives way to ``raise NotImplementedError``. What is there
     already and differs is kept; with *replace* it is renamed first. Nothing is ever overwritten.
     """
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
-    convert: Callable[[Notebook], Notebook] = instructor if solutions else student
+    convert = FORMS[form]
     copied = Copied([], [], [])
     for original in sorted(folder().glob("*.ipynb")):
         path = target / original.name
@@ -71,7 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command: returns 0, or 1 when the folder could not be written."""
     parser = argparse.ArgumentParser(prog="ipcx notebooks", description=__doc__)
     parser.add_argument("folder", metavar="DIR", help="made where it does not exist")
-    parser.add_argument("--solutions", action="store_true", help="with the solutions, for teachers")
+    form = parser.add_mutually_exclusive_group()
+    for name, words in (
+        ("solutions", "with the solutions, for teachers and nbgrader"),
+        ("otter", "with the solutions, as `otter assign` takes them"),
+    ):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=words)
+    parser.set_defaults(form="student")
     parser.add_argument(
         "--replace",
         action="store_true",
@@ -79,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        copied = copy_out(options.folder, solutions=options.solutions, replace=options.replace)
+        copied = copy_out(options.folder, form=options.form, replace=options.replace)
     except OSError as error:
         print(f"ipcx notebooks: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 
 STUDENT ?= build/student
 
-.PHONY: lab student notebooks
+.PHONY: lab student notebooks graders
 # A copy: what somebody tries out in JupyterLab never lands in a commit. A second `make lab` goes on
 # with the same copy.
 lab: $(VENV)/.built $(VENV)/.lab $(VENV)/.jupyter ## open JupyterLab on a copy of the notebooks
@@ -15,6 +15,9 @@ student: $(VENV)/.built ## write the notebooks without solutions (STUDENT=build/
 
 notebooks: $(VENV)/.built $(VENV)/.test $(VENV)/.lab ## run every notebook, with and without its solutions
 	@$(PY) -m pytest -q tests/notebooks $(ARGS)
+
+graders: $(VENV)/.built ## nbgrader and otter-grader on two of the notebooks, each in a venv of its own
+	@tools/graders.sh
 
 # `make test` and the type checkers look at ipcx.lab, too.
 test lint-types: $(VENV)/.lab

@@ -8,6 +8,7 @@ night: export IPCX_HANG_GUARD = 120
 night: ## the long version: full loads, sanitizers, long fuzzing, CPython 3.13 in a chroot
 	@$(MAKE) --no-print-directory lint test
 	@$(MAKE) --no-print-directory asan tsan valgrind chaos qemu
+	@$(MAKE) --no-print-directory graders
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(NIGHT_FUZZ)
 	@tools/night_chroot.sh
 

@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 from ipcx import _procnet, _syncs
 
-__all__ = ["Descriptor", "Process", "Segment", "Wait", "holders", "look", "other_ends"]
+__all__ = [
+    "Descriptor", "Process", "Segment", "Wait", "holders", "look", "other_ends", "parent",
+]  # fmt: skip
 
 MOST_BYTES = 4 << 20  # of a table of the kernel
 TCP = (
@@ -296,6 +298,12 @@ def _state(pid: int) -> str:
     text = _read(f"/proc/{pid}/stat")
     letter = text[text.rfind(")") + 2 :][:1]
     return _STATES.get(letter, letter) or "ended"
+
+
+def parent(pid: int) -> int:
+    """Who has started it; 0: it has ended."""
+    text = _read(f"/proc/{pid}/stat")
+    return int(text[text.rfind(")") + 2 :].split()[1]) if text else 0
 
 
 def look(processes: Iterable[tuple[int, str]]) -> list[Process]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ipcx.lab.model import Record
+    from ipcx.lab.wait_graph import WaitGraph
 
 __all__ = ["Actor", "Failed", "Role", "Stage"]
 
@@ -47,6 +48,9 @@ IDLE = 2.0  # seconds in which nobody has run: nobody will
 OUTPUT = 1 << 20  # bytes that a program may print to each of its outputs
 TICK = 0.1
 ERROR_LINES = 6  # of a traceback that are shown
+CALLS = (
+    5_000  # of each program that its picture is made from: a loop that never ends makes millions
+)
 
 
 class Failed(Exception):
@@ -267,6 +271,7 @@ class Stage:
         self._links: list[Link] = []
         self._count = 0
         self._began = 0
+        self.waits: WaitGraph | None = None  # who waited for whom when nothing moved any more
         # By which whatever is started here is found: at the end, or by the lab's warden.
         self._mark = f"{_home.token()}check-{next(_serial)}"
 
@@ -374,7 +379,7 @@ class Stage:
         """What was sent and received in this run; None: nothing."""
         if not self.recorded.exists():
             return None
-        made = settled(str(self.recorded), self._began, 0.0)
+        made = settled(str(self.recorded), self._began, 0.0, CALLS)
         return made if made.messages else None
 
     # -- what is between them
@@ -436,6 +441,7 @@ class Stage:
             if now > self._deadline:
                 raise Failed(f"{what} within {self._seconds:g} s: it was stopped{self._places()}")
             if now - since > IDLE:
+                self.waits = self._graph()
                 raise Failed(f"{what}: nothing moves any more{self._places()}")
             self._pause(pause)
             pause = min(pause * 2, TICK)
@@ -511,6 +517,18 @@ class Stage:
                     texts.append(f"; {whose} is at {place}")
                     whose = "a child of it"
         return "".join(texts)
+
+    def _graph(self) -> WaitGraph | None:
+        """Who of its programs, and of those they have started, waits for whom; None: nobody."""
+        from ipcx.lab.wait_graph import seen
+
+        there = []
+        for actor in self._actors:
+            for number, pid in enumerate(sorted(_session(actor.pid), key=actor.pid.__ne__)):
+                there.append((pid, f"{actor.name}'s child {number}" if number else actor.name))
+        made = seen(there)
+        # A FIFO's reader that has it open for writing, too, does not wait for itself: for a writer.
+        return made if any(edge.waiter != edge.holder for edge in made.edges) else None
 
     def _life(self) -> tuple[int, bool]:
         """A number that changes when anybody here has run, and whether all of them sleep."""

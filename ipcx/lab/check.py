@@ -18,6 +18,7 @@ from ipcx.lab._stage import Actor, Failed, Role, Stage
 
 if TYPE_CHECKING:
     from ipcx.lab.model import Record
+    from ipcx.lab.wait_graph import WaitGraph
 
 __all__ = ["Actor", "Failed", "Finding", "Role", "Stage", "Verdict", "bad", "good"]
 
@@ -47,17 +48,26 @@ def bad(text: str) -> Finding:
 class Verdict:
     """What came of a check: true if everything speaks for the solution.
 
-    In a notebook it shows the picture of the run that failed, if something was sent in it.
+    In a notebook it shows pictures of the run that failed: who waited for whom if nobody went on,
+    and what was sent.
     """
 
     findings: list[Finding]
     """In the order in which they were made."""
     record: Record | None
     """What the programs of the failing run sent and received; None: nothing, or nothing failed."""
+    waits: WaitGraph | None
+    """Who waited for whom when nothing moved any more; None: that was not what failed."""
 
-    def __init__(self, findings: Iterable[Finding], record: Record | None = None) -> None:
+    def __init__(
+        self,
+        findings: Iterable[Finding],
+        record: Record | None = None,
+        waits: WaitGraph | None = None,
+    ) -> None:
         self.findings = list(findings)
         self.record = record
+        self.waits = waits
 
     def __bool__(self) -> bool:
         return bool(self.findings) and all(finding.ok for finding in self.findings)
@@ -71,7 +81,19 @@ class Verdict:
         return f"<Verdict: {state}, {right} of {len(self.findings)} findings are good>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        if not self and self.record is not None:
-            shown = self.record._repr_mimebundle_(include, exclude)
-            return dict(shown)
-        return {"text/plain": repr(self)}
+        if self or (self.waits is None and self.record is None):
+            return {"text/plain": repr(self)}
+        made: dict[str, Any] = {}
+        for picture in (self.waits, self.record):
+            if picture is not None:
+                for kind, shown in picture._repr_mimebundle_(include, exclude).items():
+                    # Two pictures are two in a page and in a terminal; an image is one of them.
+                    both = kind in made and kind != "image/svg+xml"
+                    made[kind] = f"{made[kind]}\n\n{shown}" if both else made.get(kind, shown)
+        return made
+
+    def _ipython_display_(self) -> None:
+        # Shown, and not a cell's result: that graders want to be a number of points.
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]

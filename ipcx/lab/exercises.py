@@ -20,6 +20,7 @@ import inspect
 import os
 import pkgutil
 import random
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -222,7 +223,7 @@ class Exercise:
         return self._problem.solution
 
     def check(self, *handed: _Handed, **by_role: _Handed) -> Verdict:
-        """Runs what is handed in, and prints what it finds.
+        """Runs what is handed in, and prints what it finds: on stderr if something is wrong.
 
         Each is the name of a cell, a function, a path, or a source, in the order of the roles or by
         role; or all of them are what `solution` gives. Without any the cells are meant that have
@@ -230,13 +231,15 @@ class Exercise:
         processes of its own, and is gone when this returns, which it always does.
         """
         verdict = self._verdict(self._roles(handed, by_role))
-        print(verdict)
+        # nbgrader's button "Validate" takes what stands on stderr for failed, and nothing else
+        # that is no exception.
+        print(verdict, file=sys.stdout if verdict else sys.stderr)
         _progress.note(self.id, self.seed, bool(verdict))
         return verdict
 
     def _verdict(self, roles: dict[str, Role]) -> Verdict:
         findings: list[Finding] = []
-        record = None
+        record = waits = None
         with Stage(roles, seed=self.seed, seconds=self._problem.seconds) as stage:
             try:
                 for finding in self._problem.check(stage):
@@ -244,10 +247,13 @@ class Exercise:
                     if not finding.ok:
                         break
             except Failed as failed:
+                waits = stage.waits
+                if waits is not None and waits.cycles:
+                    findings.append(bad(waits.words()[0].rstrip(".")))
                 findings.append(bad(str(failed)))
             if not all(finding.ok for finding in findings):
                 record = stage.record()
-        return Verdict(findings, record)
+        return Verdict(findings, record, waits)
 
     def _roles(self, handed: tuple[_Handed, ...], by_role: dict[str, _Handed]) -> dict[str, Role]:
         names = self._problem.roles

@@ -231,9 +231,16 @@ class Ecdf(Display):
             ) from None
         if axes is None:
             axes = pyplot.subplots()[1]
-        for one, (colour, _) in zip(self._drawn(), LOOKS, strict=False):
-            shares = [(i + 1) / len(one.seconds) for i in range(len(one.seconds))]
-            axes.step(one.seconds, shares, where="post", label=one.name, color=_matplotlib(colour))
+        for one, (colour, dashes) in zip(self._drawn(), LOOKS, strict=False):
+            count = len(one.seconds)
+            axes.step(
+                (one.seconds[0], *one.seconds),
+                [i / count for i in range(count + 1)],
+                where="post",
+                label=one.name,
+                color=_matplotlib(colour),
+                linestyle=(0, tuple(map(float, dashes.split()))) if dashes else "-",
+            )
         axes.set_xscale("log")
         axes.set_xlabel("seconds")
         axes.set_ylabel("share of messages")

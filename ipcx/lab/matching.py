@@ -9,6 +9,7 @@ content and order: what is left over was lost, what comes twice was duplicated.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from dataclasses import dataclass, field
@@ -40,8 +41,11 @@ class _File:
     missed: int = 0
 
 
-def read_file(path: str) -> _File | None:
-    """What a process has written: up to the last whole record, whatever became of it."""
+def read_file(path: str, most: int | None = None) -> _File | None:
+    """What a process has written: up to the last whole record, whatever became of it.
+
+    Or the first `most` of its calls.
+    """
     try:
         with open(path, "rb") as opened:
             tape = opened.read()
@@ -51,9 +55,10 @@ def read_file(path: str) -> _File | None:
     head = next(rows, None)
     if not isinstance(head, dict) or "process" not in head:
         return None
-    made = _File(head["process"], head["pid"], missed=_tape.missed(tape))
+    kept = list(itertools.islice(rows, most))
+    made = _File(head["process"], head["pid"], missed=_tape.missed(tape) + sum(1 for _ in rows))
     known: dict[int, End] = {}
-    for row in rows:
+    for row in kept:
         if isinstance(row, _tape.Plain):
             made.calls.append(_plain_call(made, row, known))
         elif "thing" in row:
@@ -101,13 +106,13 @@ def _whole(end: End | None) -> bool:
     return end is not None and end.kind in ("datagram", "channel")
 
 
-def _files(folder: str) -> list[_File]:
+def _files(folder: str, most: int | None) -> list[_File]:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
     paths = [os.path.join(folder, name) for name in names if name.endswith(_tape.SUFFIX)]
-    return [made for path in paths if (made := read_file(path)) is not None]
+    return [made for path in paths if (made := read_file(path, most)) is not None]
 
 
 # --- byte streams ---------------------------------------------------------------------------------
@@ -314,9 +319,11 @@ def _known_place(call: Call, bound: set[str]) -> bool:
 # --- the record -----------------------------------------------------------------------------------
 
 
-def load(folder: str, began: int, until: int | None = None) -> tuple[Record, bool]:
+def load(
+    folder: str, began: int, until: int | None = None, most: int | None = None
+) -> tuple[Record, bool]:
     """The record in `folder`, and whether something was received that nobody has sent yet."""
-    files = _files(folder)
+    files = _files(folder, most)
     named = _lanes(files)
     calls = sorted(
         (
@@ -410,16 +417,17 @@ def _waits(calls: list[Call], found: list[Found], files: list[_File]) -> bool:
     return any(os.path.exists(f"/proc/{file.pid}") for file in files if file.pid != os.getpid())
 
 
-def settled(folder: str, began: int, wait: float) -> Record:
+def settled(folder: str, began: int, wait: float, most: int | None = None) -> Record:
     """The record of what had ended by now.
 
     A send is told of when it has ended; its receiver may be faster. So what was received and not
-    sent yet is looked for again, for at most `wait` seconds.
+    sent yet is looked for again, for at most `wait` seconds. Of a file only the first `most` lines
+    are read.
     """
     until = time.monotonic_ns()
     deadline = time.monotonic() + wait
     while True:
-        made, waits = load(folder, began)
+        made, waits = load(folder, began, most=most)
         if not waits or time.monotonic() >= deadline:
             return _cut(made, (until - began) / 1e9)
         time.sleep(0.002)

@@ -4,15 +4,15 @@
 What stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION`` gives way to a line that raises
 NotImplementedError, what stands between ``### BEGIN HIDDEN TESTS`` and ``### END HIDDEN TESTS`` is
 left out: the spelling of nbgrader, whose cell metadata `instructor` and `student` add. `student`
-also adds the tests that otter-grader reads. Works on the plain JSON of a notebook: needs neither of
-them, and no Jupyter.
+also adds the tests that otter-grader reads in a notebook; `otter` writes what ``otter assign``
+takes. Works on the plain JSON of a notebook: needs neither of them, and no Jupyter.
 """
 
 import copy
 import re
 from typing import Any
 
-__all__ = ["Notebook", "instructor", "student", "without_solutions"]
+__all__ = ["Notebook", "instructor", "otter", "student", "without_solutions"]
 
 Notebook = dict[str, Any]  # what json.load gives
 
@@ -75,6 +75,64 @@ def student(notebook: Notebook) -> Notebook:
     return made
 
 
+def otter(notebook: Notebook) -> Notebook:
+    """What ``otter assign`` takes: each answer and the test of its check are a question.
+
+    ValueError when a check has no answer before it.
+    """
+    made = copy.deepcopy(notebook)
+    config = "ASSIGNMENT CONFIG\nname: ipcx\ninit_cell: true\nexport_cell: false"
+    cells = [_raw("otter-config", config)]
+    answers: list[dict[str, Any]] = []
+    for cell in made["cells"]:
+        source = _source(cell)
+        code = cell["cell_type"] == "code"
+        if code and "### BEGIN SOLUTION" in source:
+            answers.append(cell | {"source": source.replace("### ", "# ")})
+        elif code and "### BEGIN HIDDEN TESTS" in source:
+            if not answers:
+                raise ValueError(f"cell {cell['id']} checks no answer")
+            check = without_solutions(source)
+            cells += _question(cell["id"].replace("-", "_"), answers, check)
+            cells.append(cell | {"source": check})
+            answers = []
+        else:
+            cells.append(cell)
+    made["cells"] = cells
+    return made
+
+
+def _question(name: str, answers: list[dict[str, Any]], check: str) -> list[dict[str, Any]]:
+    """The cells between ``# BEGIN QUESTION`` and ``# END QUESTION``."""
+    value: dict[str, Any] = {
+        "output_type": "execute_result",
+        "execution_count": None,
+        "metadata": {},
+    }
+    test: dict[str, Any] = {
+        "cell_type": "code",
+        "id": f"{name}-test",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [value | {"data": {"text/plain": "True"}}],
+        "source": "\n".join([*_quietly(check), "bool(verdict)"]),
+    }
+    return [
+        _raw(f"{name}-1", f"BEGIN QUESTION\nname: {name}\npoints: 1"),
+        _raw(f"{name}-2", "BEGIN SOLUTION"),
+        *answers,
+        _raw(f"{name}-3", "END SOLUTION"),
+        _raw(f"{name}-4", "BEGIN TESTS"),
+        test,
+        _raw(f"{name}-5", "END TESTS"),
+        _raw(f"{name}-6", "END QUESTION"),
+    ]
+
+
+def _raw(name: str, words: str) -> dict[str, Any]:
+    return {"cell_type": "raw", "id": name, "metadata": {}, "source": f"# {words}"}
+
+
 def _source(cell: dict[str, Any]) -> str:
     source: str | list[str] = cell["source"]
     return source if isinstance(source, str) else "".join(source)
@@ -88,14 +146,20 @@ def _nbgrader(name: str, *, solution: bool) -> dict[str, Any]:
 
 
 def _otter(name: str, check: str) -> dict[str, Any]:
-    """One test: the check's own words are caught, its verdict counts."""
+    """One test: a doctest of the check."""
     lines = [
-        ">>> import contextlib, io",
-        ">>> with contextlib.redirect_stdout(io.StringIO()):",
-        *(f"...     {line}" for line in check.splitlines()),
-        ">>> bool(verdict)",
-        "True",
+        (">>> " if line[0] != " " else "... ") + line
+        for line in [*_quietly(check), "bool(verdict)"]
     ]
-    case = {"code": "\n".join(lines), "hidden": False, "locked": False}
+    case = {"code": "\n".join([*lines, "True"]), "hidden": False, "locked": False}
     suite = {"cases": [case], "scored": True, "setup": "", "teardown": "", "type": "doctest"}
     return {"name": name, "points": 1, "suites": [suite]}
+
+
+def _quietly(check: str) -> list[str]:
+    """A check whose own words are caught: its verdict counts."""
+    return [
+        "import contextlib as c, io",
+        "with c.redirect_stdout(io.StringIO()), c.redirect_stderr(io.StringIO()):",
+        *(f"    {line}" for line in check.splitlines() if line.startswith("verdict =")),
+    ]

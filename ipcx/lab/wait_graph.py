@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipcx.lab._kernel import Process, holders, look, other_ends
+from ipcx.lab._kernel import Process, holders, look, other_ends, parent
 from ipcx.lab._places import Places, Spot
 from ipcx.lab.display import Display, Drawing, quantity, short, visible, width_of
 from ipcx.lab.kernel_view import named
@@ -87,7 +87,7 @@ def _live(processes: list[Process]) -> tuple[list[Edge], dict[str, str]]:
                     continue  # a thread waits for another of its process
                 words = f"acquire {what}"
             elif wait.call == "wait":
-                pids = [wait.pid] if wait.pid else []
+                pids = [wait.pid] if wait.pid else _stuck_children(one, processes)
             kinds = {fd.fd: fd for fd in one.descriptors}
             for number in wait.fds:
                 fd = kinds.get(number)
@@ -107,6 +107,13 @@ def _live(processes: list[Process]) -> tuple[list[Edge], dict[str, str]]:
     return list(dict.fromkeys(edges)), {
         name: words for name, words in alone.items() if name not in waiting
     }
+
+
+def _stuck_children(one: Process, processes: list[Process]) -> list[int]:
+    """Whom a wait for any child waits for: all of them, if none of them goes on by itself."""
+    children = [other for other in processes if parent(other.pid) == one.pid]
+    asleep = all(child.waits and child.waits[0].call != "sleep" for child in children)
+    return [child.pid for child in children] if asleep else []
 
 
 class WaitGraph(Display):
@@ -365,6 +372,11 @@ def waits(*what: int | str | Iterable[Sequence[str]], title: str = "") -> WaitGr
     asked = [one for one in what if isinstance(one, int | str)]
     if len(asked) != len(what):
         raise TypeError("either edges, or pids and names of the lab's processes")
-    processes = look(named(asked) if asked else named(())[1:])
-    edges, alone = _live(processes)
-    return WaitGraph(edges, nodes=[one.name for one in processes], alone=alone, title=title)
+    return seen(named(asked) if asked else named(())[1:], title)
+
+
+def seen(processes: Iterable[tuple[int, str]], title: str = "") -> WaitGraph:
+    """Who of these processes (pid, name) waits for whom, at this moment."""
+    there = look(processes)
+    edges, alone = _live(there)
+    return WaitGraph(edges, nodes=[one.name for one in there], alone=alone, title=title)

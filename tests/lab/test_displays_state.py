@@ -83,7 +83,30 @@ def test_times_that_cannot_be(times):
         Ecdf(times)
 
 
-def test_on_matplotlib_if_it_is_there(monkeypatch):
+@pytest.mark.leaves_behind("threads")  # of numpy, which computes with one a CPU
+@pytest.mark.hang_guard(120)  # it is imported, with all its fonts
+def test_on_matplotlib():
+    matplotlib = pytest.importorskip(
+        "matplotlib", reason="matplotlib is missing: `make .venv/.lab`"
+    )
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    shown = Ecdf({f"run {i}": [1e-5, 2e-3 * (i + 1)] for i in range(7)})
+    assert shown.plot(axes) is axes
+    assert [line.get_label() for line in axes.lines] == [f"run {i}" for i in range(6)]
+    assert [line.get_color() for line in axes.lines][:2] == ["#0072b2", "#d55e00"]
+    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in axes.lines}) == 6
+    assert list(axes.lines[1].get_xdata()) == [1e-5, 1e-5, 4e-3]
+    assert list(axes.lines[1].get_ydata()) == [0, 0.5, 1]
+    assert axes.get_xscale() == "log"
+    assert axes.get_legend().get_texts()[0].get_text() == "run 0"
+    own = Ecdf([1.0]).plot()
+    matplotlib.pyplot.close(own.figure)
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"plot\(\) needs matplotlib: pip install matplotlib"):
         Ecdf([1.0]).plot()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ipcx import lab
-from ipcx.lab import _home
+from ipcx.lab import _home, _stage
+from ipcx.lab.check import Verdict
 from ipcx.lab.exercises import Exercise, Finding, Problem, Sources, Wrong, bad, good
 from socket_help import until
 
@@ -64,11 +65,16 @@ class Twice(Double):
         yield Finding(actor.told == [2 * self.given["n"]], f"it says {actor.told}")
 
 
-def said(source: str, kind: type[Problem] = Double) -> str:
-    """The last sentence against it."""
+def against(source: str, kind: type[Problem] = Double) -> Verdict:
+    """The verdict, which is not a good one."""
     verdict = Exercise(kind(1))._verdict(Exercise(kind(1))._roles((source + "\n",), {}))
     assert not verdict
-    return verdict.findings[-1].text
+    return verdict
+
+
+def said(source: str, kind: type[Problem] = Double) -> str:
+    """The last sentence against it."""
+    return against(source, kind).findings[-1].text
 
 
 SENTENCES = {
@@ -107,10 +113,6 @@ SENTENCES = {
         "import os, time\nif os.fork():\n    os._exit(0)\nos.setsid()\nprint(os.getpid())\n"
         "time.sleep(1000)",
         "it printed [",
-    ),
-    "a child that waits": (
-        "import os, signal\nif os.fork() == 0:\n    signal.pause()\nos.wait()",
-        "nothing moves any more; double is at line",
     ),
     "a thread that waits": (
         "import threading\nthreading.Thread(target=threading.Event().wait).start()\nprint(1)",
@@ -155,11 +157,59 @@ def test_the_picture_of_the_run_that_failed(capsys):
     p = lab.problem("udp-echo", seed=3)
     forgets = next(w for w in p._problem.broken if w.name == "forgets the suffix")
     verdict = p.check(forgets.roles["server"])
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"{verdict}\n"), "graders take stderr for failed"
     assert verdict.record is not None
     assert set(verdict.record.processes) == {"server", "clients"}
     assert verdict.record.messages[0].data == p.given["words"][0].encode()
     assert "<svg" in verdict._repr_mimebundle_()["image/svg+xml"]
     assert p.check(p.solution()).record is None
+
+
+@pytest.mark.hang_guard(30)
+def test_who_waits_for_whom_when_nothing_moves_any_more():
+    source = """
+import os, socket
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    ours.close()
+    theirs.sendall(b"a question")
+    theirs.recv(1)
+theirs.close()
+os.wait()
+"""
+    verdict = against(source)
+    told, last = verdict.findings
+    circle = "double waits for double's child 1, double's child 1 waits for double"
+    assert told.text == f"Deadlock: {circle}. Neither of them can go on"
+    assert last.text.startswith(
+        "double did not end: nothing moves any more; double is at line 9: os.wait()"
+    )
+    assert {edge.waiter: edge.what for edge in verdict.waits.edges}["double"] == "wait"
+    shown = verdict._repr_mimebundle_()
+    assert shown["image/svg+xml"] == verdict.waits.svg()
+    assert shown["text/plain"].startswith(verdict.waits.text())
+    # What was sent is in a second picture.
+    assert verdict.record.messages[0].data == b"a question"
+    assert "a question" in shown["text/plain"]
+    assert shown["text/html"].count("<svg") == 2
+
+
+@pytest.mark.hang_guard(30)
+def test_a_loop_that_never_ends_makes_a_small_record(monkeypatch):
+    monkeypatch.setattr(_stage, "CALLS", 50)
+    source = """
+import socket
+one, two = socket.socketpair()
+for _ in range(100):
+    one.send(b"x")
+    two.recv(1)
+raise SystemExit(1)
+"""
+    record = against(source).record
+    assert 10 < len(record.events) <= 50
+    (note,) = record.notes
+    assert note.startswith("double did more than is kept: ")
 
 
 def triple(n):

@@ -1,13 +1,16 @@
 """The student's form of a notebook, and `ipcx notebooks DIR`."""
 
 import json
+import re
 
 import pytest
 
 from ipcx import _notebooks
 from ipcx.__main__ import main
-from ipcx.lab.student import instructor, student, without_solutions
+from ipcx.lab.student import instructor, otter, student, without_solutions
+from meta.tree import files
 
+NOTEBOOKS = files(".ipynb", under="notebooks")
 HIDDEN = "### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS\n"
 CHECK = f'verdict = p1.check("worker")\n{HIDDEN}verdict'
 ANSWER = "%%process worker\nn = 6\n### BEGIN SOLUTION\nprint(n * 7)\n### END SOLUTION\nprint(n)"
@@ -119,6 +122,49 @@ def test_otter_finds_tests_that_tell_by_the_verdict(notebook, solved):
     assert (doctest.DocTestRunner().run(parsed, out=lambda _: None).failed == 0) == solved
 
 
+def test_otter_assign_gets_its_questions(notebook):
+    made = otter(notebook)
+    shown = [(c["cell_type"], c["source"]) for c in made["cells"]]
+    raw = [source.splitlines()[0] for kind, source in shown if kind == "raw"]
+    assert raw == [
+        *("# ASSIGNMENT CONFIG", "# BEGIN QUESTION", "# BEGIN SOLUTION", "# END SOLUTION"),
+        *("# BEGIN TESTS", "# END TESTS", "# END QUESTION"),
+    ]
+    begin = shown.index(("raw", "# BEGIN QUESTION\nname: check_1\npoints: 1"))
+    answer, test = shown[begin + 2][1], made["cells"][begin + 5]
+    assert answer == ANSWER.replace("###", "#")
+    assert test["source"].splitlines()[2:] == ['    verdict = p1.check("worker")', "bool(verdict)"]
+    assert test["outputs"][0]["data"] == {"text/plain": "True"}
+    assert shown[begin + 8][1] == 'verdict = p1.check("worker")\nverdict'
+    ids = [c["id"] for c in made["cells"]]
+    assert len(set(ids)) == len(ids)
+    assert ANSWER not in shown[begin + 2]
+    assert json.dumps(notebook).count("### BEGIN SOLUTION") == 2, "the author's own is as it was"
+
+
+def test_otter_needs_an_answer_for_each_check(notebook):
+    notebook["cells"].pop(2)
+    with pytest.raises(ValueError, match="cell check-1 checks no answer"):
+        otter(notebook)
+
+
+@pytest.mark.hang_guard(120)  # nbformat is imported
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_each_notebook_as_graders_read_it(path):
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is missing: `make .venv/.lab`")
+    original = json.loads(path.read_text())
+    checks = [c["id"] for c in original["cells"] if "### BEGIN HIDDEN" in "".join(c["source"])]
+    assert len(checks) >= 3
+    for form in (instructor, student, otter):
+        nbformat.validate(nbformat.reads(json.dumps(form(original)), as_version=4))
+    marked = [c["metadata"].get("nbgrader", {}) for c in instructor(original)["cells"]]
+    graded = [one["grade_id"] for one in marked if one.get("grade")]
+    assert graded == checks
+    assert all(re.fullmatch(r"[a-zA-Z0-9_\-]+", one) for one in graded)
+    questions = [c["source"] for c in otter(original)["cells"] if "BEGIN QUESTION" in c["source"]]
+    assert len(questions) == len(checks)
+
+
 # ---------------------------------------------------------------- ipcx notebooks DIR
 
 
@@ -143,6 +189,10 @@ def test_the_command_copies_the_students_form(originals, tmp_path, capsys):
 def test_a_teacher_gets_the_solutions(originals, tmp_path):
     assert main(["notebooks", "--solutions", str(tmp_path / "t")]) == 0
     assert "n * 7" in (tmp_path / "t" / "00_first.ipynb").read_text()
+    assert main(["notebooks", "--otter", str(tmp_path / "o")]) == 0
+    assert "# BEGIN QUESTION" in (tmp_path / "o" / "00_first.ipynb").read_text()
+    with pytest.raises(SystemExit):
+        main(["notebooks", "--otter", "--solutions", str(tmp_path / "n")])
 
 
 def test_a_students_work_is_kept_and_that_is_said(originals, tmp_path, capsys):

@@ -195,8 +195,12 @@ class StopAndWait(Problem):
                 "with a fifth of the datagrams lost",
                 {"there": {"loss": given["lost"]}, "back": {"loss": given["lost_back"]}},
             ),
-            # Whoever takes the second acknowledgement of 0 for that of 1 never sends 1 again.
-            ("with datagrams that come twice", {"there": {"duplicate": [0], "loss": [1]}}),
+            # Whoever takes the second acknowledgement of 0 for that of 1 never sends 1 again. On a
+            # slow machine what is lost may have been sent twice by the sender itself: so some are.
+            (
+                "with datagrams that come twice",
+                {"there": {"duplicate": list(range(60)), "loss": [1, 4, 7]}},
+            ),
         ]
         for words, trouble in runs:
             yield self.run(stage, words, trouble)
@@ -308,7 +312,7 @@ class StopAndWait(Problem):
         ),
         Wrong(
             "takes any answer for the right one",
-            "with datagrams that come twice",
+            "did not arrive",
             sender="""
                 import socket
 
