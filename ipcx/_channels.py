@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from ipcx import _core
 from ipcx._top import Column, Reading
 
-__all__ = ["Channel", "channels", "source"]
+__all__ = ["Channel", "channels", "pids", "source"]
 
 _COUNTS = (
     "sent", "sent_bytes", "send_waits", "received", "received_bytes", "receive_waits", "wakes",
@@ -66,7 +66,7 @@ class Channel:
         return {"kind": "channel", **asdict(self), "since": self.since}
 
 
-def _pids() -> Iterator[int]:
+def pids() -> Iterator[int]:
     """Processes of our user and our pid namespace: a pid of another one would mean another."""
     own = os.readlink("/proc/self/ns/pid")
     for name in os.listdir("/proc"):
@@ -117,7 +117,7 @@ def channels() -> list[Channel]:
     """All that can be seen, the oldest first."""
     found: dict[int, Channel] = {}
     holders: dict[int, list[int]] = {}
-    for pid in _pids():
+    for pid in pids():
         for path in _descriptors(pid):
             seen = _look(path)
             if seen is not None:

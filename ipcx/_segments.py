@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ipcx ls``, ``ipcx gc`` and ``ipcx rm``: the shared memory on this machine.
+"""``ipcx ls``, ``ipcx gc`` and ``ipcx rm``: the shared memory and the named pipes on this machine.
 
 Invariant: what is alive is never touched, and neither is what ipcx has not made.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ipcx import _channels, _ledger, _syncs
+from ipcx import _channels, _fifos, _ledger, _syncs
 
 ALIVE, LEFT, KEPT, FOREIGN = "alive", "left", "kept", "foreign"
 MEANING = {
@@ -155,6 +155,24 @@ def _sync_table(rows: list[_syncs.Named]) -> str:
     return _aligned(cells)
 
 
+def _fifo_table(rows: list[_fifos.Fifo]) -> str:
+    """The named pipes that somebody listens at, or has listened at when he was killed."""
+
+    def pids(given: tuple[int, ...]) -> str:
+        return ", ".join(f"pid {pid}" for pid in given) or "-"
+
+    cells: list[tuple[str, ...]] = [
+        ("named pipe", "since", "listens", "writes", "waits for a listener", "state")
+    ]
+    for row in rows:
+        url = ascii(f"fifo://{row.path}")[1:-1]
+        listener = "-" if row.pid is None else f"pid {row.pid}"
+        cells.append(
+            (url, _when(row.since), listener, pids(row.writers), pids(row.waiting), row.state)
+        )
+    return _aligned(cells)
+
+
 def _parser(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"ipcx {name}", description=text, epilog=epilog)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
@@ -166,16 +184,19 @@ def main_ls(argv: Sequence[str] | None = None) -> int:
     options = _parser(
         "ls",
         "The segments of shared memory on this machine: whose they are, since when, and who "
-        "still uses them; your named locks and semaphores, with who has them; and the shm:// "
-        "channels of your processes, with who is at their ends.",
+        "still uses them; your named locks and semaphores, with who has them; the shm:// "
+        "channels of your processes, with who is at their ends; and the named pipes of fifo://, "
+        "with who listens and who writes.",
         "A segment that is left goes with the next one that is made, or with `ipcx gc`; one that "
         "was kept, with `ipcx rm`. What ipcx has not made is listed and never removed.",
     ).parse_args(argv)
-    rows, syncs, channels = segments(), _syncs.named(), _channels.channels()
+    rows, syncs = segments(), _syncs.named()
+    channels, fifos = _channels.channels(), _fifos.fifos()
     if options.json:
         told = [row.as_json() for row in rows]
         told += [row.as_json() for row in syncs]
         told += [channel.as_json() for channel in channels]
+        told += [fifo.as_json() for fifo in fifos]
         print(json.dumps(told, indent=2))
         return 0
     print(_table(rows))
@@ -185,6 +206,9 @@ def main_ls(argv: Sequence[str] | None = None) -> int:
     if channels:
         print()
         print(_channel_table(channels))
+    if fifos:
+        print()
+        print(_fifo_table(fifos))
     return 0
 
 
@@ -192,10 +216,10 @@ def main_gc(argv: Sequence[str] | None = None) -> int:
     """The command ``ipcx gc``."""
     options = _parser(
         "gc",
-        "Removes the segments, locks and semaphores that dead processes of yours have left and "
-        "nobody uses. What is alive, kept, or not made by ipcx stays.",
+        "Removes the segments, locks, semaphores and fifo:// pipes that dead processes of yours "
+        "have left and nobody uses. What is alive, kept, or not made by ipcx stays.",
     ).parse_args(argv)
-    removed = sorted(entry.name for entry in _ledger.sweep()) + _syncs.sweep()
+    removed = sorted(entry.name for entry in _ledger.sweep()) + _syncs.sweep() + _fifos.sweep()
     stayed = [row for row in segments() if row.state == LEFT]
     if options.json:
         told = [{"name": row.name, "why": "in use"} for row in stayed]
@@ -214,8 +238,8 @@ def _why_not(name: str, rows: dict[str, Segment]) -> str:
     """Why it is not removed; "" when it has been."""
     row = rows.get(name)
     if row is None:
-        why = _syncs.remove(name)
-        return "there is no such segment, lock or semaphore" if why is None else why
+        why = _fifos.remove(name) if "/" in name else _syncs.remove(name)
+        return "there is no such segment, lock, semaphore or fifo:// pipe" if why is None else why
     if row.state == FOREIGN:
         return "it was not made by ipcx"
     if row.state == ALIVE:
@@ -232,8 +256,8 @@ def main_rm(argv: Sequence[str] | None = None) -> int:
     """The command ``ipcx rm``: 0 when all of them are gone, else 1."""
     parser = _parser(
         "rm",
-        "Removes segments, locks and semaphores that ipcx has made and nobody uses: such as were "
-        "made to stay (persist=True), or were left behind.",
+        "Removes segments, locks, semaphores and pipes (/PATH or fifo:///PATH) that ipcx has made "
+        "and nobody uses: such as were made to stay (persist=True), or were left behind.",
     )
     parser.add_argument("name", nargs="+", metavar="NAME")
     options = parser.parse_args(argv)

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+
+import ipcx
 
 FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine, "")
 
@@ -95,3 +98,31 @@ def interrupt(call):
     with pytest.raises(KeyboardInterrupt):
         call()
     presser.join()
+
+
+def readable_whenever_it_would_not_wait(channel, writer):
+    """Of a channel that receives what `writer` sends: fileno() says when there is something.
+
+    Returns a function that checks that it is not readable before a call, and is after it.
+    """
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    poll.poll(0)  # once may be in vain
+    with pytest.raises(ipcx.WouldBlock):
+        channel.receive(0)
+    writer.send_many([b"1", b"2", b"3"])
+    for expected in (b"1", b"2", b"3"):
+        assert poll.poll(10_000)
+        assert channel.receive(0) == expected
+    with pytest.raises(ipcx.WouldBlock):
+        channel.receive(0)
+
+    def becomes_readable(then):
+        assert poll.poll(0) == []
+        waits = Background(lambda: poll.poll(10_000))
+        then()
+        assert waits.finish()
+
+    becomes_readable(lambda: writer.send(b"4"))
+    assert channel.receive(0) == b"4"
+    return becomes_readable

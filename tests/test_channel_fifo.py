@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from beside import Background, in_thread, interrupt
+from beside import Background, in_thread, interrupt, readable_whenever_it_would_not_wait
 
 import ipcx
-from ipcx import aio
+from ipcx import aio, pipes
 
 MOST = 4096 - 12  # bytes of a message: PIPE_BUF less the header
 
@@ -298,13 +298,13 @@ def test_a_reader_that_goes(url, listener, reader, writer):
 
 def test_two_listeners(path, url, listener, writer, reader):
     for _ in range(2):
-        with pytest.raises(ipcx.AddressInUse, match="somebody reads it"):
+        with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} reads it"):
             ipcx.listen(url)
     writer.send("undisturbed")
     assert reader.receive(5) == "undisturbed"
     program = "import ipcx, sys\ntry: ipcx.listen(sys.argv[1])\nexcept OSError as e: print(e)"
     with run(program, url) as other:
-        assert "somebody reads it" in other.stdout.read()
+        assert f"process {os.getpid()} reads it" in other.stdout.read()
     listener.close()
     reader.close()
     with ipcx.listen(url):
@@ -315,8 +315,10 @@ def test_another_programs_reader(path, url):
     os.mkfifo(path)
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with pytest.raises(ipcx.AddressInUse):
+        with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} reads it"):
             ipcx.listen(url)
+        with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} reads from it"):
+            pipes.NamedPipe(path, create=True)
     finally:
         os.close(fd)
 
@@ -547,26 +549,13 @@ def test_ctrl_c_while_it_waits(listener, writer, reader):
 
 
 def test_readable_whenever_a_receive_would_not_wait(listener, writer, reader):
-    poll = select.poll()
-    poll.register(reader.fileno(), select.POLLIN)
-    poll.poll(0)  # once may be in vain
-    with pytest.raises(ipcx.WouldBlock):
-        reader.receive(0)
-    writer.send_many([b"1", b"2", b"3"])
-    for expected in (b"1", b"2", b"3"):
-        assert poll.poll(10_000)
-        assert reader.receive(0) == expected
-    with pytest.raises(ipcx.WouldBlock):
-        reader.receive(0)
-    assert poll.poll(0) == []
-    waits = Background(lambda: poll.poll(10_000))
-    writer.send(b"4")
-    assert waits.finish()
-    assert reader.receive(0) == b"4"
-    waits = Background(lambda: poll.poll(10_000))
-    listener.close()
-    writer.close()
-    assert waits.finish()
+    becomes_readable = readable_whenever_it_would_not_wait(reader, writer)
+
+    def end():
+        listener.close()
+        writer.close()
+
+    becomes_readable(end)
     with pytest.raises(ipcx.PeerClosed):
         reader.receive(0)
 

@@ -3,14 +3,13 @@
 
 import asyncio
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
 
 import pytest
-from beside import Background, interrupt
+from beside import Background, interrupt, readable_whenever_it_would_not_wait
 
 import ipcx
 from ipcx import aio, files
@@ -86,22 +85,7 @@ def test_many_writers_and_many_readers(url):
 
 def test_readable_whenever_a_receive_would_not_wait(url, writer):
     with reader(url) as channel:
-        poll = select.poll()
-        poll.register(channel.fileno(), select.POLLIN)
-        poll.poll(0)  # once may be in vain
-        with pytest.raises(ipcx.WouldBlock):
-            channel.receive(0)
-        writer.send_many([b"1", b"2", b"3"])
-        for expected in (b"1", b"2", b"3"):
-            assert poll.poll(10_000)
-            assert channel.receive(0) == expected
-        with pytest.raises(ipcx.WouldBlock):
-            channel.receive(0)
-        assert poll.poll(0) == []
-        waits = Background(lambda: poll.poll(10_000))
-        writer.send(b"4")
-        assert waits.finish()
-        assert channel.receive(0) == b"4"
+        readable_whenever_it_would_not_wait(channel, writer)
 
 
 def test_each_end_goes_one_way(url, writer):

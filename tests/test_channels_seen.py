@@ -3,15 +3,17 @@
 import contextlib
 import json
 import os
+import re
 import select
 import struct
 import subprocess
 import sys
 
 import pytest
+from beside import Background
 
 import ipcx
-from ipcx import _channels
+from ipcx import _channels, _fifos
 
 BIG = bytes(1 << 20)
 
@@ -247,3 +249,154 @@ def test_killed_in_the_middle_of_a_loan(who):
         a.close()
         os.close(reading)
         os.close(writing)
+
+
+# ---- named pipes
+
+
+LISTENS = """
+import ipcx, sys
+listener = ipcx.listen(sys.argv[1])
+print("listens", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def runtime(tmp_path, monkeypatch):
+    """Notes of our own, in which nobody else's are."""
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder / "ipcx"
+
+
+@pytest.fixture
+def orders(tmp_path):
+    return tmp_path / "orders"
+
+
+@contextlib.contextmanager
+def _listening(path):
+    command = [sys.executable, "-c", LISTENS, f"fifo://{path}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        try:
+            assert other.stdout.readline() == "listens\n"
+            yield other
+        finally:
+            other.kill()
+
+
+def _at(path):
+    (found,) = [one for one in _fifos.fifos() if one.path == str(path)]
+    return found
+
+
+def test_who_is_at_a_named_pipe(runtime, orders):
+    url = f"fifo://{orders}"
+    with _listening(orders) as other, ipcx.connect(url):
+        seen = _at(orders)
+        assert (seen.pid, seen.readers, seen.writers) == (other.pid, (other.pid,), (os.getpid(),))
+        assert (seen.state, seen.waiting) == ("alive", ())
+        (told,) = [one for one in json.loads(_ipcx("ls", "--json").stdout) if one.get("url") == url]
+        assert (told["kind"], told["pid"], told["writers"]) == ("fifo", other.pid, [os.getpid()])
+        (line,) = [line for line in _ipcx("ls").stdout.splitlines() if line.startswith(url)]
+        assert re.search(rf"pid {other.pid} +pid {os.getpid()} +- +alive$", line)
+        # What is alive stays, and who opens it to others is seen, too.
+        orders.chmod(0o660)
+        assert _at(orders).state == "alive"
+        gone = _ipcx("rm", url)
+        assert (gone.returncode, gone.stdout) == (1, "")
+        assert f"process {other.pid} listens there" in gone.stderr
+        assert str(orders) not in _ipcx("gc").stdout
+        assert orders.is_fifo()
+
+
+def test_a_listener_that_ends_leaves_nothing(runtime, orders):
+    with ipcx.listen(f"fifo://{orders}"):
+        assert [note.name[-5:] for note in runtime.iterdir()] == [".fifo"]
+        assert _at(orders).pid == os.getpid()
+    assert list(runtime.iterdir()) == []
+    assert not [one for one in _fifos.fifos() if one.path == str(orders)]
+
+
+def test_a_killed_listeners_pipe_stays_as_long_as_somebody_uses_it(runtime, orders):
+    url = f"fifo://{orders}"
+    with _listening(orders) as other:
+        writer = ipcx.connect(url)
+        other.kill()
+        other.wait()
+        with writer:
+            assert (_at(orders).state, _at(orders).writers) == ("in use", (os.getpid(),))
+            assert _fifos.sweep() == []
+            assert _fifos.remove(url) == "somebody uses it"
+        waits = Background(lambda: ipcx.connect(f"{url}?wait=1", timeout=30)).asleep()
+        assert (_at(orders).state, _at(orders).waiting) == ("in use", (os.getpid(),))
+        assert _fifos.sweep() == []
+        with ipcx.listen(url) as listener, waits.finish() as late, listener.accept() as channel:
+            late.send("taken over")
+            assert channel.receive(5) == "taken over"
+            assert len(list(runtime.iterdir())) == 1
+
+
+@pytest.mark.parametrize("how", ["gc", "rm"])
+def test_what_a_killed_listener_left_is_removed(runtime, orders, how):
+    with _listening(orders):
+        pass
+    seen = _at(orders)
+    assert (seen.state, seen.pid, seen.readers, seen.writers) == ("left", None, (), ())
+    gone = _ipcx(*(["gc"] if how == "gc" else ["rm", str(orders)]))
+    assert (gone.returncode, gone.stderr) == (0, "")
+    assert f"removed {orders}\n" in gone.stdout
+    assert not orders.exists()
+    assert list(runtime.iterdir()) == []
+    again = _ipcx("rm", str(orders))
+    assert again.returncode == 1
+    assert "no such segment, lock, semaphore or fifo:// pipe" in again.stderr
+
+
+@pytest.mark.parametrize("what", ["another pipe", "mkfifo's", "a file", "a link"])
+def test_what_has_come_to_its_place_is_left_alone(runtime, orders, tmp_path, what):
+    with _listening(orders):
+        pass
+    kept = tmp_path / "kept"
+    os.rename(orders, kept)  # so that its inode is not used again
+    if what == "another pipe":
+        os.mkfifo(orders, 0o600)
+    elif what == "mkfifo's":  # the same inode as far as a note can tell, but never a listener's
+        os.rename(kept, orders)
+        orders.chmod(0o644)
+    elif what == "a file":
+        orders.write_text("precious")
+    else:
+        orders.symlink_to(kept)
+    before = orders.lstat()
+    assert [one for one in _fifos.fifos() if one.path == str(orders)] == []
+    assert _fifos.remove(str(orders)) is None
+    assert _fifos.sweep() == []
+    if what != "mkfifo's":
+        assert list(runtime.iterdir()) == []  # the note is of nothing any more
+    after = orders.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_a_listener_that_comes_while_it_is_removed(runtime, orders, monkeypatch):
+    """Between the two looks of a sweep: whoever has it open by then keeps it."""
+    with _listening(orders):
+        pass
+    looks = []
+    look = _fifos._users
+
+    def comes_before_the_second(*arguments):
+        found = look(*arguments)
+        looks.append(found)
+        if len(looks) == 1:
+            looks.append(os.open(orders, os.O_RDWR | os.O_NONBLOCK))
+        return found
+
+    monkeypatch.setattr(_fifos, "_users", comes_before_the_second)
+    assert _fifos.sweep() == []
+    os.close(looks[1])
+    assert orders.is_fifo()
+    assert _fifos.sweep() == [str(orders)]

@@ -6,16 +6,12 @@ does what it always does.
 """
 
 import errno
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
+import faults
 import pytest
 from local_calls import CALLS
 
-HERE = Path(__file__).parent
 ERRORS = ["ENOSPC"]
 NIGHTLY = ["EINTR", "EMFILE", "EIO", "EAGAIN", "ENOMEM", "EACCES", "EROFS"]
 # Calls that no signal interrupts: the kernel finishes them, or does them again by itself.
@@ -23,34 +19,12 @@ NEVER_INTERRUPTED = {"fcntl", "fstat", "mkfifo", "socketpair", "syscall", "event
 AT_NIGHT = {"child with a guardian", "child with shm://"}  # a tenth of a second each time
 
 PROGRAM = """
-import ctypes, errno, faulthandler, gc, json, os, pathlib, signal, sys, tempfile, warnings
-sys.path.insert(0, "tests")
+import pathlib, tempfile
 from beside import children
 from local_calls import CALLS
-from socket_help import open_descriptors
-
-faulthandler.enable()
-shim = ctypes.PyDLL(sys.argv[1])
-shim.fault_name.restype = ctypes.c_char_p
-number = getattr(errno, sys.argv[2])
 
 
-def attempt(call, k):
-    error = None
-    shim.fault_arm(ctypes.c_long(k), number)
-    try:
-        call()
-    except BaseException as raised:
-        error = raised
-    finally:
-        shim.fault_disarm()
-    if error is None:
-        return "done", None, ""
-    kinds = [kind.__name__ for kind in type(error).__mro__]
-    return kinds, getattr(error, "errno", None), str(error)
-
-
-def every_k(name, folder):
+def every_k(name):
     call = CALLS[name](folder)
     call()
     k, told = 0, []
@@ -58,32 +32,28 @@ def every_k(name, folder):
         k += 1
         gc.collect()
         before, there = open_descriptors(), children()
-        signal.alarm(30)
-        kinds, code, text = attempt(call, k)
-        signal.alarm(0)
-        failed = shim.fault_name().decode()
+        error, failed = attempt(call, k, 30)
+        kinds = [kind.__name__ for kind in type(error).__mro__] if error is not None else "done"
+        outcome = (failed, kinds, getattr(error, "errno", None), str(error))
+        del error  # and what its traceback keeps
         gc.collect()
         left = [os.readlink(f"/proc/self/fd/{fd}") for fd in open_descriptors() if fd not in before]
         left += [f"child {pid}" for pid in children() if pid not in there]
         if not failed:
             return told
-        told.append((failed, kinds, code, text, left))
+        told.append((*outcome, left))
         call()
 
 
-with tempfile.TemporaryDirectory() as folder:
-    for name in sys.argv[3:]:
-        print(json.dumps(["begin", name]), flush=True)
-        print(json.dumps([name, every_k(name, pathlib.Path(folder))]), flush=True)
+with tempfile.TemporaryDirectory() as made:
+    folder = pathlib.Path(made)
+    tell(sys.argv[3:])
 """
 
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory) -> str:
-    library = str(tmp_path_factory.mktemp("shim") / "shim.so")
-    build = ["cc", "-shared", "-fPIC", "-O1", "-DFAULTS_LOCAL", "-o", library]
-    subprocess.run([*build, HERE / "fault_shim.c", "-ldl"], check=True)
-    return library
+    return faults.build_shim(tmp_path_factory.mktemp("shim"), "-DFAULTS_LOCAL")
 
 
 @pytest.mark.hang_guard(240)
@@ -92,20 +62,9 @@ def shim(tmp_path_factory) -> str:
 )
 def test_every_system_call_fails_once(shim: str, error: str) -> None:
     names = [name for name in CALLS if os.environ.get("IPCX_NIGHT") == "1" or name not in AT_NIGHT]
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, shim, error, *names],
-        cwd=HERE.parent,
-        env={**os.environ, "LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {shim}".strip()},
-        capture_output=True,
-        text=True,
-    )
-    assert (run.returncode, run.stderr) == (0, ""), run.stdout[-200:]
     number = getattr(errno, error)
     wrong, injected = [], 0
-    for line in run.stdout.splitlines():
-        name, told = json.loads(line)
-        if name == "begin":
-            continue
+    for name, told in faults.run(PROGRAM, shim, error, *names):
         for failed, kinds, code, text, left in told:
             injected += 1
             if error in ("EINTR", "EAGAIN") and failed in NEVER_INTERRUPTED:

@@ -13,6 +13,16 @@
 #include <unistd.h>
 
 #include "os/gate.h"
+#include "os/holder.h"
+
+static ipcx_status in_use(const char *path, int error, ipcx_error *err)
+{
+    int pid = ipcx__fifo_reader(path);
+    return pid > 0 ? ipcx_error_set(err, IPCX_ADDRESS_IN_USE, error, "mkfifo",
+                                    "%.90s: process %d reads from it", path, pid)
+                   : ipcx_error_set(err, IPCX_ADDRESS_IN_USE, error, "mkfifo",
+                                    "%s: somebody reads from it", path);
+}
 
 ipcx_status ipcx_fifo_make(const char *path, mode_t mode, ipcx_error *err)
 {
@@ -26,8 +36,7 @@ ipcx_status ipcx_fifo_make(const char *path, mode_t mode, ipcx_error *err)
         int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0) {
             (void)close(fd);
-            return ipcx_error_set(err, IPCX_ADDRESS_IN_USE, error, "mkfifo",
-                                  "%s: somebody reads from it", path);
+            return in_use(path, error, err);
         }
         return ipcx_error_set(err, IPCX_SYSTEM, error, "mkfifo",
                               "%s: a named pipe that nobody reads is there, left behind perhaps",

@@ -30,9 +30,6 @@ ipcx_status ipcx__tcp_open(const ipcx_addr *addr, int *fd, ipcx_error *err);
 /* ipcx__tcp_is_loopback: whether no other host can reach `addr`. */
 bool ipcx__tcp_is_loopback(const ipcx_addr *addr);
 
-/* ipcx__tcp_holder: the pid of a process that listens at `port`; 0: not known. For error texts. */
-int ipcx__tcp_holder(int port);
-
 /* ipcx__tcp_url: "tcp://127.0.0.1:5000" of an address as the kernel gives it. `text` has room for
  * IPCX_URL_MAX bytes. */
 void ipcx__tcp_url(const ipcx_addr *addr, char *text);

@@ -42,6 +42,9 @@ void ipcx__path_release(ipcx__path *self);
  * an at-fork handler. */
 void ipcx__path_forget(ipcx__path *self);
 
+/* ipcx__runtime_folder: where those names live; it is this user's alone. SYSTEM: there is none. */
+ipcx_status ipcx__runtime_folder(char *folder, size_t cap, ipcx_error *err);
+
 /* ipcx__runtime_path: a name that nobody has, in $XDG_RUNTIME_DIR/ipcx; where there is no such
  * folder of this user's alone, in /tmp/ipcx-UID. Removes what killed listeners left there under
  * names of this kind. SYSTEM: there is no such folder either (EPERM). */

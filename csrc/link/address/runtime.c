@@ -35,7 +35,7 @@ static bool make_private(const char *path)
 }
 
 /* sudo and su hand on the XDG_RUNTIME_DIR of their caller: then it is not ours. */
-static ipcx_status choose_folder(char *folder, size_t cap, ipcx_error *err)
+ipcx_status ipcx__runtime_folder(char *folder, size_t cap, ipcx_error *err)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     int length = 0;
@@ -97,7 +97,7 @@ static void sweep(const char *folder)
 ipcx_status ipcx__runtime_path(char *path, size_t cap, ipcx_error *err)
 {
     uint64_t random = 0;
-    ipcx_status status = choose_folder(path, cap, err);
+    ipcx_status status = ipcx__runtime_folder(path, cap, err);
     if (status != IPCX_OK) {
         return status;
     }
@@ -113,7 +113,7 @@ ipcx_status ipcx__runtime_named(const char *name, bool listens, char *path, size
                                 ipcx_error *err)
 {
     size_t len;
-    ipcx_status status = choose_folder(path, cap, err);
+    ipcx_status status = ipcx__runtime_folder(path, cap, err);
     if (status != IPCX_OK) {
         return status;
     }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "ipcx/alloc.h"
 #include "ipcx/pipe.h"
 #include "link/address/url.h"
@@ -78,6 +79,7 @@ static ipcx_status put(writer *self, const struct iovec *pieces, int count, ipcx
         ssize_t n = self->raises_sigpipe ? ipcx__writev_quietly(self->fd, pieces, count)
                                          : writev(self->fd, pieces, count);
         if (n >= 0) {
+            IPCX_CRASH_POINT("send: written");
             return IPCX_OK;
         }
         if (errno == EPIPE) {
@@ -108,6 +110,7 @@ static ipcx_status send_one(ipcx_chan *chan, const ipcx_message *message, ipcx_d
     ipcx_envelope around;
     ipcx_status status = encode(self, message, &around, err);
     (void)sending; /* it goes whole, or has not begun */
+    IPCX_CRASH_POINT("send: to be written");
     if (status == IPCX_OK) {
         const struct iovec pieces[3] = {{around.head, around.head_size},
                                         {(void *)(uintptr_t)message->data, message->size},
@@ -348,6 +351,7 @@ static ipcx_status open_pipe(writer *self, const ipcx_url *url, const char *text
     unsigned uid;
     ipcx_status status =
         ipcx_fifo_open(url->name, 1, url->wait ? deadline : IPCX_NOW, &self->fd, &why);
+    IPCX_CRASH_POINT("connect: open");
     if (status != IPCX_OK) {
         return failed(url, text, status, &why, err);
     }

@@ -15,9 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "ipcx/alloc.h"
 #include "ipcx/pipe.h"
 #include "link/address/url.h"
+#include "link/fifo/note.h"
+#include "os/holder.h"
 #include "wire/frame.h"
 
 #define OP "listen"
@@ -78,18 +81,24 @@ static ipcx_status refused(const char *url, const char *what, ipcx_error *err)
     return ipcx__url_fail(err, IPCX_SYSTEM, EPERM, OP, url, "%s: left alone", what);
 }
 
-static ipcx_status in_use(const char *url, ipcx_error *err)
+static ipcx_status in_use(ipcx__well *self, const char *url, ipcx_error *err)
 {
-    return ipcx__url_fail(err, IPCX_ADDRESS_IN_USE, EADDRINUSE, OP, url, "somebody reads it");
+    int pid;
+    shut(&self->fd); /* so that it is not ours that is found */
+    pid = ipcx__fifo_reader(self->path);
+    return pid > 0
+               ? ipcx__url_fail(err, IPCX_ADDRESS_IN_USE, EADDRINUSE, OP, url,
+                                "process %d reads it", pid)
+               : ipcx__url_fail(err, IPCX_ADDRESS_IN_USE, EADDRINUSE, OP, url, "somebody reads it");
 }
 
 /* OK: made, or something is there already. */
-static ipcx_status make_path(const ipcx__well *self, const char *url, ipcx_error *err)
+static ipcx_status make_path(ipcx__well *self, const char *url, ipcx_error *err)
 {
     ipcx_error why = {0};
     ipcx_status status = ipcx_fifo_make(self->path, MODE, &why);
     if (status == IPCX_ADDRESS_IN_USE) {
-        return in_use(url, err);
+        return in_use(self, url, err);
     }
     if (status != IPCX_OK && why.sys_errno != EEXIST) {
         return ipcx_error_system(err, why.sys_errno, OP, "%s", url);
@@ -132,7 +141,7 @@ static ipcx_status claim(ipcx__well *self, const char *url, ipcx_error *err)
 {
     struct stat found;
     if (flock(self->fd, LOCK_EX | LOCK_NB) < 0) {
-        return errno == EWOULDBLOCK ? in_use(url, err)
+        return errno == EWOULDBLOCK ? in_use(self, url, err)
                                     : ipcx_error_system(err, errno, OP, "%s", url);
     }
     if (lstat(self->path, &found) < 0 || !is_ours(self, &found)) {
@@ -158,6 +167,7 @@ ipcx_status ipcx__well_open(ipcx__well *self, const char *url, ipcx_error *err)
         shut(&self->fd);
         shut(&self->keeper);
         status = make_path(self, url, err);
+        IPCX_CRASH_POINT("listen: made");
         if (status == IPCX_OK) {
             status = open_path(self, url, err);
         }
@@ -166,9 +176,12 @@ ipcx_status ipcx__well_open(ipcx__well *self, const char *url, ipcx_error *err)
         }
     }
     if (status != IPCX_OK) {
-        return status == IPCX_MORE ? in_use(url, err) : status;
+        return status == IPCX_MORE ? in_use(self, url, err) : status;
     }
     self->named = true;
+    IPCX_CRASH_POINT("listen: claimed");
+    ipcx__fifo_note(self->path, self->device, self->inode);
+    IPCX_CRASH_POINT("listen: noted");
     self->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     self->door = epoll_create1(EPOLL_CLOEXEC);
     return self->bell >= 0 && self->door >= 0 && watch(self, self->bell) && watch(self, self->fd)
@@ -184,6 +197,10 @@ void ipcx__well_close(ipcx__well *self)
     /* First the path: who finds it after us would count as a writer, and nobody would read it. */
     if (self->named && lstat(self->path, &found) == 0 && is_ours(self, &found)) {
         (void)unlink(self->path);
+    }
+    IPCX_CRASH_POINT("close: path gone");
+    if (self->named) {
+        ipcx__fifo_unnote(self->device, self->inode);
     }
     self->named = false;
     shut(&self->keeper);
@@ -230,6 +247,7 @@ static ipcx_status fill(ipcx__well *self, ipcx_error *err)
     if (n < 0) {
         return errno == EAGAIN ? IPCX_MORE : ipcx_error_system(err, errno, "receive", "read");
     }
+    IPCX_CRASH_POINT("receive: read");
     ipcx_decoder_commit(&self->decoder, (size_t)n);
     if ((size_t)n == self->capacity) {
         int most = fcntl(self->fd, F_GETPIPE_SZ); /* somebody may have made it larger */

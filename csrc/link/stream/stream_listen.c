@@ -19,6 +19,7 @@
 #include "link/stream/chan_stream.h"
 #include "link/stream/lobby.h"
 #include "os/gate.h"
+#include "os/holder.h"
 
 /* So many rounds without an honest peer, and accept gives the program's signal handlers a chance:
  * strangers that come without end must not keep Ctrl-C out. */
