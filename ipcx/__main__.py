@@ -45,11 +45,11 @@ COMMANDS = {
     "top": Command(
         "ipcx._top:main", "what passes at a server, or in shared memory, second by second"
     ),
-    "ls": Command("ipcx._segments:main_ls", "what is in shared memory: whose, since when"),
-    "gc": Command(
-        "ipcx._segments:main_gc", "remove what killed processes have left in shared memory"
+    "ls": Command(
+        "ipcx._segments:main_ls", "shared memory, locks, channels, named pipes: whose, since when"
     ),
-    "rm": Command("ipcx._segments:main_rm", "remove by name what nobody uses in shared memory"),
+    "gc": Command("ipcx._segments:main_gc", "remove what killed processes have left of these"),
+    "rm": Command("ipcx._segments:main_rm", "remove by name what nobody uses of these"),
     "doctor": Command("ipcx.doctor:main", "what of this machine matters to ipcx"),
 }
 
