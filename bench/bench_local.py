@@ -37,6 +37,24 @@ class Stdlib:
         theirs, ours = multiprocessing.Pipe(duplex=False)
         return ours.send_bytes, theirs.recv_bytes, None, None
 
+    def fifo(self, path):
+        """os.mkfifo, and a length in front of each message."""
+        import struct
+
+        os.mkfifo(path, 0o600)
+        head = struct.Struct(">I")
+        reads = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        writes = os.open(path, os.O_WRONLY)
+        os.set_blocking(reads, True)
+
+        def send(message):
+            os.write(writes, head.pack(len(message)) + message)
+
+        def receive():
+            return os.read(reads, *head.unpack(os.read(reads, head.size)))
+
+        return send, receive, None, None
+
     def log(self, path):
         file = open(path, "ab")
 
@@ -96,6 +114,12 @@ class Ours:
     def pipe(self):
         one, two = self.ipcx.pair("pipe://")
         return one.send, two.receive, one.send_many, two.receive_many
+
+    def fifo(self, path):
+        with self.ipcx.listen(f"fifo://{path}") as listener:
+            writes = self.ipcx.connect(listener.url)
+            reads = listener.accept()
+        return writes.send, reads.receive, writes.send_many, reads.receive_many
 
     def log(self, path):
         log = self.files.MessageLog(path)
@@ -302,6 +326,44 @@ def _(kind, cpus):
             kind.spawn_function()
 
     yield run
+
+
+# ---- named pipes: many may write, so a message is one write(2), and no two go into one
+
+
+@bench.row("fifo", "a message of 64 B through a named pipe; os.mkfifo with struct")
+def _(kind, cpus):
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        send, receive, _, _ = kind.fifo(f"{folder}/orders")
+
+        def run(n):
+            for _ in repeat(None, n):
+                send(SMALL)
+                receive()
+
+        yield run
+
+
+@bench.row("fifo-batch", "the same, 100 messages in one call each")
+def _(kind, cpus):
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        send, receive, send_many, receive_many = kind.fifo(f"{folder}/orders")
+
+        def one_by_one(n):
+            for _ in repeat(None, n):
+                for message in BATCH:
+                    send(message)
+                for _ in BATCH:
+                    receive()
+
+        def run(n):
+            for _ in repeat(None, n):
+                send_many(BATCH)
+                got = 0
+                while got < len(BATCH):
+                    got += len(receive_many(len(BATCH)))
+
+        yield one_by_one if send_many is None else run
 
 
 if __name__ == "__main__":
