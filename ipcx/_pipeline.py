@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import re
 import select
@@ -24,6 +25,7 @@ from ipcx._core import Error, PeerClosed, Timeout, WouldBlock
 from ipcx._descriptors import close_quietly
 from ipcx._endings import described, status_and_signal
 from ipcx._lines import Cutter
+from ipcx._programs import environment, searched, why_not
 from ipcx._timeouts import Deadline
 
 if TYPE_CHECKING:
@@ -314,10 +316,9 @@ class _Run:
 
     def start(self, first: int, last: int) -> None:
         pipeline = self.pipeline
-        env = (
-            None if pipeline.env is None
-            else [os.fsencode(f"{name}={value}") for name, value in pipeline.env.items()]
-        )  # fmt: skip
+        env = None
+        if pipeline.env is not None:
+            env = [name + b"=" + value for name, value in environment(pipeline.env).items()]
         cwd = None if pipeline.cwd is None else os.fsencode(pipeline.cwd)
         group = -1 if os.isatty(first) else 0  # only the terminal's own group may read from it
         for number, words in enumerate(pipeline.commands, 1):
@@ -345,11 +346,14 @@ class _Run:
 
     def cannot_start(self, number: int, error: OSError) -> OSError:
         commands = self.pipeline.commands
-        why = (
-            str(error).partition("] ")[2].removeprefix(f"spawn: {os.strerror(error.errno or 0)}: ")
-        )
+        program, code = commands[number - 1][0], error.errno or 0
+        # "[Errno 2] spawn: No such file or directory: no-such-command: …"
+        said = str(error).partition("] ")[2].removeprefix(f"spawn: {os.strerror(code)}: ")
+        if code in (errno.ENOENT, errno.EACCES) and not said.startswith("the working directory"):
+            env = None if self.pipeline.env is None else environment(self.pipeline.env)
+            said = why_not(program, code, searched(env))
         where = f"stage {number} of {len(commands)}, " if len(commands) > 1 else ""
-        return type(error)(error.errno, f"{where}{why}", commands[number - 1][0])
+        return type(error)(error.errno, f"{where}{said}", program)
 
     # -- going on
 
@@ -480,9 +484,11 @@ class _Run:
         running = [
             shlex.join(e.command) for e in self.ended if e is not None and e.signal is not None
         ]
-        error = Timeout(
-            f"{self.pipeline}: not done after {self.timeout} s; ended by us: {', '.join(running)}"
-        )
+        ended = (
+            f"ended by us: {', '.join(running)}" if running
+            else "all stages have ended, and something that they started has the output open"
+        )  # fmt: skip
+        error = Timeout(f"{self.pipeline}: not done after {self.timeout} s; {ended}")
         error.completed = Completed(  # type: ignore[attr-defined]
             b"".join(self.taken), tuple(filter(None, self.ended))
         )
@@ -532,7 +538,10 @@ class _Run:
 def _fileno(file: object) -> int | None:
     """The descriptor of a file, of a socket …; None: it has none."""
     fileno = getattr(file, "fileno", None)
-    return None if fileno is None else int(fileno())
+    try:
+        return None if fileno is None else int(fileno())
+    except io.UnsupportedOperation:  # a StringIO, a BytesIO: it gives its lines
+        return None
 
 
 def _is_buffer(data: object) -> bool:

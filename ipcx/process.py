@@ -45,6 +45,7 @@ from ipcx._core import Channel, Closed, Error, ForkedError, Timeout, Unsupported
 from ipcx._descriptors import close_quietly
 from ipcx._endings import described, status_and_signal
 from ipcx._pipeline import words_of
+from ipcx._programs import environment, searched, why_not
 from ipcx._relay import Output
 from ipcx._timeouts import Deadline
 from ipcx.channel import pair
@@ -150,6 +151,8 @@ def spawn(
     FileNotFoundError, PermissionError: no such program, or it is not executable; the text says
     what was searched. Any thread may spawn.
     """
+    if env is not None:
+        environment(env)
     if not (output is None or output in ("stream", "capture") or hasattr(output, "fileno")):
         raise ValueError(f"output is 'stream', 'capture', a file or None, not {output!r}")
     if isinstance(target, str):
@@ -165,6 +168,9 @@ def spawn(
             else:
                 start.program(target, args, die_with_parent)  # type: ignore[arg-type]
             return start.run(input, output)
+        except (FileNotFoundError, PermissionError) as error:
+            start.undo()
+            raise _in_words(error, start, env) from None
         except BaseException:
             start.undo()
             raise
@@ -383,15 +389,26 @@ def _memory(data: bytes) -> int:
 
 def _found(program: str, env: Mapping[bytes, bytes]) -> str:
     """The program's path, found as the core finds it."""
-    path = os.fsdecode(env.get(b"PATH", os.defpath.encode()))
-    found = shutil.which(program, path=path)
+    found = shutil.which(program, path=searched(env))
     if found is not None:
         return found
-    there = shutil.which(program, os.F_OK, path) is not None
-    number = errno.EACCES if there else errno.ENOENT
-    searched = "" if "/" in program else f", PATH is {path}"
-    why = "not executable" if there else "not found"
-    raise OSError(number, f"spawn: {os.strerror(number)}: {program}: {why}{searched}")
+    there = shutil.which(program, os.F_OK, searched(env)) is not None
+    raise _not_started(program, errno.EACCES if there else errno.ENOENT, env)
+
+
+def _not_started(program: str, number: int, env: Mapping[bytes, bytes]) -> OSError:
+    why = why_not(program, number, searched(env))
+    return OSError(number, f"spawn: {os.strerror(number)}: {why}")
+
+
+def _in_words(error: OSError, start: _Start, env: Mapping[str, str] | None) -> OSError:
+    """The core's own error has room for a part of a long PATH, and not for why a file is none."""
+    said = str(error).partition("] ")[2]
+    if start.told is not None or not start.argv or not said.startswith("spawn: "):
+        return error  # of a guardian, or of something else
+    if "the working directory" in said:
+        return error
+    return _not_started(os.fsdecode(start.argv[0]), error.errno or 0, environment(env))
 
 
 def _import_name(function: Callable[..., Any]) -> str:
@@ -417,7 +434,7 @@ def _import_name(function: Callable[..., Any]) -> str:
     found: Any = sys.modules.get(module) or importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    if found is not function:
+    if found != function:  # a class method is another object each time it is looked up
         raise ValueError(
             f"{module}:{name} is another object than {function!r}, which the child therefore "
             f"cannot import: {cure}"

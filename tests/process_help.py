@@ -96,6 +96,10 @@ def makes_a_child_that_shall_die(channel, command):
 
 
 class Holder:
+    @classmethod
+    def maker(cls):
+        return cls.__name__
+
     @staticmethod
     def method():
         return "a static method"

@@ -4,7 +4,9 @@
 import asyncio
 import errno
 import gc
+import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -58,8 +60,21 @@ def test_processes_that_match():
         ([b"a", "b", memoryview(b"c")], b"abc"),
         ((f"{i}\n" for i in range(1000)), b"".join(b"%d\n" % i for i in range(1000))),
         (b"x" * 3_000_000, b"x" * 3_000_000),
+        (io.BytesIO(b"a\nb"), b"a\nb"),
+        (io.StringIO("a\nü"), "a\nü".encode()),
     ],
-    ids=["none", "empty", "bytes", "bytearray", "text", "list", "generator", "long"],
+    ids=[
+        "none",
+        "empty",
+        "bytes",
+        "bytearray",
+        "text",
+        "list",
+        "generator",
+        "long",
+        "BytesIO",
+        "StringIO",
+    ],
 )
 def test_every_kind_of_input(given, arrives):
     assert (Pipeline("cat") | "cat").run(given).output == arrives
@@ -171,6 +186,8 @@ def test_a_time_out_ends_all_stages_and_what_they_started():
         (Pipeline(["sh", "-c", script]) | "cat").run(timeout=0.2)
     assert caught.value.completed.output == b"began\n"
     assert [e.signal for e in caught.value.completed.endings] == [signal.SIGKILL] * 2
+    with pytest.raises(ipcx.Timeout, match="something that they started"):
+        Pipeline(["sh", "-c", "sleep 1000 & echo ended"]).run(timeout=1)
     with pytest.raises(ipcx.Timeout):
         Pipeline("sleep 1000").run(timeout=0)
     with pytest.raises(ipcx.Timeout):
@@ -202,6 +219,28 @@ def test_what_cannot_be_started_is_named(command, kind, number):
     assert "stage" not in str(caught.value)
     if number == errno.ENOENT:
         assert "PATH is" in str(caught.value)
+
+
+def test_why_it_cannot_be_started(tmp_path):
+    """All of a long PATH; and of a path, what is wrong with what is there."""
+    path = os.pathsep.join(f"/nowhere/{i}" for i in range(100))
+    with pytest.raises(FileNotFoundError, match=f"missing: not found, PATH is {path}"):
+        Pipeline("missing", env={"PATH": path}).run()
+    script, plain = tmp_path / "script", tmp_path / "plain"
+    script.write_text("#!/nowhere/interpreter\n")
+    script.chmod(0o755)
+    plain.write_text("#!/bin/sh\n")
+    for program, says in (
+        (script, "interpreter (#!) is not there"),
+        (plain, "not executable"),
+        (tmp_path, "a directory"),
+        (tmp_path / "missing", "not found"),
+    ):
+        with pytest.raises(OSError, match=re.escape(f"{program}: ") + ".*" + re.escape(says)):
+            Pipeline([program]).run()
+    for name in ("", "A=B"):
+        with pytest.raises(ValueError, match="no name of an environment variable"):
+            Pipeline("true", env={name: "x"}).run()
 
 
 @pytest.mark.parametrize("command", ["ls | wc", "ls > file", "a; b", "a && b", "echo (a)", "a &"])

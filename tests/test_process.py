@@ -70,6 +70,8 @@ def test_a_function_by_its_name():
     assert process.spawn(math.hypot, 3, 4, channel=None).result(GUARD) == 5.0
     static = process.spawn(helpers.Holder.method, channel=None)
     assert static.result(GUARD) == "a static method"
+    of_the_class = process.spawn(helpers.Holder.maker, channel=None)
+    assert of_the_class.result(GUARD) == "Holder"
     with pytest.raises(ipcx.Closed, match="channel=None"):
         _ = static.channel
 
@@ -281,6 +283,9 @@ def test_the_environment_of_a_program():
         assert list(child.output) == []
     with process.spawn("pwd", cwd="/", output="capture") as child:
         assert list(child.output) == ["/"]
+    for name in ("", "A=B"):
+        with pytest.raises(ValueError, match="no name of an environment variable"):
+            process.spawn("true", env={name: "x"})
 
 
 def test_parent_without_a_parent(spawn):
@@ -297,8 +302,9 @@ def test_commands_that_cannot_be_run(dies, tmp_path):
     broken.chmod(0o755)
     before = open_fds()
     start = functools.partial(process.spawn, die_with_parent=dies)
-    with pytest.raises(FileNotFoundError, match=r"no-such-command.*PATH is"):
-        start("no-such-command")
+    path = os.pathsep.join(f"/nowhere/{i}" for i in range(100))
+    with pytest.raises(FileNotFoundError, match=f"no-such-command: not found, PATH is {path}"):
+        start("no-such-command", env={"PATH": path})
     with pytest.raises(FileNotFoundError, match="no-such"):
         start([tmp_path / "no-such"])
     with pytest.raises(PermissionError, match="plain"):
