@@ -33,6 +33,7 @@ class _End(Closing):
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd, self.name = fd, name
+        self._gate = _core.pipe_gate()
 
     def fileno(self) -> int:
         """The descriptor, for `select` and for child processes."""
@@ -46,10 +47,10 @@ class _End(Closing):
         return self._fd < 0
 
     def close(self) -> None:
-        """Close this end; again is no error."""
+        """Close this end; again is no error. A call of another thread that waits gets `Closed`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            _core.pipe_close(fd, self._gate)
 
     def detach(self) -> int:
         """The descriptor, which is the caller's from now on; this end counts as closed."""
@@ -58,7 +59,7 @@ class _End(Closing):
         return fd
 
     def __del__(self) -> None:
-        if self._fd >= 0:
+        if getattr(self, "_fd", -1) >= 0:
             self.close()
 
     def __repr__(self) -> str:
@@ -75,7 +76,7 @@ class ReadEnd(_End):
         A pipe has no messages: what two writes put in may come out of one read, and the other way
         round. `Timeout` after `timeout` seconds, `WouldBlock` with 0.
         """
-        return _core.pipe_read(self.fileno(), size, timeout)
+        return _core.pipe_read(self.fileno(), size, timeout, self._gate)
 
     def read_all(self, timeout: float | None = None) -> bytes:
         """Everything up to the end."""
@@ -103,13 +104,13 @@ class WriteEnd(_End):
                 f"{self.name}: {len(view)} bytes; at most {PIPE_BUF} (PIPE_BUF) are written whole"
             )
         written, deadline = 0, Deadline(timeout)
-        fd = self.fileno()
+        self.fileno()
         try:
             while written < len(view):
                 try:
-                    written += _core.pipe_write(fd, view[written:])
+                    written += _core.pipe_write(self.fileno(), view[written:])
                 except WouldBlock:
-                    _core.pipe_wait_room(fd, deadline.left())
+                    _core.pipe_wait_room(self.fileno(), deadline.left(), self._gate)
         except Timeout as error:
             error.written = written  # type: ignore[attr-defined]
             raise

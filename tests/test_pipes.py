@@ -87,6 +87,19 @@ with pipe() as fd:
     assert (done.returncode, done.stdout) == (0, b"True\n"), done.stderr
 
 
+def test_closed_while_another_thread_waits(named):
+    """It ends at once, and before the descriptor's number can be anything else."""
+    reads = named.reader()
+    waits = Background(reads.read).asleep()
+    reads.close()
+    assert isinstance(waits.finish(), ipcx.Closed)
+    with pipe() as fd:
+        waits = Background(lambda: fd.write_end.write(bytes(1 << 20))).asleep()
+        fd.write_end.close()
+        assert isinstance(waits.finish(), ipcx.Closed)
+        assert fd.read_end.read_all(5)
+
+
 def test_ctrl_c_while_waiting(named):
     with pipe() as fd:
         interrupt(fd.read_end.read)

@@ -117,13 +117,15 @@ ipcx_status ipcx_fifo_open(const char *path, int writes, ipcx_deadline deadline,
     return status;
 }
 
-ipcx_status ipcx_pipe_read(int fd, void *room, size_t size, ipcx_deadline deadline, size_t *got,
-                           ipcx_error *err)
+/* ---- reading, and waiting for room */
+
+/* Inside the gate. */
+static ipcx_status read_some(int fd, ipcx_gate *gate, void *room, size_t size,
+                             ipcx_deadline deadline, size_t *got, ipcx_error *err)
 {
-    ipcx_gate gate = {0};
     for (;;) {
         /* Before the first writer has come read(2) would say "the end". */
-        ipcx_status status = ipcx__gate_poll(&gate, fd, POLLIN, deadline, err);
+        ipcx_status status = ipcx__gate_poll(gate, fd, POLLIN, deadline, err);
         ssize_t n;
         if (status != IPCX_OK) {
             return status == IPCX_TIMEOUT && deadline == IPCX_NOW ? IPCX_AGAIN : status;
@@ -140,9 +142,35 @@ ipcx_status ipcx_pipe_read(int fd, void *room, size_t size, ipcx_deadline deadli
     }
 }
 
-ipcx_status ipcx_pipe_wait_room(int fd, ipcx_deadline deadline, ipcx_error *err)
+ipcx_status ipcx_pipe_read(int fd, ipcx_gate *gate, void *room, size_t size, ipcx_deadline deadline,
+                           size_t *got, ipcx_error *err)
 {
-    ipcx_gate gate = {0};
-    ipcx_status status = ipcx__gate_poll(&gate, fd, POLLOUT, deadline, err);
+    ipcx_gate own = {0};
+    ipcx_status status;
+    gate = gate != NULL ? gate : &own;
+    if (!ipcx__gate_enter(gate)) {
+        return ipcx__gate_closed("read", err);
+    }
+    status = read_some(fd, gate, room, size, deadline, got, err);
+    ipcx__gate_leave(gate);
+    return status;
+}
+
+ipcx_status ipcx_pipe_wait_room(int fd, ipcx_gate *gate, ipcx_deadline deadline, ipcx_error *err)
+{
+    ipcx_gate own = {0};
+    ipcx_status status;
+    gate = gate != NULL ? gate : &own;
+    if (!ipcx__gate_enter(gate)) {
+        return ipcx__gate_closed("write", err);
+    }
+    status = ipcx__gate_poll(gate, fd, POLLOUT, deadline, err);
+    ipcx__gate_leave(gate);
     return status == IPCX_TIMEOUT && deadline == IPCX_NOW ? IPCX_AGAIN : status;
+}
+
+void ipcx_pipe_close(int fd, ipcx_gate *gate)
+{
+    ipcx__gate_close(gate);
+    (void)close(fd);
 }

@@ -25,6 +25,46 @@ static void show(PyObject *module, const char *op, int fd, PyObject *what, size_
     Py_XDECREF(number);
 }
 
+/* ---- the gate of an end, so that one thread may close what another one waits at */
+
+#define GATE "ipcx.gate"
+
+static void gate_free(PyObject *capsule)
+{
+    PyMem_Free(PyCapsule_GetPointer(capsule, GATE));
+}
+
+static PyObject *pipe_gate(PyObject *module, PyObject *Py_UNUSED(none))
+{
+    ipcx_gate *gate = PyMem_Calloc(1, sizeof *gate);
+    PyObject *made;
+    (void)module;
+    if (gate == NULL) {
+        return PyErr_NoMemory();
+    }
+    made = PyCapsule_New(gate, GATE, gate_free);
+    if (made == NULL) {
+        PyMem_Free(gate);
+    }
+    return made;
+}
+
+static PyObject *pipe_close(PyObject *module, PyObject *args)
+{
+    PyObject *capsule;
+    ipcx_gate *gate;
+    int fd;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iO", &fd, &capsule) ||
+        (gate = PyCapsule_GetPointer(capsule, GATE)) == NULL) {
+        return NULL;
+    }
+    IPCX_PY_WITHOUT_GIL(ipcx_pipe_close(fd, gate));
+    Py_RETURN_NONE;
+}
+
+/* ---- bytes */
+
 /* The bytes written; WouldBlock, PeerClosed. */
 static PyObject *pipe_write(PyObject *module, PyObject *args)
 {
@@ -50,7 +90,8 @@ static PyObject *pipe_write(PyObject *module, PyObject *args)
 
 static PyObject *pipe_read(PyObject *module, PyObject *args)
 {
-    PyObject *timeout, *made;
+    PyObject *timeout, *made, *capsule;
+    ipcx_gate *gate;
     Py_ssize_t size;
     size_t got = 0;
     int64_t ns;
@@ -59,7 +100,8 @@ static PyObject *pipe_read(PyObject *module, PyObject *args)
     ipcx_status status;
     ipcx_error err = {0};
     ipcx_py_seen seen;
-    if (!PyArg_ParseTuple(args, "inO", &fd, &size, &timeout) ||
+    if (!PyArg_ParseTuple(args, "inOO", &fd, &size, &timeout, &capsule) ||
+        (gate = PyCapsule_GetPointer(capsule, GATE)) == NULL ||
         !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
         return NULL;
     }
@@ -73,7 +115,7 @@ static PyObject *pipe_read(PyObject *module, PyObject *args)
     }
     ipcx_py_see(&seen, state_of(module));
     deadline = ns == 0 ? IPCX_NOW : ipcx_py_deadline(ns);
-    IPCX_PY_WAITING(status, status = ipcx_pipe_read(fd, PyBytes_AS_STRING(made), (size_t)size,
+    IPCX_PY_WAITING(status, status = ipcx_pipe_read(fd, gate, PyBytes_AS_STRING(made), (size_t)size,
                                                     deadline, &got, &err));
     if (status != IPCX_OK && status != IPCX_EOF) {
         Py_DECREF(made);
@@ -88,18 +130,20 @@ static PyObject *pipe_read(PyObject *module, PyObject *args)
 
 static PyObject *pipe_wait_room(PyObject *module, PyObject *args)
 {
-    PyObject *timeout;
+    PyObject *timeout, *capsule;
+    ipcx_gate *gate;
     int64_t ns;
     int fd;
     ipcx_deadline deadline;
     ipcx_status status;
     ipcx_error err = {0};
-    if (!PyArg_ParseTuple(args, "iO", &fd, &timeout) ||
+    if (!PyArg_ParseTuple(args, "iOO", &fd, &timeout, &capsule) ||
+        (gate = PyCapsule_GetPointer(capsule, GATE)) == NULL ||
         !ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
         return NULL;
     }
     deadline = ns == 0 ? IPCX_NOW : ipcx_py_deadline(ns);
-    IPCX_PY_WAITING(status, status = ipcx_pipe_wait_room(fd, deadline, &err));
+    IPCX_PY_WAITING(status, status = ipcx_pipe_wait_room(fd, gate, deadline, &err));
     if (status != IPCX_OK) {
         return ipcx_py_chan_raise(state_of(module), "write", status, &err, ns);
     }
@@ -152,9 +196,12 @@ static PyMethodDef functions[] = {
     {"pipe_write", pipe_write, METH_VARARGS,
      PyDoc_STR("pipe_write(fd, data) -> int\n\nOne write(2), which never raises SIGPIPE.")},
     {"pipe_read", pipe_read, METH_VARARGS,
-     PyDoc_STR("pipe_read(fd, size, timeout) -> bytes\n\nWhat is there; b'' at the end.")},
+     PyDoc_STR("pipe_read(fd, size, timeout, gate) -> bytes\n\nWhat is there; b'' at the end.")},
     {"pipe_wait_room", pipe_wait_room, METH_VARARGS,
-     PyDoc_STR("pipe_wait_room(fd, timeout)\n\nUntil a write is worth a try.")},
+     PyDoc_STR("pipe_wait_room(fd, timeout, gate)\n\nUntil a write is worth a try.")},
+    {"pipe_gate", pipe_gate, METH_NOARGS, PyDoc_STR("pipe_gate()\n\nThat of an end.")},
+    {"pipe_close", pipe_close, METH_VARARGS,
+     PyDoc_STR("pipe_close(fd, gate)\n\nEnds the calls of other threads; not twice.")},
     {"fifo_make", fifo_make, METH_VARARGS, PyDoc_STR("fifo_make(path, mode)\n\nA new named pipe.")},
     {"fifo_open", fifo_open, METH_VARARGS,
      PyDoc_STR("fifo_open(path, writes, timeout) -> int\n\nA descriptor of one end.")},

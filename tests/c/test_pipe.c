@@ -54,6 +54,45 @@ TEST(no_reader_is_an_answer_and_no_signal)
     (void)signal(SIGPIPE, SIG_DFL);
 }
 
+typedef struct end {
+    int fd;
+    ipcx_gate gate;
+} end;
+
+static void *close_end(void *given)
+{
+    end *self = given;
+    ipcx_pipe_close(self->fd, &self->gate);
+    return NULL;
+}
+
+/* More often than not the other thread waits already. */
+TEST(an_end_is_closed_while_another_thread_waits)
+{
+    static const char data[65536];
+    for (int turn = 0; turn < 40; turn++) {
+        int ends[2];
+        end mine = {0};
+        char text[8];
+        size_t got;
+        pthread_t closer;
+        REQUIRE_OK(ipcx_pipe(ends, NULL));
+        mine.fd = ends[turn % 2];
+        if (turn % 2) {
+            REQUIRE(write(ends[1], data, sizeof data) == sizeof data);
+        }
+        REQUIRE(pthread_create(&closer, NULL, close_end, &mine) == 0);
+        CHECK_STATUS(turn % 2 ? ipcx_pipe_wait_room(mine.fd, &mine.gate, IPCX_FOREVER, NULL)
+                              : ipcx_pipe_read(mine.fd, &mine.gate, text, sizeof text, IPCX_FOREVER,
+                                               &got, NULL),
+                     IPCX_CLOSED);
+        REQUIRE(pthread_join(closer, NULL) == 0);
+        CHECK_STATUS(ipcx_pipe_read(mine.fd, &mine.gate, text, 8, IPCX_NOW, &got, NULL),
+                     IPCX_CLOSED);
+        CHECK(close(ends[1 - turn % 2]) == 0);
+    }
+}
+
 static char folder[64], path[96];
 
 static void enter(void)
@@ -76,9 +115,9 @@ static void *read_soon(void *unused)
     int fd;
     (void)unused;
     CHECK_OK(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, NULL));
-    CHECK_OK(ipcx_pipe_read(fd, text, sizeof text, IPCX_FOREVER, &got, NULL));
+    CHECK_OK(ipcx_pipe_read(fd, NULL, text, sizeof text, IPCX_FOREVER, &got, NULL));
     CHECK_STR(text, "order");
-    CHECK_STATUS(ipcx_pipe_read(fd, text, sizeof text, IPCX_FOREVER, &got, NULL), IPCX_EOF);
+    CHECK_STATUS(ipcx_pipe_read(fd, NULL, text, sizeof text, IPCX_FOREVER, &got, NULL), IPCX_EOF);
     CHECK(close(fd) == 0);
     return NULL;
 }
@@ -94,7 +133,7 @@ TEST(a_writer_waits_for_a_reader_and_no_longer_than_told)
     CHECK_STATUS(ipcx_fifo_open(path, 1, ipcx_deadline_after(1000000), &fd, NULL), IPCX_TIMEOUT);
     REQUIRE(pthread_create(&thread, NULL, read_soon, NULL) == 0);
     REQUIRE_OK(ipcx_fifo_open(path, 1, IPCX_FOREVER, &fd, NULL));
-    CHECK_OK(ipcx_pipe_wait_room(fd, IPCX_NOW, NULL));
+    CHECK_OK(ipcx_pipe_wait_room(fd, NULL, IPCX_NOW, NULL));
     CHECK_OK(ipcx_pipe_write(fd, "order", 5, &written, NULL));
     CHECK(close(fd) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
@@ -109,12 +148,12 @@ TEST(a_reader_waits_for_a_first_writer)
     enter();
     REQUIRE_OK(ipcx_fifo_make(path, 0600, NULL));
     REQUIRE_OK(ipcx_fifo_open(path, 0, IPCX_NOW, &fd, NULL));
-    CHECK_STATUS(ipcx_pipe_read(fd, text, 8, IPCX_NOW, &got, NULL), IPCX_AGAIN);
-    CHECK_STATUS(ipcx_pipe_read(fd, text, 8, ipcx_deadline_after(1000000), &got, NULL),
+    CHECK_STATUS(ipcx_pipe_read(fd, NULL, text, 8, IPCX_NOW, &got, NULL), IPCX_AGAIN);
+    CHECK_STATUS(ipcx_pipe_read(fd, NULL, text, 8, ipcx_deadline_after(1000000), &got, NULL),
                  IPCX_TIMEOUT);
     REQUIRE_OK(ipcx_fifo_open(path, 1, IPCX_NOW, &other, NULL));
     CHECK(close(other) == 0);
-    CHECK_STATUS(ipcx_pipe_read(fd, text, 8, IPCX_NOW, &got, NULL), IPCX_EOF);
+    CHECK_STATUS(ipcx_pipe_read(fd, NULL, text, 8, IPCX_NOW, &got, NULL), IPCX_EOF);
     CHECK(close(fd) == 0);
     leave();
 }

@@ -20,6 +20,7 @@
 #include "ipcx/api.h"
 #include "ipcx/clock.h"
 #include "ipcx/error.h"
+#include "ipcx/gate.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,14 +35,20 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_pipe_write(int fd, const void *bytes, s
                                                     size_t *written, ipcx_error *err);
 
 /* ipcx_pipe_read: what is there, at least a byte. AGAIN (IPCX_NOW) · TIMEOUT · INTR · EOF: whoever
- * wrote has closed it. Before anybody has opened it to write, it waits. */
-IPCX_API IPCX_NODISCARD ipcx_status ipcx_pipe_read(int fd, void *room, size_t size,
+ * wrote has closed it. Before anybody has opened it to write, it waits. `gate`, or NULL: CLOSED
+ * from the moment another thread has begun to close that (ipcx_pipe_close). */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_pipe_read(int fd, ipcx_gate *gate, void *room, size_t size,
                                                    ipcx_deadline deadline, size_t *got,
                                                    ipcx_error *err);
 
-/* ipcx_pipe_wait_room: until PIPE_BUF bytes find room, or nobody reads. AGAIN · TIMEOUT · INTR. */
-IPCX_API IPCX_NODISCARD ipcx_status ipcx_pipe_wait_room(int fd, ipcx_deadline deadline,
-                                                        ipcx_error *err);
+/* ipcx_pipe_wait_room: until PIPE_BUF bytes find room, or nobody reads. AGAIN · TIMEOUT · INTR ·
+ * CLOSED, as above. */
+IPCX_API IPCX_NODISCARD ipcx_status ipcx_pipe_wait_room(int fd, ipcx_gate *gate,
+                                                        ipcx_deadline deadline, ipcx_error *err);
+
+/* ipcx_pipe_close: the calls of other threads that wait there end, and then the descriptor is
+ * closed. Not twice. */
+IPCX_API void ipcx_pipe_close(int fd, ipcx_gate *gate);
 
 /* ipcx_fifo_make: a named pipe, with `mode` less the umask. ADDRESS_IN_USE: one is there, and
  * somebody reads from it. SYSTEM: EEXIST: one that nobody reads, or something else is there … */
