@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from beside import children, interrupt
 
 import ipcx
 from ipcx._lines import Cutter
+from ipcx._pipeline import _Run
 from ipcx.pipes import Completed, Pipeline, StageEnding, StageFailed
 
 PYTHON = sys.executable
@@ -186,14 +188,21 @@ def test_a_time_out_ends_all_stages_and_what_they_started():
         (Pipeline(["sh", "-c", script]) | "cat").run(timeout=0.2)
     assert caught.value.completed.output == b"began\n"
     assert [e.signal for e in caught.value.completed.endings] == [signal.SIGKILL] * 2
-    with pytest.raises(ipcx.Timeout, match="something that they started"):
-        Pipeline(["sh", "-c", "sleep 1000 & echo ended"]).run(timeout=1)
     with pytest.raises(ipcx.Timeout):
         Pipeline("sleep 1000").run(timeout=0)
     with pytest.raises(ipcx.Timeout):
         Pipeline("sleep 1000").run(output="/dev/null", timeout=0.05)
     with pytest.raises(ValueError, match="timeout"):
         Pipeline("true").run(timeout=-1)
+
+
+def test_a_time_out_when_all_stages_have_ended():
+    """What they started has the output open, so its end never comes."""
+    with _Run(Pipeline(["sh", "-c", "sleep 1000 & echo ended"]), None, None, 600) as run:
+        select.select(run.children, [], [])
+        error = run.timed_out()
+        assert "something that they started has the output open" in str(error)
+        assert [ending.status for ending in error.completed.endings] == [0]
 
 
 def test_ctrl_c_ends_it():
