@@ -32,6 +32,7 @@ static void must(int condition)
 static ipcx_status fine(ipcx_status status)
 {
     must(status == IPCX_OK || status == IPCX_AGAIN || status == IPCX_TIMEOUT ||
+         status == IPCX_INTR || /* libFuzzer's alarm */
          status == IPCX_INVALID || status == IPCX_CORRUPT || status == IPCX_DEADLOCK ||
          status == IPCX_NOT_OWNER || status == IPCX_BROKEN || status == IPCX_EXHAUSTED);
     return status;
