@@ -84,10 +84,10 @@ def connect(
     send() of a longer one raises `MessageTooLarge`. With `checksum` every frame carries a CRC-32C.
 
     With `authkey`, bytes or a text, both sides prove to each other that they have it before a
-    message passes (``tcp://``, ``unix://``): `AuthError` if the other's is another or none. It does
-    not encrypt. The proof is finished by the first call that needs it, the first send for example,
-    or a flush(); the listener waits `handshake_timeout` for it. `allow_uids` are users, beside this
-    one and root, that may listen there (``unix://``).
+    message passes (``tcp://``, ``tls://``, ``unix://``): `AuthError` if the other's is another or
+    none. It does not encrypt. The proof is finished by the first call that needs it, the first send
+    for example, or a flush(); the listener waits `handshake_timeout` for it. `allow_uids` are
+    users, beside this one and root, that may listen there (``unix://``).
 
     ``tls://host:port`` encrypts. `tls` says whom to trust, and by which certificate to be known;
     without it, whom this system trusts. The certificate must be for the host in `url`, or for

@@ -16,8 +16,6 @@ from meta.tree import ROOT
 EXAMPLES = ROOT / "examples"
 ELSEWHERE = {
     "signals/worker.py",  # signals/boss.py starts it
-    "keys/server.py",  # test_keys.py, with its client
-    "keys/client.py",
     "process/work.py",  # what the others of that folder import
     "server/workers.py",  # test_server_workers.py, with its workers killed
 }

@@ -122,6 +122,9 @@ static PyObject *chan_close(IPCX_PY_FAST)
         return ipcx_py_layer_call_later(
             self->state, op, "close", timeout != NULL ? PyTuple_Pack(1, timeout) : PyTuple_New(0));
     }
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_do_later() < 0) {
+        return NULL;
+    }
     deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_chan_close(self->core, deadline, &unsent, &err));
     ipcx_py_drop_all();
@@ -166,7 +169,7 @@ static PyObject *a_descriptor(PyObject *op, bool to_send)
     ipcx_status status;
     int fd = -1;
     if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
-        status = ipcx_py_layer_barred("fileno", &err);
+        status = ipcx_py_layer_barred("fileno", IPCX_PY_EVER, &err);
         return ipcx_py_chan_raise(self->state, "fileno", status, &err, 0);
     }
     IPCX_PY_WITHOUT_GIL(status = to_send ? ipcx_chan_send_fileno(self->core, &fd, &err)

@@ -145,7 +145,7 @@ static PyObject *accept_one(PyObject *op, int64_t ns, bool iterating)
     if (made != NULL) {
         status = IPCX_OK;
     } else if (self->source != NULL && is_within(self)) {
-        status = ipcx_py_layer_barred("accept", &err);
+        status = ipcx_py_layer_barred("accept", ns, &err);
     } else {
         IPCX_PY_WAITING(status, status = accept_within(self, &core, deadline, &err));
     }

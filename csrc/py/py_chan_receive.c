@@ -91,7 +91,7 @@ static inline ipcx_status next_once(ipcx_py_chan *self, ipcx_message *message, i
                                     ipcx_error *err)
 {
     if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
-        return ipcx_py_layer_barred("receive", err);
+        return ipcx_py_layer_barred("receive", ns, err);
     }
     if (!self->expect_wait || ns == IPCX_PY_NEVER) {
         ipcx_status status;
@@ -480,21 +480,19 @@ PyObject *ipcx_py_chan_poll(IPCX_PY_FAST)
         Py_RETURN_TRUE;
     }
     if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
-        return failed(self, "poll", ipcx_py_layer_barred("poll", &err), &err, ns, NULL);
+        status = ipcx_py_layer_barred("poll", ns, &err);
+    } else {
+        IPCX_PY_TRYING(self, status, status = ipcx_chan_poll(self->core, IPCX_NOW, &err));
     }
-    IPCX_PY_TRYING(self, status, status = ipcx_chan_poll(self->core, IPCX_NOW, &err));
     if (status == IPCX_AGAIN && ns != IPCX_PY_NEVER) {
         ipcx_deadline deadline = ipcx_py_deadline(ns);
         IPCX_PY_WAITING(status, status = ipcx_chan_poll(self->core, deadline, &err));
     }
-    switch (status) {
-    case IPCX_OK:
-    case IPCX_EOF:
+    if (status == IPCX_OK || status == IPCX_EOF) {
         Py_RETURN_TRUE;
-    case IPCX_AGAIN:
-    case IPCX_TIMEOUT:
-        Py_RETURN_FALSE;
-    default:
-        return failed(self, "poll", status, &err, ns, NULL);
     }
+    if (status == IPCX_AGAIN || status == IPCX_TIMEOUT) {
+        Py_RETURN_FALSE;
+    }
+    return failed(self, "poll", status, &err, ns, NULL);
 }

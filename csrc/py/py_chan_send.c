@@ -95,7 +95,7 @@ static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t n
     }
     if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
         PyBuffer_Release(&view);
-        *status = ipcx_py_layer_barred("send", err);
+        *status = ipcx_py_layer_barred("send", ns, err);
         return false;
     }
     if (sync) {
@@ -202,6 +202,9 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
     if (IPCX_UNLIKELY(self->layered) && !sync && !self->rendezvous && ipcx_py_layer_within(self) &&
         (PyUnicode_Check(values[0]) || PyObject_CheckBuffer(values[0]))) {
         return ipcx_py_layer_send_later(self, values[0], values[2]);
+    }
+    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_do_later() < 0) {
+        return NULL;
     }
     ipcx_py_see(&seen, self->state);
     if (IPCX_UNLIKELY(!send_value(self, values[0], sync, ns, &sending, &status, &err))) {
@@ -365,7 +368,7 @@ static bool send_batch(batch *all, int64_t ns, ipcx_deadline deadline, ipcx_send
     *status = IPCX_AGAIN;
     *sending = (ipcx_sending){0};
     if (IPCX_UNLIKELY(all->self->layered) && ipcx_py_layer_within(all->self)) {
-        *status = ipcx_py_layer_barred("send_many", err);
+        *status = ipcx_py_layer_barred("send_many", ns, err);
     } else if (IPCX_UNLIKELY(all->self->layered)) {
         deadline = ns == IPCX_PY_NEVER ? IPCX_NOW : deadline;
         IPCX_PY_WAITING(*status, *status = ipcx_chan_send_many(core, all->messages, all->count,
@@ -474,7 +477,7 @@ PyObject *ipcx_py_chan_flush(IPCX_PY_FAST)
     }
     deadline = ipcx_py_deadline(ns);
     if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
-        status = ipcx_py_layer_barred("flush", &err);
+        status = ipcx_py_layer_barred("flush", ns, &err);
     } else {
         IPCX_PY_WAITING(status, status = ipcx_chan_flush(self->core, deadline, &err));
     }

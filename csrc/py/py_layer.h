@@ -41,8 +41,9 @@ PyObject *ipcx_py_layer_view(const void *session);
 /* ipcx_py_layer_within: whether the caller is a signal handler that came while this thread was in
  * the channel's layer. */
 bool ipcx_py_layer_within(const ipcx_py_chan *self);
-/* ipcx_py_layer_barred: DEADLOCK: what such a handler cannot do. */
-ipcx_status ipcx_py_layer_barred(const char *op, ipcx_error *err);
+/* ipcx_py_layer_barred: DEADLOCK: what such a handler cannot do; AGAIN where `ns` says not to wait.
+ */
+ipcx_status ipcx_py_layer_barred(const char *op, int64_t ns, ipcx_error *err);
 /* ipcx_py_layer_send_later: self.send(value, timeout=timeout) when the interrupted call has let go;
  * None, or NULL with an exception. call_later: object.method(*args); `args` is stolen, and may be
  * NULL with an exception. raise_later: `exception` is stolen. */

@@ -10,6 +10,7 @@
 static _Thread_local struct {
     int depth;
     PyObject *list; /* of what, or NULL */
+    bool at_it;     /* something of it is being done */
 } here;
 
 /* ---- what waits: a list of exceptions to raise, and of (callable, arguments) */
@@ -42,13 +43,17 @@ int ipcx_py_layer_do_later(void)
 {
     PyObject *list = here.list;
     int status = 0;
-    if (list == NULL || here.depth > 0) {
+    /* Within one that waits no other may overtake it; but an exception ends its wait. */
+    if (list == NULL || here.depth > 0 ||
+        (here.at_it && PyList_GET_SIZE(list) > 0 && PyTuple_Check(PyList_GET_ITEM(list, 0)))) {
         return 0;
     }
     here.list = NULL;
     while (status == 0 && PyList_GET_SIZE(list) > 0) {
+        here.at_it = true;
         status = one_of(list);
     }
+    here.at_it = false;
     if (PyList_GET_SIZE(list) > 0 && here.list == NULL) {
         here.list = Py_NewRef(list);
         schedule();
@@ -147,8 +152,11 @@ bool ipcx_py_layer_restless(void)
     return here.list != NULL;
 }
 
-ipcx_status ipcx_py_layer_barred(const char *op, ipcx_error *err)
+ipcx_status ipcx_py_layer_barred(const char *op, int64_t ns, ipcx_error *err)
 {
+    if (ns == IPCX_PY_NEVER) {
+        return IPCX_AGAIN;
+    }
     return ipcx_error_set(err, IPCX_DEADLOCK, 0, op,
                           "a signal came while TLS was at work here: its handler may send() and "
                           "close(), which is done next");

@@ -122,7 +122,7 @@ static ipcx_status wait_for_view(loan *self, int64_t ns, ipcx_error *err)
     ipcx_deadline deadline;
     ipcx_status status;
     if (IPCX_UNLIKELY(self->chan->layered) && ipcx_py_layer_within(self->chan)) {
-        return ipcx_py_layer_barred("receive_view", err);
+        return ipcx_py_layer_barred("receive_view", ns, err);
     }
     IPCX_PY_TRYING(self->chan, status,
                    status = ipcx_chan_receive_view(core, &self->core, IPCX_NOW, err));

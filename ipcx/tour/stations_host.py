@@ -11,6 +11,7 @@ from ipcx.tour.stations_pipes import PIPES
 
 CHAT = "tcp://127.0.0.1:50007"
 HEARD = "tcp://127.0.0.1:{50007}"
+KEYS, HEARD_KEYS = "tcp://127.0.0.1:50008", "tcp://127.0.0.1:{50008}"
 ZEROS = r"b'\x00\x00\x00\x00\x00'"
 
 
@@ -233,6 +234,28 @@ MANY = (
             Line("server", "served 2"),
         ),
         (50007,),
+    ),
+    Station(
+        "keys",
+        "A server for those who have the key",
+        "Both sides prove that they have the same key, and nobody sends it. Who has none, or "
+        "another, is turned away, told why, and disturbs nobody.",
+        (
+            _actor("server", "keys/server.py", KEYS),
+            _actor("client", "keys/client.py", KEYS, when=Said("server", HEARD_KEYS)),
+        ),
+        (
+            Line("server", HEARD_KEYS),
+            Line("client", "AuthError: {any}this side has none{any}"),
+            Line("client", "AuthError: {any}another one than its own{any}"),
+            AnyOrder(
+                (
+                    Line("client", "Hello, James"),
+                    Line("server", "served 1 and turned away 2"),
+                )
+            ),
+        ),
+        (50008,),
     ),
     _alone(
         "udp_channel/lost_messages",
