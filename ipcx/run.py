@@ -82,6 +82,10 @@ def install(*, trace: bool = False) -> None:
 
 def _record(program: str) -> None:
     """Takes part in a record (`ipcx.lab.record`, ``ipcx draw``) if this process is to."""
+    if "IPCX_RECORD_FOLLOW" in environ:
+        from ipcx.lab import _board
+
+        _board.follow(environ[_board.FOLLOW])
     if "IPCX_RECORD" in environ:
         from ipcx.lab import recorder
 

@@ -90,3 +90,16 @@ def test_rows_of_one_hosts_own_means_come_through():
     for row in json.loads(done.stdout)["rows"]:
         assert row["failed"] == {}
         assert "ipcx" in row["contestants"]
+
+
+@pytest.mark.hang_guard(60)
+def test_what_a_record_costs_comes_through():
+    file = BENCH.with_name("bench_record.py")
+    command = [sys.executable, file, "--quick", "--no-build", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert rows.keys() == {"there and back", "send and recv", "shm://", "inproc://"}
+    for row in rows.values():
+        assert row["off"] > 0
+        assert row["on/off low"] <= row["on/off"] <= row["on/off high"]

@@ -31,7 +31,7 @@ typedef struct ipcx_py_tape_record {
     uint8_t op;    /* its place in the names of py_trace.c and _tape.py */
     uint8_t reserved;
     uint16_t data;
-    int64_t begun, ended; /* CLOCK_MONOTONIC */
+    int64_t begun, ended; /* CLOCK_MONOTONIC; -1: before the record did */
     int64_t number;       /* of the socket or channel, as the rows have it */
     int64_t moved;        /* bytes; -1: nothing that could be counted */
     uint16_t address, error;

@@ -79,9 +79,9 @@ static void follow(ipcx_py_state *state)
     if (word == state->control_seen || state->follow == NULL) {
         return;
     }
-    state->control_seen = word;
     PyErr_Fetch(&type, &error, &traceback);
     result = PyObject_CallNoArgs(state->follow);
+    state->control_seen = word; /* now: until then other threads shall wait in there, too */
     if (result == NULL) {
         PyErr_WriteUnraisable(state->follow);
     }
@@ -107,8 +107,8 @@ static void show(ipcx_py_state *state, const char *op, PyObject *self, PyObject 
         follow(state);
     }
     if (seen != NULL && seen->begun == 0 && state->record != NULL) {
-        late = *seen; /* who recorded came while it waited */
-        late.begun = ipcx_clock_now();
+        late = *seen; /* who records came while it waited */
+        late.begun = -1;
         seen = &late;
     }
     if (seen != NULL && seen->begun != 0 && (!trace || state->trace == NULL) &&

@@ -16,7 +16,7 @@
 
 /* What only who records is told of a call. */
 typedef struct ipcx_py_seen {
-    int64_t begun;  /* 0: nobody recorded when it began */
+    int64_t begun;  /* 0: nobody recorded when it began; -1: but who does came meanwhile */
     PyObject *what; /* what was sent or received, or a buffer with it in front; or NULL */
     size_t moved;   /* of a call that failed: the bytes that went before */
     int flags;      /* MSG_PEEK … */

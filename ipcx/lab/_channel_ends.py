@@ -120,6 +120,8 @@ def _belong(a: End, b: End) -> bool:
     if one.scheme != other.scheme:
         return False
     if one.scheme in ("tcp", "tls", "udp"):
+        if (a.late and not a.role) or (b.late and not b.role):
+            return True  # whose listener nobody knows any more: their messages tell
         return same_place(one.netloc, other.netloc)
     return (one.netloc, one.path) == (other.netloc, other.path)
 
@@ -145,8 +147,12 @@ def _agreeing(a: _Side, b: _Side) -> tuple[int, int] | None:
 
     What a server's peer received may be what was told to all, which its own end does not know.
     """
-    found = [send for send, _ in _in_order(a.sends, b.receives)]
-    if len(found) < len(b.receives) and not a.end.peer_pid:
+    pairs = list(_in_order(a.sends, b.receives))
+    found = [send for send, _ in pairs]
+    rest = b.receives
+    if (a.end.late or b.end.late) and pairs:  # what was sent before the record comes first
+        rest = b.receives[b.receives.index(pairs[0][1]) :]
+    if len(found) < len(rest) and not a.end.peer_pid:
         return None
     last = a.sends.index(found[-1]) + 1 if found else 0
     return len(found), last - len(found)

@@ -12,6 +12,7 @@ import marshal
 import os
 import sys
 import traceback  # now: an import in the excepthook would cost Ctrl-C its exit status
+import types
 from typing import Any
 
 __all__: list[str] = []
@@ -36,7 +37,6 @@ def live(order: dict[str, Any]) -> None:
     import linecache
     import signal
     import threading
-    import types
 
     for fd in (ORDER, TOLD):
         os.set_inheritable(fd, False)
@@ -53,15 +53,13 @@ def live(order: dict[str, Any]) -> None:
 
     file = FILE.format(name)
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    main = types.ModuleType("__main__")
+    main = _Main(source, order["file"])
     main.__dict__["__builtins__"] = __import__("builtins")
     sys.modules["__main__"] = main
     sys.excepthook = _Excepthook(order)
     threading.excepthook = lambda args: _thread_failed(args)
     sys.addaudithook(_Watch(order["ports"]).see)
-    record = os.environ.get("IPCX_RECORD")
-    if record:
-        _begin(record, name)
+    _record(name)
     if order["socket"] == "ipcx":
         from ipcx.run import install
 
@@ -74,6 +72,29 @@ def live(order: dict[str, Any]) -> None:
         for stream in (sys.stderr, sys.stdout):
             with contextlib.suppress(Exception):
                 stream.flush()
+
+
+class _Main(types.ModuleType):
+    """``__main__``. Its text is in a file once somebody asks for it: `multiprocessing`, whose
+    spawned children import that, as they do a script's."""
+
+    __slots__ = ("_file", "_source")  # no names of the cell
+
+    def __init__(self, source: str, file: str) -> None:
+        super().__init__("__main__")
+        self._source, self._file = source, file
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "__file__" or not self._source:
+            raise AttributeError(f"module '__main__' has no attribute {name!r}")
+        file = self._file
+        if not os.path.exists(file):
+            before = os.umask(0o077)
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            os.umask(before)
+            with open(file, "w", encoding="utf-8", errors="surrogatepass") as made:
+                made.write(self._source)
+        return file
 
 
 def _with_what_was_sent(order: dict[str, Any], names: dict[str, Any]) -> None:
@@ -99,14 +120,16 @@ def _with_what_was_sent(order: dict[str, Any], names: dict[str, Any]) -> None:
         _answer({"unsendable": str(error)})
 
 
-def _begin(folder: str, name: str) -> None:
-    from importlib import import_module
+def _record(name: str) -> None:
+    """Takes part in the record that is open, and in those that will be."""
+    from ipcx.lab import _board
 
-    try:
-        recorder = import_module("ipcx.lab.recorder")
-    except ModuleNotFoundError:
-        return
-    recorder.begin(folder, name)
+    if board := os.environ.get(_board.FOLLOW):
+        _board.follow(board, name)
+    if folder := os.environ.get("IPCX_RECORD"):
+        from ipcx.lab import recorder
+
+        recorder.begin(folder, name)
 
 
 # ---- nobody types

@@ -17,7 +17,7 @@ import tempfile
 import threading
 
 from ipcx._core import Unsupported
-from ipcx.lab import _starting, _warden
+from ipcx.lab import _board, _starting, _warden
 
 __all__: list[str] = []
 
@@ -54,9 +54,15 @@ def folder() -> str:
     with _home.lock:
         if not _home.made:
             warden()
-            os.mkdir(_home.folder, 0o700)
+            with contextlib.suppress(FileExistsError):  # a process of ours was first
+                os.mkdir(_home.folder, 0o700)
             _home.made = True
         return _home.folder
+
+
+def place() -> str:
+    """Where the folder is or will be, for a process of the lab that may have to make it."""
+    return _home.folder
 
 
 def warden() -> None:
@@ -96,9 +102,9 @@ def close() -> None:
             with contextlib.suppress(BrokenPipeError):  # somebody has killed it
                 os.write(bell, b".")
             os.close(bell)
-        if _home.made:
-            _home.made = False
-            shutil.rmtree(_home.folder, ignore_errors=True)
+        _board.close()
+        _home.made = False
+        shutil.rmtree(_home.folder, ignore_errors=True)
 
 
 @atexit.register

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NoReturn
@@ -97,6 +98,24 @@ def load(shell: Any) -> None:
     except ImportError:
         raise ImportError(f"%%process needs IPython: {install_hint('lab')}") from None
     shell.register_magic_function(process, "cell", "process")
+    shell.events.register("post_run_cell", _after_cell)
+    kernel: Any = getattr(shell, "kernel", None)
+    # Between two cells the kernel ignores an interrupt; its handler of then, while a cell runs:
+    if getattr(kernel, "saved_sigint_handler", None) is signal.SIG_IGN:
+        kernel.saved_sigint_handler = _between_cells
+
+
+def _after_cell(result: Any) -> None:
+    """A cell that was interrupted: whatever it was, the processes of the lab end with it."""
+    if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt):
+        ended = _processes.stop()
+        if ended:
+            names = ", ".join(done.name for done in ended)
+            print(f"interrupted: all processes of the lab were ended ({names})")
+
+
+def _between_cells(number: int, frame: Any) -> None:
+    _processes.end()
 
 
 def process(line: str, cell: str) -> None:
@@ -107,6 +126,7 @@ def process(line: str, cell: str) -> None:
 
     It is a new Python interpreter, which has nothing of the notebook but copies of what --send
     names. --background comes back when the process listens, or has printed TEXT, or after 5 s.
+    An interrupt of this or any other cell, or between two of them, ends all processes.
     """
     shell = _show.shell()
     try:

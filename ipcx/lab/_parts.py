@@ -36,6 +36,7 @@ class End:
     id: str = ""
     peer_id: str = ""
     peer_pid: int = 0
+    late: bool = False  # it was there before the record
     first: int = 0
 
 
@@ -54,6 +55,7 @@ class Call:
     error: str
     address: str
     parts: list[tuple[int, bytes]]
+    late: bool = False  # it began before the record did
     index: int = -1
 
     @property

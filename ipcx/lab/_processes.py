@@ -13,6 +13,7 @@ import html
 import itertools
 import marshal
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from ipcx import process
 from ipcx._core import Channel, ForkedError, Timeout
 from ipcx._pump import Source
-from ipcx.lab import _child, _home, _names, _ready, _starting, _warden
+from ipcx.lab import _board, _child, _home, _names, _ready, _starting, _warden
 from ipcx.lab._pump import Kept, Line, Lines, pump
 from ipcx.lab._sending import Parcel
 from ipcx.process import Ending
@@ -457,6 +458,7 @@ def launch(
 ) -> LabProcess:
     """Starts it and does not wait. `names`: what the notebook has, for a better NameError."""
     _check(name, timeout, socket)
+    file = re.sub(r"[^\w.-]", "_", name)
     order: dict[str, object] = {
         "name": name,
         "source": source,
@@ -465,6 +467,7 @@ def launch(
         "ports": _names.known_ports(),
         "names": list(names),
         "socket": socket,
+        "file": f"{_home.place()}/cells/{next(_serial)}/{file}.py",
         "items": [] if parcel is None else parcel.items,
         "call": call,
     }
@@ -510,6 +513,7 @@ def _started(
     environment = {k: v for k, v in os.environ.items() if k not in UNWANTED}
     environment |= {str(k): str(v) for k, v in (env or {}).items()}
     environment[_warden.MARK] = mark
+    environment[_board.FOLLOW] = _board.path()
     words = [sys.executable, *process._flags(), "-P", _child.__file__, name]
     with process._starting, contextlib.ExitStack() as passing, contextlib.ExitStack() as ours:
         given: list[int] = []
@@ -651,6 +655,13 @@ def stop(name: str | None = None) -> list[Finished]:
     for one in chosen:
         one._stop(signal.SIGTERM)
     return [one.wait() for one in chosen]
+
+
+def end() -> None:
+    """Tell all that run to end, without waiting for it."""
+    for one in list(_known.values()):
+        if one.running:
+            one._stop(signal.SIGTERM)
 
 
 def lab_pids() -> set[int]:

@@ -80,8 +80,8 @@ def _plain_call(file: _File, row: _tape.Plain, known: dict[int, End]) -> Call:
         end.first = row.ended
     parts = [(row.moved, row.data)] if row.moved or (row.moved == 0 and _whole(end)) else []
     return Call(
-        file.name, file.pid, row.ended, row.begun, row.op, end, row.moved, row.data, row.error,
-        row.address, parts,
+        file.name, file.pid, row.ended, row.begun if row.begun > 0 else row.ended, row.op, end,
+        row.moved, row.data, row.error, row.address, parts, row.begun < 0,
     )  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def _call(file: _File, row: dict[str, Any], known: dict[int, End]) -> Call:
         data = parts[0][1] if parts else b""
         row["m"] = sum(size for size, _ in parts)
     return Call(
-        file.name, file.pid, row["t"], row["b"] or row["t"], row["op"], end, row["m"], data,
-        row.get("e", ""), row.get("a", ""), parts,
+        file.name, file.pid, row["t"], row["b"] if row["b"] > 0 else row["t"], row["op"], end,
+        row["m"], data, row.get("e", ""), row.get("a", ""), parts, row["b"] < 0,
     )  # fmt: skip
 
 
@@ -133,6 +133,11 @@ class _Stream:
     @property
     def first(self) -> int:
         return min((end.first for end in self.ends if end.first), default=0)
+
+    @property
+    def late(self) -> bool:
+        """Bytes may have passed before the record began."""
+        return all(end.late for end in self.ends)
 
     def any(self, name: str) -> str:
         return next((getattr(end, name) for end in self.ends if getattr(end, name)), "")
@@ -225,14 +230,30 @@ def _known(calls: list[Call]) -> dict[int, int]:
     return known
 
 
-def _join(sends: list[Call], receives: list[Call]) -> Iterator[Found]:
+def _before(a: _Stream, b: _Stream) -> int | None:
+    """How many bytes b received that a sent before the record; negative: the other way round.
+
+    None: their contents do not tell.
+    """
+    sent, got = _known(a.sends), _known(b.receives)
+    if not sent or not got:
+        return 0
+    for most in range(_PROBE):
+        for shift in (most, -most):
+            common = [at for at in sent if at + shift in got]
+            if common and all(sent[at] == got[at + shift] for at in common):
+                return shift
+    return None
+
+
+def _join(sends: list[Call], receives: list[Call], before: int = 0) -> Iterator[Found]:
     """The bytes of a stream are where they are: what two calls have in common is a message."""
     taken = iter(receives)
     receive = next(taken, None)
-    came = at = 0  # where `receive` begins; where `send` does
+    came, at = -before, 0  # where `receive` begins; where `send` does
     for send in sends:
         size = send.size or 0
-        begin, last = at, at + size
+        begin, last = max(at, -before), at + size
         while begin < last:
             while receive is not None and came + (receive.size or 0) <= begin:
                 came += receive.size or 0
@@ -251,7 +272,14 @@ def _stream_messages(calls: list[Call], ends: list[End], notes: list[str]) -> It
     paired: set[int] = set()
     for a, b in _pairs(streams):
         paired.add(id(a))
-        yield from _join(a.sends, b.receives)
+        before = _before(a, b) if a.late or b.late else 0
+        if before is not None:
+            yield from _join(a.sends, b.receives, before)
+        else:
+            notes.append(
+                f"{b.receives[0].lane} received from {a.sends[0].lane} what was sent before the "
+                "record began: what came of which send is not known"
+            )
     listening = {plain(end.local) for end in ends if end.kind == "stream" and not end.peer}
     for stream in streams:
         if id(stream) in paired or not stream.sends:
@@ -347,6 +375,8 @@ def load(
         *_datagram_messages(calls, notes),
         *channel_messages(calls, ends, notes),
     ]
+    # What was sent before the record began may have been received before, too.
+    found = [one for one in found if one.receive is not None or not one.send.late]
     events = _events(calls, began)
     messages = [
         Message(

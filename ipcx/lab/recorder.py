@@ -8,7 +8,7 @@ with -9 leaves all but the record under way. Nothing on the wire is changed; who
 is found out afterwards (`ipcx.lab.matching`).
 
 A process records when ``IPCX_RECORD`` names the folder; `record` sets it for what is started in its
-``with``.
+``with``. Processes of the lab that run by then follow a board (`ipcx.lab._board`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from ipcx import _core
+from ipcx.lab import _board
 from ipcx.lab.model import DATA_KEPT, Record
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class _Thing:
         self.stuck = ""  # the last op, if it would have blocked
         self.listener = ""  # an accepted channel's
         self.role = ""
+        self.late = False  # it was there before the record
         self.looks = 0
 
     def look(self, thing: Any) -> dict[str, Any]:
@@ -228,7 +230,10 @@ class _Watch:
 
     def thing(self, thing: Any) -> _Thing:
         known = self.things.get(id(thing))
-        return known if known is not None and known.ref() is thing else self.new(thing)
+        if known is None or known.ref() is not thing:
+            known = self.new(thing)
+            known.late = type(thing) is not _core.Peer  # no call makes one
+        return known
 
     def describe(self, known: _Thing, thing: Any) -> None:
         """Says in each file what is new about it."""
@@ -236,8 +241,9 @@ class _Watch:
             known.told = known.look(thing)
         for sink in self.sinks:
             if sink.known.get(known.number) != known.told:
+                late = {} if known.number in sink.known or not known.late else {"late": True}
                 sink.known[known.number] = known.told
-                sink.tell({"thing": known.number, **known.told})
+                sink.tell({"thing": known.number, **late, **known.told})
 
     def see(
         self, op: str, thing: Any, detail: Any, error: Any, begun: int, what: Any, flags: int
@@ -455,6 +461,7 @@ class Recorder(Record):
         os.environ[FOLDER] = self.folder
         os.environ.pop(NAME, None)
         begin(self.folder, self.name)
+        _board.opened(self.folder)
         return self
 
     def __exit__(
@@ -473,6 +480,7 @@ class Recorder(Record):
         try:
             self.refresh(wait=1.0)
         finally:
+            _board.closed(self.folder)  # now: what others are about to tell belongs to it
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = ""
 
@@ -502,6 +510,8 @@ def record(name: str = "notebook") -> Recorder:
     """Records, in ``with``, what this process and those started meanwhile send and receive.
 
     Processes of the lab, ``python -m ipcx.run`` and their children take part; whoever uses the
-    stdlib's sockets does not. This process is `name` in it. Not one byte that passes is changed.
+    stdlib's sockets does not. Those that run already take part from now on: what they did before is
+    not known, and the offsets of a stream that was open count from here. This process is `name` in
+    it. Not one byte that passes is changed.
     """
     return Recorder(name)

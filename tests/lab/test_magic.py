@@ -380,3 +380,30 @@ def test_without_ipython_the_magic_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "needs IPython: python -m pip install 'libipcx[lab]'" in done.stderr
+
+
+# ---- an interrupt of another cell
+
+
+def test_an_interrupt_of_any_cell_ends_all_processes(kernel, cell):
+    pids = three(kernel)
+    request = kernel.start("print('going')\nimport time\ntime.sleep(600)")
+    kernel.finish(request, until=lambda shown: "going" in shown.text)
+    kernel.interrupt()
+    shown = kernel.finish(request)
+    assert "KeyboardInterrupt" in shown.error
+    assert "interrupted: all processes of the lab were ended" in shown.text
+    until_gone(*pids)
+
+
+def test_an_interrupt_between_two_cells_ends_them_too(kernel, cell):
+    pids = three(kernel)
+    kernel.interrupt()
+    until_gone(*pids)
+    assert cell("print('goes on')").text == "goes on\n"
+
+
+def test_an_error_in_a_cell_ends_nothing(kernel, cell):
+    pids = three(kernel)
+    assert "ZeroDivisionError" in cell("1 / 0").error
+    assert all(map(alive, pids))

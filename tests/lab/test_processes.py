@@ -548,3 +548,38 @@ def test_a_keyboard_interrupt_ends_all_processes(tmp_path):
     assert told.count("ended by SIG") == 2
     assert 'File "cell b", line 4' in told
     assert "KeyboardInterrupt" in told
+
+
+# ---- multiprocessing's spawned children import the cell's text
+
+
+SPAWNS = """
+import multiprocessing
+def square(n):
+    return n * n
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(square, [1, 2, 3]))
+"""
+
+
+def test_multiprocessings_children_find_the_cells_functions():
+    done = lab.run(SPAWNS, name="a/b c")
+    assert (done.output, done.status, done.left) == ("[1, 4, 9]\n", 0, 0), done.errors
+
+
+def test_the_cell_itself_has_no_file():
+    done = lab.run(
+        "import sys\nmain = sys.modules['__main__']\n"
+        "print('__file__' in globals(), open(main.__file__).read())\n"
+        "main.other"
+    )
+    assert done.output.startswith("False import sys\n")
+    assert "module '__main__' has no attribute 'other'" in done.errors
+
+
+def test_a_child_without_the_guard_is_told_so():
+    bad = "import multiprocessing as m\np = m.get_context('spawn').Process(target=print)\np.start()"
+    done = lab.run(f"{bad}\np.join()\nprint(p.exitcode)")
+    assert "if __name__ == '__main__':" in done.errors
+    assert done.output == "1\n"
