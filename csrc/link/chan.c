@@ -124,12 +124,6 @@ void ipcx__chan_end(ipcx_chan *chan)
     chan->url = NULL;
 }
 
-bool ipcx__chan_never_shared(const ipcx_chan *chan)
-{
-    return chan->made_in == ipcx__fork_generation() && chan->forks_before == ipcx__fork_count() &&
-           !atomic_load(&chan->exported);
-}
-
 /* ---- whose it is */
 
 static ipcx_status closed(const ipcx_chan *chan, const char *op, ipcx_error *err)
@@ -193,37 +187,45 @@ static ipcx_status claim(ipcx_chan *chan, const char *op, ipcx_error *err)
 
 typedef ipcx__call call;
 
-bool ipcx__chan_is_mine(const ipcx_chan *chan)
-{
-    return IPCX_LIKELY(atomic_load_explicit(&chan->owner, memory_order_acquire) ==
-                       ipcx__fork_generation());
-}
-
 /* Through the gate, if there is one; false: it is closed. */
-bool ipcx__chan_pass(ipcx_chan *chan)
+static inline bool pass(ipcx_chan *chan)
 {
     return chan->transport->ungated ? !atomic_load_explicit(&chan->closed, memory_order_relaxed)
                                     : ipcx__gate_enter(&chan->gate);
 }
 
-void ipcx__chan_pass_out(ipcx_chan *chan)
+static inline void pass_out(ipcx_chan *chan)
 {
     if (!chan->transport->ungated) {
         ipcx__gate_leave(&chan->gate);
     }
 }
 
-ipcx_status ipcx__call_enter(call *self)
+bool ipcx__chan_pass(ipcx_chan *chan)
 {
-    ipcx_status status;
+    return pass(chan);
+}
+
+void ipcx__chan_pass_out(ipcx_chan *chan)
+{
+    pass_out(chan);
+}
+
+static inline ipcx_status enter(call *self)
+{
     self->begun = ipcx__trace_begin();
     if (!ipcx__chan_is_mine(self->chan)) {
-        status = claim(self->chan, self->op, self->err);
+        ipcx_status status = claim(self->chan, self->op, self->err);
         if (status != IPCX_OK) {
             return status;
         }
     }
-    return ipcx__chan_pass(self->chan) ? IPCX_OK : closed(self->chan, self->op, self->err);
+    return pass(self->chan) ? IPCX_OK : closed(self->chan, self->op, self->err);
+}
+
+ipcx_status ipcx__call_enter(call *self)
+{
+    return enter(self);
 }
 
 /* What the caller gets to see of `status`, counted and traced. */
@@ -256,16 +258,16 @@ ipcx_status ipcx__call_leave(const call *self, ipcx_status status, size_t bytes)
 static void count_sent(ipcx_chan *chan, uint64_t messages, uint64_t bytes)
 {
     if (chan->transport->count == NULL) {
-        (void)atomic_fetch_add_explicit(&chan->sent, messages, memory_order_relaxed);
-        (void)atomic_fetch_add_explicit(&chan->sent_bytes, bytes, memory_order_relaxed);
+        ipcx__tally(&chan->sent, messages);
+        ipcx__tally(&chan->sent_bytes, bytes);
     }
 }
 
 static void count_received(ipcx_chan *chan, uint64_t bytes)
 {
     if (chan->transport->count == NULL) {
-        (void)atomic_fetch_add_explicit(&chan->received, 1, memory_order_relaxed);
-        (void)atomic_fetch_add_explicit(&chan->received_bytes, bytes, memory_order_relaxed);
+        ipcx__tally(&chan->received, 1);
+        ipcx__tally(&chan->received_bytes, bytes);
     }
 }
 
@@ -277,7 +279,7 @@ ipcx_status ipcx_chan_send(ipcx_chan *chan, const ipcx_message *message, ipcx_de
     ipcx_sending local = {0};
     call self = {.chan = chan, .op = "send", .deadline = deadline, .err = err};
     int before;
-    ipcx_status status = ipcx__call_enter(&self);
+    ipcx_status status = enter(&self);
     if (status != IPCX_OK) {
         return ipcx__call_answer(&self, status, 0);
     }
@@ -299,7 +301,7 @@ ipcx_status ipcx_chan_send_many(ipcx_chan *chan, const ipcx_message *messages, s
     call self = {.chan = chan, .op = "send_many", .deadline = deadline, .err = err};
     size_t before = sending->taken, i;
     uint64_t bytes = 0;
-    ipcx_status status = ipcx__call_enter(&self);
+    ipcx_status status = enter(&self);
     if (status != IPCX_OK) {
         return ipcx__call_answer(&self, status, 0);
     }
@@ -315,7 +317,7 @@ ipcx_status ipcx_chan_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadl
                               ipcx_error *err)
 {
     call self = {.chan = chan, .op = "receive", .deadline = deadline, .err = err};
-    ipcx_status status = ipcx__call_enter(&self);
+    ipcx_status status = enter(&self);
     if (status != IPCX_OK) {
         return ipcx__call_answer(&self, status, 0);
     }
@@ -338,7 +340,7 @@ void ipcx_chan_release(ipcx_chan *chan, ipcx_message *message)
         (void)atomic_fetch_sub_explicit(&chan->received_bytes, message->size, memory_order_relaxed);
     }
     chan->transport->release(chan, message);
-    ipcx__chan_pass_out(chan);
+    pass_out(chan);
 }
 
 ipcx_status ipcx_chan_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *err)

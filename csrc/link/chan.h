@@ -132,7 +132,11 @@ ipcx_status ipcx__call_enter(ipcx__call *self);
 ipcx_status ipcx__call_answer(const ipcx__call *self, ipcx_status status, size_t bytes);
 ipcx_status ipcx__call_leave(const ipcx__call *self, ipcx_status status, size_t bytes);
 /* The parts of it: whether this process uses the end; into the gate (false: closed) and out. */
-bool ipcx__chan_is_mine(const ipcx_chan *chan);
+static inline bool ipcx__chan_is_mine(const ipcx_chan *chan)
+{
+    return IPCX_LIKELY(atomic_load_explicit(&chan->owner, memory_order_acquire) ==
+                       ipcx__fork_generation());
+}
 bool ipcx__chan_pass(ipcx_chan *chan);
 void ipcx__chan_pass_out(ipcx_chan *chan);
 

@@ -40,3 +40,9 @@ void ipcx_chan_max_message(ipcx_chan *chan, size_t *receive, size_t *send)
 {
     chan->transport->max_message(chan, receive, send);
 }
+
+bool ipcx__chan_never_shared(const ipcx_chan *chan)
+{
+    return chan->made_in == ipcx__fork_generation() && chan->forks_before == ipcx__fork_count() &&
+           !atomic_load(&chan->exported);
+}

@@ -17,7 +17,7 @@
 
 #include "base/process.h"
 
-#define CLOSED_BIT UINT64_C(0x80000000)
+#define CLOSED_BIT IPCX__GATE_CLOSED
 #define COUNT_MASK UINT64_C(0x7fffffff)
 
 /* A signal that arrives between a sleeper's last look at the closed bit and its system call is
@@ -68,7 +68,7 @@ static void unlock(ipcx_gate *gate)
     __atomic_store_n(&gate->lock, ipcx__fork_generation() << 1, __ATOMIC_RELEASE);
 }
 
-bool ipcx__gate_enter(ipcx_gate *gate)
+bool ipcx__gate_enter_shared(ipcx_gate *gate)
 {
     uint64_t now = generation(), word = __atomic_load_n(&gate->word, __ATOMIC_RELAXED), next;
     do {
@@ -77,24 +77,14 @@ bool ipcx__gate_enter(ipcx_gate *gate)
             return false;
         }
         next++;
-        if (ipcx__single_threaded()) { /* nobody to race with: a plain store, a third of the time */
-            __atomic_store_n(&gate->word, next, __ATOMIC_RELAXED);
-            return true;
-        }
     } while (!__atomic_compare_exchange_n(&gate->word, &word, next, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
     return true;
 }
 
-void ipcx__gate_leave(ipcx_gate *gate)
+void ipcx__gate_leave_shared(ipcx_gate *gate)
 {
-    uint64_t word;
-    if (ipcx__single_threaded()) {
-        word = __atomic_load_n(&gate->word, __ATOMIC_RELAXED) - 1;
-        __atomic_store_n(&gate->word, word, __ATOMIC_RELAXED);
-        return;
-    }
-    word = __atomic_sub_fetch(&gate->word, 1, __ATOMIC_SEQ_CST);
+    uint64_t word = __atomic_sub_fetch(&gate->word, 1, __ATOMIC_SEQ_CST);
     if ((word & (CLOSED_BIT | COUNT_MASK)) == CLOSED_BIT) {
         int saved = errno;
         (void)syscall(SYS_futex, futex_half(gate), FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);

@@ -20,16 +20,9 @@ static void wake(ipcx__turn *turn, int count)
     errno = saved;
 }
 
-void ipcx__turn_leave(ipcx__turn *turn)
+void ipcx__turn_leave_shared(ipcx__turn *turn)
 {
-    uint32_t old;
-    if (ipcx__single_threaded()) {
-        old = atomic_load_explicit(&turn->word, memory_order_relaxed);
-        atomic_store_explicit(&turn->word, old & ~(IPCX__TURN_TAKEN | IPCX__TURN_WAITED),
-                              memory_order_relaxed);
-        return;
-    }
-    old = atomic_fetch_and(&turn->word, ~(IPCX__TURN_TAKEN | IPCX__TURN_WAITED));
+    uint32_t old = atomic_fetch_and(&turn->word, ~(IPCX__TURN_TAKEN | IPCX__TURN_WAITED));
     if (old & IPCX__TURN_WAITED) {
         wake(turn, 1);
     }

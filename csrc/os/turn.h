@@ -49,7 +49,17 @@ static inline bool ipcx__turn_take(ipcx__turn *turn)
 }
 
 /* ipcx__turn_leave: gives the turn back and wakes one who waits. */
-void ipcx__turn_leave(ipcx__turn *turn);
+void ipcx__turn_leave_shared(ipcx__turn *turn);
+static inline void ipcx__turn_leave(ipcx__turn *turn)
+{
+    if (ipcx__single_threaded()) {
+        uint32_t word = atomic_load_explicit(&turn->word, memory_order_relaxed);
+        atomic_store_explicit(&turn->word, word & ~(IPCX__TURN_TAKEN | IPCX__TURN_WAITED),
+                              memory_order_relaxed);
+    } else {
+        ipcx__turn_leave_shared(turn);
+    }
+}
 
 /* ipcx__turn_look: what was told so far, for ipcx__turn_wait. */
 static inline uint32_t ipcx__turn_look(const ipcx__turn *turn)

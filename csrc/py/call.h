@@ -44,8 +44,8 @@ static inline void ipcx_py_gil_away(PyThreadState *mine)
 static inline int ipcx_py_alone(void)
 {
     PyThreadState *me = PyThreadState_Get();
-    return PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(me)) == me &&
-           PyThreadState_Next(me) == NULL;
+    return PyThreadState_Next(me) == NULL &&
+           PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(me)) == me;
 }
 
 /* For a call that cannot wait but may wake a thread of this very process: with the GIL held, that

@@ -3,6 +3,8 @@
 #ifndef IPCX_WIRE_FRAME_H
 #define IPCX_WIRE_FRAME_H
 
+#include <stdbool.h>
+
 #include "ipcx/frame.h"
 
 /* All flags there are in version 1. */
@@ -18,6 +20,15 @@ static inline int ipcx__flags_bad(unsigned flags)
 
 /* No payload is larger, so that sums of sizes stay far from the end of the scale. */
 #define IPCX__MESSAGE_MAX ((size_t)1 << 31)
+
+/* ipcx__plain: how the frame begins that comes most, a message without flags and extension: before
+ * its length, which is the last of the header. */
+#define IPCX__PLAIN ((const uint8_t[8]){'I', 'X', IPCX_FRAME_VERSION, IPCX_FRAME_DATA})
+
+/* ipcx__frame_write: a frame of ours in one piece: into `to`, which has room for its extension, its
+ * payload and IPCX__AROUND_MOST bytes more. INVALID, as ipcx_frame_encode. */
+#define IPCX__AROUND_MOST (IPCX_FRAME_HEADER + 8 + 4)
+ipcx_status ipcx__frame_write(const ipcx_frame *frame, uint8_t *to, size_t *size, ipcx_error *err);
 
 /* ipcx__framing_check: INVALID when the description contradicts itself. */
 ipcx_status ipcx__framing_check(const ipcx_framing *framing, ipcx_error *err);
@@ -36,11 +47,21 @@ static inline void ipcx__decoder_bound(ipcx_decoder *decoder, size_t most)
     decoder->buf.limit = most != 0 ? most : SIZE_MAX; /* nor is memory for more made */
 }
 
-/* ipcx__decoder_trim: with nothing held and nothing lent: more memory than `most` is given back. */
+/* ipcx__decoder_is_empty: no byte is held that next has not given out, and nothing is wrong: next
+ * would answer MORE. */
+static inline bool ipcx__decoder_is_empty(const ipcx_decoder *decoder)
+{
+    return ipcx_buf_len(&decoder->buf) == decoder->lent && decoder->error.status == IPCX_OK;
+}
+
+/* ipcx__decoder_trim: with nothing held, and nothing lent that is still needed: more memory than
+ * `most` is given back. */
 static inline void ipcx__decoder_trim(ipcx_decoder *decoder, size_t most)
 {
-    if (decoder->buf.cap > most && ipcx_buf_len(&decoder->buf) == 0) {
+    if (decoder->buf.cap > most && ipcx_buf_len(&decoder->buf) == decoder->lent) {
         size_t limit = decoder->buf.limit;
+        decoder->offset += decoder->lent;
+        decoder->lent = 0;
         ipcx_buf_fini(&decoder->buf);
         ipcx_buf_init(&decoder->buf, limit);
     }

@@ -4,6 +4,7 @@
  * the limit, and what was found wrong once stays wrong. */
 #include <assert.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,11 +117,15 @@ ipcx_status ipcx_decoder_reserve(ipcx_decoder *decoder, uint8_t **room, size_t *
     if (decoder->most != 0 && wanted > decoder->most - held) {
         wanted = decoder->most > held ? decoder->most - held : 1;
     }
-    status = ipcx_buf_reserve(&decoder->buf, wanted, room, err);
-    if (status == IPCX_OK) {
-        *size = decoder->room = wanted;
+    if (IPCX_UNLIKELY(wanted > decoder->buf.cap - decoder->buf.head - held)) {
+        status = ipcx_buf_reserve(&decoder->buf, wanted, room, err);
+        if (status != IPCX_OK) {
+            return status;
+        }
     }
-    return status;
+    *room = decoder->buf.memory + decoder->buf.head + held;
+    *size = decoder->room = wanted;
+    return IPCX_OK;
 }
 
 void ipcx_decoder_commit(ipcx_decoder *decoder, size_t size)
@@ -221,6 +226,29 @@ static ipcx_status next_ipcx(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
     frame->extension = p + before;
     frame->payload = p + before + frame->extension_size;
     return IPCX_OK;
+}
+
+/* The frame that comes most, looked at as a whole: a message without flags, extension and bound,
+ * all of it there. False: it is another, or none. */
+static bool next_plain(const ipcx_decoder *decoder, look *at, ipcx_frame *frame)
+{
+    size_t size;
+    if (at->size < IPCX_FRAME_HEADER || memcmp(at->data, IPCX__PLAIN, 8) != 0 ||
+        decoder->framing.kind != IPCX_FRAMING_IPCX || decoder->most != 0) {
+        return false;
+    }
+    size = ipcx_endian_load32(at->data + 8);
+    if (size > decoder->framing.max_message || size > at->size - IPCX_FRAME_HEADER) {
+        return false;
+    }
+    frame->type = IPCX_FRAME_DATA;
+    frame->flags = 0;
+    frame->correlation = 0;
+    frame->extension = frame->payload = at->data + IPCX_FRAME_HEADER;
+    frame->extension_size = 0;
+    frame->payload_size = size;
+    at->whole = IPCX_FRAME_HEADER + size;
+    return true;
 }
 
 static ipcx_status next_prefix(ipcx_decoder *decoder, look *at, ipcx_frame *frame)
@@ -349,23 +377,15 @@ static ipcx_status check_text(ipcx_decoder *decoder, const look *at, const ipcx_
                   "a text that is no UTF-8");
 }
 
-ipcx_status ipcx_decoder_next(ipcx_decoder *decoder, ipcx_frame *frame, ipcx_error *err)
+/* Any other frame, of any framing. */
+static ipcx_status next_other(ipcx_decoder *decoder, look at, ipcx_frame *frame, ipcx_error *err)
 {
     ipcx_frame found = {.type = IPCX_FRAME_DATA,
                         .flags = decoder->framing.text ? IPCX_FRAME_TEXT : 0};
-    look at = {0};
-    ipcx_status status = sticky(decoder, err);
-    if (status != IPCX_OK) {
-        return status;
-    }
-    drop_lent(decoder);
-    at.data = ipcx_buf_data(&decoder->buf);
-    at.size = ipcx_buf_len(&decoder->buf);
-    status = at.size == 0 ? IPCX_MORE : next_message(decoder, &at, &found);
+    ipcx_status status = next_message(decoder, &at, &found);
     if (status == IPCX_OK && (found.flags & IPCX_FRAME_TEXT)) {
         status = check_text(decoder, &at, &found);
     }
-    decoder->missing = 0;
     if (status == IPCX_OK) {
         decoder->lent = at.whole;
         *frame = found;
@@ -375,4 +395,25 @@ ipcx_status ipcx_decoder_next(ipcx_decoder *decoder, ipcx_frame *frame, ipcx_err
         status = sticky(decoder, err);
     }
     return status;
+}
+
+ipcx_status ipcx_decoder_next(ipcx_decoder *decoder, ipcx_frame *frame, ipcx_error *err)
+{
+    look at = {0};
+    ipcx_status status = sticky(decoder, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    drop_lent(decoder);
+    at.data = ipcx_buf_data(&decoder->buf);
+    at.size = ipcx_buf_len(&decoder->buf);
+    decoder->missing = 0;
+    if (at.size == 0) {
+        return IPCX_MORE;
+    }
+    if (IPCX_LIKELY(next_plain(decoder, &at, frame))) {
+        decoder->lent = at.whole;
+        return IPCX_OK;
+    }
+    return next_other(decoder, at, frame, err);
 }

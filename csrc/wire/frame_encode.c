@@ -38,10 +38,9 @@ static ipcx_status check_text(const ipcx_frame *frame, ipcx_error *err)
                                 "the text is no UTF-8 from byte %zu on", valid);
 }
 
-static ipcx_status encode_ipcx(const ipcx_frame *frame, ipcx_envelope *envelope, ipcx_error *err)
+/* What stands before the extension; `head` has room for the longest. */
+static ipcx_status head_of(const ipcx_frame *frame, uint8_t *head, size_t *size, ipcx_error *err)
 {
-    uint8_t *head = envelope->head;
-    envelope->head_size = IPCX_FRAME_HEADER;
     head[0] = 'I';
     head[1] = 'X';
     head[2] = IPCX_FRAME_VERSION;
@@ -55,18 +54,48 @@ static ipcx_status encode_ipcx(const ipcx_frame *frame, ipcx_envelope *envelope,
                               "type %d, flags 0x%04x, extension of %zu bytes", (int)frame->type,
                               frame->flags, frame->extension_size);
     }
+    *size = IPCX_FRAME_HEADER;
     if (frame->flags & IPCX_FRAME_CORRELATION) {
         ipcx_endian_store64(head + IPCX_FRAME_HEADER, frame->correlation);
-        envelope->head_size += 8;
+        *size += 8;
+    }
+    return frame->flags & IPCX_FRAME_TEXT ? check_text(frame, err) : IPCX_OK;
+}
+
+ipcx_status ipcx__frame_write(const ipcx_frame *frame, uint8_t *to, size_t *size, ipcx_error *err)
+{
+    size_t at;
+    ipcx_status status = head_of(frame, to, &at, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    if (frame->extension_size > 0) {
+        memcpy(to + at, frame->extension, frame->extension_size);
+        at += frame->extension_size;
+    }
+    if (frame->payload_size > 0) {
+        memcpy(to + at, frame->payload, frame->payload_size);
+        at += frame->payload_size;
     }
     if (frame->flags & IPCX_FRAME_CRC) {
-        uint32_t crc = ipcx_crc32c_update(0, head, envelope->head_size);
+        ipcx_endian_store32(to + at, ipcx_crc32c_update(0, to, at));
+        at += 4;
+    }
+    *size = at;
+    return IPCX_OK;
+}
+
+static ipcx_status encode_ipcx(const ipcx_frame *frame, ipcx_envelope *envelope, ipcx_error *err)
+{
+    ipcx_status status = head_of(frame, envelope->head, &envelope->head_size, err);
+    if (status == IPCX_OK && (frame->flags & IPCX_FRAME_CRC)) {
+        uint32_t crc = ipcx_crc32c_update(0, envelope->head, envelope->head_size);
         crc = ipcx_crc32c_update(crc, frame->extension, frame->extension_size);
         crc = ipcx_crc32c_update(crc, frame->payload, frame->payload_size);
         ipcx_endian_store32(envelope->tail, crc);
         envelope->tail_size = 4;
     }
-    return frame->flags & IPCX_FRAME_TEXT ? check_text(frame, err) : IPCX_OK;
+    return status;
 }
 
 static size_t encode_prefix(const ipcx_framing *framing, uint64_t length, uint8_t *head)

@@ -193,6 +193,8 @@ static ipcx_status adopt(ipcx__stream *self, int read_fd, int write_fd, ipcx_err
     }
     self->read_fd = own_read >= 0 ? own_read : read_fd;
     self->write_fd = own_write >= 0 ? own_write : write_fd;
+    self->puts = self->write_way == IPCX__WAY_SOCKET ||
+                 (self->write_way == IPCX__WAY_OWN && !self->raises_sigpipe);
     if (self->is_unix && self->read_way == IPCX__WAY_SOCKET) {
         self->blocks = fcntl(self->read_fd, F_SETFL, O_RDWR) == 0;
     }

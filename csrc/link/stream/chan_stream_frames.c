@@ -150,8 +150,14 @@ static ipcx_status on_handover(ipcx__stream *self, const ipcx_frame *frame)
 static ipcx_status judge(ipcx__stream *self)
 {
     const ipcx_frame *frame = &self->front;
-    bool message = frame->type == IPCX_FRAME_DATA || frame->type == IPCX_FRAME_HANDOVER;
+    bool message;
     ipcx_status status = IPCX_OK;
+    if (IPCX_LIKELY(self->proof == NULL && frame->type == IPCX_FRAME_DATA && frame->flags == 0 &&
+                    atomic_load(&self->heard))) {
+        atomic_store_explicit(&self->has_front, true, memory_order_release);
+        return IPCX_OK;
+    }
+    message = frame->type == IPCX_FRAME_DATA || frame->type == IPCX_FRAME_HANDOVER;
     if (IPCX_UNLIKELY(self->proof != NULL)) {
         return ipcx__stream_stranger(self);
     }
@@ -186,7 +192,7 @@ static ipcx_status judge(ipcx__stream *self)
         return wrong(self, AT_TYPE, "a frame of type %d between two channels", (int)frame->type);
     }
     if (status == IPCX_OK) {
-        atomic_store(&self->has_front, true);
+        atomic_store_explicit(&self->has_front, true, memory_order_release);
     }
     return status;
 }

@@ -31,8 +31,13 @@ void ipcx__fds_close(int *fds, int *count)
 
 void ipcx__unit_skip(ipcx__unit *unit, size_t sent)
 {
-    unit->left -= sent;
     unit->begun = unit->begun || sent > 0;
+    if (IPCX_LIKELY(sent == unit->left)) {
+        unit->left = 0;
+        unit->pieces = 0;
+        return;
+    }
+    unit->left -= sent;
     while (unit->pieces > 0 && sent >= unit->piece[0].iov_len) {
         sent -= unit->piece[0].iov_len;
         unit->pieces--;
@@ -42,20 +47,6 @@ void ipcx__unit_skip(ipcx__unit *unit, size_t sent)
         unit->piece[0].iov_base = (char *)unit->piece[0].iov_base + sent;
         unit->piece[0].iov_len -= sent;
     }
-}
-
-/* A small message in one piece. */
-void ipcx__unit_gather(ipcx__unit *unit, uint8_t *small)
-{
-    size_t at = 0;
-    for (int i = 0; i < unit->pieces; i++) {
-        if (unit->piece[i].iov_len > 0) {
-            memcpy(small + at, unit->piece[i].iov_base, unit->piece[i].iov_len);
-            at += unit->piece[i].iov_len;
-        }
-    }
-    unit->piece[0] = (struct iovec){small, at};
-    unit->pieces = 1;
 }
 
 /* ---- writing */
@@ -116,6 +107,17 @@ ssize_t ipcx__stream_write(ipcx__stream *self, const ipcx__unit *unit)
     do {
         n = self->write_way == IPCX__WAY_SOCKET ? send_socket(self->write_fd, unit)
                                                 : write_pipe(self, unit);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+ssize_t ipcx__stream_put(ipcx__stream *self, const void *bytes, size_t size)
+{
+    ssize_t n;
+    do {
+        n = self->write_way == IPCX__WAY_SOCKET
+                ? send(self->write_fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+                : write(self->write_fd, bytes, size);
     } while (n < 0 && errno == EINTR);
     return n;
 }

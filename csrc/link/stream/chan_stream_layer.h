@@ -5,7 +5,7 @@
 #ifndef IPCX_LINK_CHAN_STREAM_LAYER_H
 #define IPCX_LINK_CHAN_STREAM_LAYER_H
 
-#include "link/stream/chan_stream_state.h"
+#include "link/stream/chan_stream_unit.h"
 
 /* ipcx__layer_read: as ipcx__stream_read; with pump. */
 ssize_t ipcx__layer_read(ipcx__stream *self, void *room, size_t size);

@@ -2,8 +2,6 @@
  * Many messages at a time: small ones are put together and leave in one system call.
  * Invariant: `taken` counts the messages of which a byte has left; of what was put together, the
  * rest of the frame that was cut is kept, the frames behind it were never begun. */
-#include <string.h>
-
 #include "ipcx/alloc.h"
 #include "ipcx/endian.h"
 #include "link/stream/chan_stream_parts.h"
@@ -49,27 +47,22 @@ static ipcx_status put_together(ipcx__stream *self, const ipcx_message *messages
     ipcx_status status = IPCX_OK;
     size_t size = 0;
     for (*used = 0; *used < count && messages[*used].size <= SHORT; (*used)++) {
-        ipcx__composed made;
+        ipcx__unit one;
         if (messages[*used].flags & (IPCX_MESSAGE_END | IPCX_MESSAGE_SYNC)) {
             break;
         }
-        if (size + messages[*used].size + 2 * sizeof made.around.head > ROOM) {
+        if (size + messages[*used].size + IPCX__AROUND_MOST > ROOM) {
             break;
         }
         status = ipcx__stream_may_send(self, &messages[*used], err);
         if (status == IPCX_OK) {
-            status = ipcx__stream_compose(self, &messages[*used], 0, &made, err);
+            status = ipcx__stream_compose_small(self, &messages[*used], 0, self->scratch + size,
+                                                &one, err);
         }
         if (status != IPCX_OK) {
             break;
         }
-        for (int i = 0; i < made.unit.pieces; i++) {
-            if (made.unit.piece[i].iov_len > 0) {
-                memcpy(self->scratch + size, made.unit.piece[i].iov_base,
-                       made.unit.piece[i].iov_len);
-                size += made.unit.piece[i].iov_len;
-            }
-        }
+        size += one.left;
     }
     *unit = (ipcx__unit){
         .piece = {{self->scratch, size}}, .pieces = 1, .left = size, .run = self->scratch};

@@ -6,6 +6,7 @@
 
 #include "link/stream/chan_stream_layer.h"
 #include "link/stream/chan_stream_state.h"
+#include "link/stream/chan_stream_unit.h"
 
 /* ---- chan_stream_io.c: system calls that never wait; -1 and errno, EAGAIN for "not now" */
 
@@ -14,10 +15,6 @@
 ssize_t ipcx__stream_read(ipcx__stream *self, void *room, size_t size);
 /* ipcx__stream_read_asleep: the same where `blocks`: waits; EINTR comes back. */
 ssize_t ipcx__stream_read_asleep(ipcx__stream *self, void *room, size_t size);
-/* ipcx__stream_write: the beginning of `unit`; ipcx__unit_skip takes off what was written. */
-ssize_t ipcx__stream_write(ipcx__stream *self, const ipcx__unit *unit);
-void ipcx__unit_skip(ipcx__unit *unit, size_t sent);
-void ipcx__unit_gather(ipcx__unit *unit, uint8_t *small);
 void ipcx__fds_close(int *fds, int *count);
 /* ipcx__stream_way: how `fd` can be used; *own is a descriptor of our own to use instead, or -1.
  * SYSTEM: it cannot. */
@@ -41,10 +38,6 @@ bool ipcx__stream_push_on(ipcx__stream *self);
  * channel keeps. */
 ipcx_status ipcx__stream_transmit(ipcx__stream *self, ipcx__unit *unit, ipcx_deadline deadline,
                                   ipcx_error *err);
-/* ipcx__stream_compose: `message` as a frame; with a `ticket` a SYNC one. */
-ipcx_status ipcx__stream_compose(ipcx__stream *self, const ipcx_message *message, uint64_t ticket,
-                                 ipcx__composed *to, ipcx_error *err);
-void ipcx__stream_compose_bye(ipcx__stream *self, ipcx__composed *to);
 
 /* ---- chan_stream_send.c; with nothing */
 

@@ -6,6 +6,7 @@
 #include "link/stream/chan_stream_parts.h"
 #include "link/stream/chan_stream_prove.h"
 #include "os/gate.h"
+#include "wire/frame.h"
 
 static ipcx_status throttle(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
@@ -32,13 +33,21 @@ static bool only_bytes_matter(ipcx__stream *self, ipcx_deadline deadline)
            !atomic_load(&self->watched) && atomic_load(&self->chan.owed) == 0;
 }
 
+/* With pump: front would answer MORE. */
+static inline bool is_dry(ipcx__stream *self)
+{
+    return !atomic_load_explicit(&self->has_front, memory_order_relaxed) &&
+           atomic_load(&self->over) == 0 && self->fd_count == 0 &&
+           ipcx__decoder_is_empty(&self->decoder);
+}
+
 /* With pump: reads until there is a front message. */
 static ipcx_status lead(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err)
 {
     bool waited = false;
     bool try_first = !self->waits_first || deadline == IPCX_NOW || atomic_load(&self->holds);
     for (;;) {
-        ipcx_status status = ipcx__stream_front(self, err);
+        ipcx_status status = is_dry(self) ? IPCX_MORE : ipcx__stream_front(self, err);
         if (status != IPCX_MORE) {
             self->waits_first = waited;
             return status;
@@ -208,7 +217,7 @@ void ipcx__stream_release(ipcx_chan *chan, ipcx_message *message)
     }
     if (self->lends_front) {
         self->lends_front = false;
-        atomic_store(&self->has_front, keep);
+        atomic_store_explicit(&self->has_front, keep, memory_order_release);
         ipcx__stream_leave_pump(self);
     } else {
         if (IPCX_UNLIKELY(keep)) {

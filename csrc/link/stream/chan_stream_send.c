@@ -17,9 +17,6 @@
 #include "wire/frame.h"
 #include "wire/hello.h"
 
-/* So much is copied to stand in one piece: cheaper than a list of pieces for the kernel. */
-#define SMALL 2048
-
 /* A rest may be as long as a message: such memory is not kept. */
 #define KEPT ((size_t)65536)
 
@@ -152,14 +149,14 @@ static ipcx_status step(ipcx__stream *self, ipcx__unit *unit, ipcx_error *err)
     if (IPCX_UNLIKELY(self->layer != NULL) && !atomic_load(&self->ready)) {
         return ipcx__layer_keep(self, unit, err);
     }
-    status = ipcx__stream_push(self);
+    status = ipcx__stream_is_clear(self) ? IPCX_OK : ipcx__stream_push(self);
     if (status == IPCX_OK && unit->left > 0) {
         status = write_unit(self, unit);
         self->midway = unit->begun && unit->left > 0;
         if (unit->begun) {
             self->message_end = self->out + unit->left;
         }
-        if (status == IPCX_OK) {
+        if (status == IPCX_OK && !ipcx__stream_is_clear(self)) {
             (void)ipcx__stream_push(self); /* frames of ours that came meanwhile */
         }
     }
@@ -300,71 +297,24 @@ static ipcx_status fits(ipcx__stream *self, size_t size, ipcx_error *err)
     return IPCX_OK;
 }
 
-static ipcx_status compose(ipcx__stream *self, ipcx_frame *frame, ipcx__composed *to,
-                           ipcx_error *err)
-{
-    ipcx_framing framing = {.kind = IPCX_FRAMING_IPCX, .max_message = IPCX__MESSAGE_MAX};
-    ipcx__unit *unit = &to->unit;
-    ipcx_status status;
-    if (self->chan.options.checksum) {
-        frame->flags |= IPCX_FRAME_CRC;
-    }
-    status = ipcx_frame_encode(&framing, frame, &to->around, err);
-    if (status == IPCX_OK) {
-        unit->piece[0] = (struct iovec){to->around.head, to->around.head_size};
-        unit->piece[1] = (struct iovec){(void *)(uintptr_t)frame->payload, frame->payload_size};
-        unit->piece[2] = (struct iovec){to->around.tail, to->around.tail_size};
-        unit->pieces = 3;
-        unit->left = to->around.head_size + frame->payload_size + to->around.tail_size;
-        unit->begun = false;
-        unit->run = NULL;
-    }
-    return status;
-}
-
-ipcx_status ipcx__stream_compose(ipcx__stream *self, const ipcx_message *message, uint64_t ticket,
-                                 ipcx__composed *to, ipcx_error *err)
-{
-    unsigned flags = (message->flags & IPCX_MESSAGE_TEXT ? IPCX_FRAME_TEXT : 0) |
-                     (ticket != 0 ? IPCX_FRAME_SYNC | IPCX_FRAME_CORRELATION : 0);
-    ipcx_frame frame = {.type = IPCX_FRAME_DATA,
-                        .flags = (uint16_t)flags,
-                        .correlation = ticket,
-                        .payload = message->data,
-                        .payload_size = message->size};
-    if (message->flags & IPCX_MESSAGE_END) {
-        frame.type = IPCX_FRAME_HANDOVER;
-        frame.payload = to->note;
-        frame.payload_size = sizeof to->note;
-    }
-    return compose(self, &frame, to, err);
-}
-
-void ipcx__stream_compose_bye(ipcx__stream *self, ipcx__composed *to)
-{
-    ipcx_frame bye = {.type = IPCX_FRAME_BYE};
-    to->unit = (ipcx__unit){0};
-    (void)compose(self, &bye, to, NULL);
-}
-
 /* With send_turn. */
 static ipcx_status send_one(ipcx__stream *self, const ipcx_message *message, ipcx_deadline deadline,
                             ipcx_sending *sending, ipcx_error *err)
 {
     ipcx__composed made;
-    uint8_t small[SMALL + sizeof made.around.head + sizeof made.around.tail];
+    uint8_t small[IPCX__SMALL + IPCX__AROUND_MOST];
     uint64_t ticket = message->flags & IPCX_MESSAGE_SYNC ? atomic_load(&self->tickets) + 1 : 0;
+    bool is_small = message->size <= IPCX__SMALL && !(message->flags & IPCX_MESSAGE_END);
     ipcx_status status = IPCX_OK;
     made.unit = (ipcx__unit){0};
     if (message->flags & IPCX_MESSAGE_END) {
         status = ipcx__stream_pack(message, &made, err);
     }
     if (status == IPCX_OK) {
-        status = ipcx__stream_compose(self, message, ticket, &made, err);
+        status = is_small
+                     ? ipcx__stream_compose_small(self, message, ticket, small, &made.unit, err)
+                     : ipcx__stream_compose(self, message, ticket, &made, err);
         if (status == IPCX_OK) {
-            if (made.unit.left <= sizeof small) {
-                ipcx__unit_gather(&made.unit, small);
-            }
             if (ticket != 0) {
                 atomic_store(&self->tickets, ticket); /* the ACK may come before we look again */
             }
@@ -445,6 +395,10 @@ ipcx_status ipcx__stream_send(ipcx_chan *chan, const ipcx_message *message, ipcx
     bool sync = (message->flags & IPCX_MESSAGE_SYNC) != 0;
     ipcx_status status;
     if (!sending->begun) {
+        status = ipcx__stream_send_quick(self, message, deadline, sending, err);
+        if (IPCX_LIKELY(status != IPCX_MORE)) {
+            return status;
+        }
         status = ipcx__stream_prove(self, deadline, err);
         if (status == IPCX_OK) {
             status = ipcx__stream_may_send(self, message, err);

@@ -35,23 +35,6 @@ typedef enum ipcx__way {
     IPCX__WAY_SHARED  /* others have the open file too: poll(2) first, then a little */
 } ipcx__way;
 
-/* Bytes on their way out, borrowed from their sender. */
-typedef struct ipcx__unit {
-    struct iovec piece[3]; /* what is left of it */
-    int pieces;
-    size_t left;
-    int fds[IPCX__END_FDS], fd_count; /* go with the first byte */
-    bool begun;                       /* a byte has left */
-    const uint8_t *run; /* where it is many frames in one piece: the first byte of all */
-} ipcx__unit;
-
-/* A message as it goes out. Its pieces point into it. */
-typedef struct ipcx__composed {
-    ipcx_envelope around;
-    uint8_t note[32]; /* HANDOVER's payload */
-    ipcx__unit unit;
-} ipcx__composed;
-
 /* A message that was received before anybody asked for it. */
 typedef struct ipcx__parcel {
     struct ipcx__parcel *next;
@@ -65,6 +48,7 @@ typedef struct ipcx__stream {
     ipcx__way read_way, write_way;
     bool is_unix;
     bool blocks;           /* a socket of our own without O_NONBLOCK: reading may sleep there */
+    bool puts;             /* sending a little is one system call, which cannot block */
     bool raises_sigpipe;   /* a pipe, in a process that does not ignore SIGPIPE */
     _Atomic bool closing;  /* goodbye is being said */
     _Atomic bool said_bye; /* … and its frame has begun to leave */
@@ -122,7 +106,7 @@ typedef struct ipcx__stream {
     _Atomic size_t inbox_count, inbox_bytes;
     ipcx__turn room;            /* told when the inbox has room again */
     ipcx__parcel *out_of_inbox; /* rx_turn's: lent */
-    _Atomic bool lends_front;
+    bool lends_front;           /* the same, of the front message */
 
     /* Being woken: chan_stream_wait.c. */
     int nudge;           /* eventfd: wakes who sleeps in `pump`; -1 until needed */
@@ -140,6 +124,13 @@ typedef struct ipcx__stream {
 static inline ipcx__stream *ipcx__stream_of(ipcx_chan *chan)
 {
     return (ipcx__stream *)(void *)chan;
+}
+
+/* Under tx: whether a message may be the next to leave. */
+static inline bool ipcx__stream_is_clear(const ipcx__stream *self)
+{
+    return self->layer == NULL && ipcx_buf_len(&self->owed) == 0 &&
+           ipcx_buf_len(&self->after) == 0 && !self->midway && self->broken == IPCX_OK;
 }
 
 static inline bool ipcx__stream_is_over(ipcx__stream *self)

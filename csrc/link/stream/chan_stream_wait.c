@@ -183,7 +183,9 @@ void ipcx__stream_owes(ipcx__stream *self)
 {
     size_t sealed = ipcx_buf_len(&self->sealed);
     size_t owed = ipcx_buf_len(&self->owed) + ipcx_buf_len(&self->after) + sealed;
-    atomic_store(&self->chan.owed, owed);
+    if (owed != atomic_load_explicit(&self->chan.owed, memory_order_relaxed)) { /* ours to change */
+        atomic_store(&self->chan.owed, owed);
+    }
     if (IPCX_UNLIKELY(self->epoll >= 0)) {
         bool out = (self->layer == NULL ? owed : sealed) > 0 && !self->flushing && !self->midway &&
                    self->broken == IPCX_OK;
