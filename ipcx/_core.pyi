@@ -204,7 +204,7 @@ class Child:
         argv: list[bytes],
         env: list[bytes] | None,
         cwd: bytes | None,
-        fds: list[tuple[int, int]],
+        fds: list[tuple[int, int]] | list[tuple[int, int | None]],
         group: int,
         session: bool,
         /,

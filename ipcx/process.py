@@ -176,6 +176,9 @@ def spawn(
             raise
 
 
+_INHERITED = frozenset((_child.URL.encode(), _child.END.encode()))  # said by our own parent
+
+
 class _Start:
     """One child while it is made. What is `passing` is closed here as soon as the child has it."""
 
@@ -189,14 +192,10 @@ class _Start:
         self.passing = passing
         self.name = name
         self.base = ""
-        self.inherits = env is None  # ours as it is, unless something is added
-        self.env = (
-            os.environb.copy() if env is None
-            else {os.fsencode(variable): os.fsencode(value) for variable, value in env.items()}
-        )  # fmt: skip
-        for variable in (_child.URL, _child.END):  # those of our own parent
-            if self.env.pop(variable.encode(), None) is not None:
-                self.inherits = False
+        self.given_env = env
+        self.made_env: dict[bytes, bytes] | None = None  # None: ours as it is
+        if env is not None or any(variable in os.environb for variable in _INHERITED):
+            self.env()
         self.cwd = None if cwd is None else os.fsencode(cwd)
         self.argv: list[bytes] = []
         self.given: list[int] = []  # the descriptors that become 3, 4, … in the child
@@ -205,6 +204,18 @@ class _Start:
         self.kept: list[int] = []  # ours, of a child that runs
         self.answer = -1
         self.told: BinaryIO | None = None
+
+    def env(self) -> dict[bytes, bytes]:
+        """The child's environment, to add to; a copy is made once it is asked for."""
+        if self.made_env is None:
+            given = self.given_env
+            if given is None:
+                self.made_env = os.environb.copy()
+            else:
+                self.made_env = {os.fsencode(name): os.fsencode(given[name]) for name in given}
+            for variable in _INHERITED:
+                self.made_env.pop(variable, None)
+        return self.made_env
 
     def give(self, fd: int) -> int:
         """The number that it will have in the child."""
@@ -258,21 +269,20 @@ class _Start:
         self.argv = [os.fsencode(word) for word in words]
         if self.far is not None:
             fds, note = self.hand_over(self.far)
-            self.inherits = False
-            self.env[_child.END.encode()] = _child.described(tuple(fds), note).encode()
+            self.env()[_child.END.encode()] = _child.described(tuple(fds), note).encode()
             if self.far.url.startswith(("unix:", "pipe:", "tcp:")):
-                self.env[_child.URL.encode()] = f"pipe://{fds[0]},{fds[-1]}".encode()
+                self.env()[_child.URL.encode()] = f"pipe://{fds[0]},{fds[-1]}".encode()
         if dies:
             self.guarded()
 
     def guarded(self) -> None:
         """The command, behind a guardian."""
-        found = _found(os.fsdecode(self.argv[0]), self.env)
+        found = _found(os.fsdecode(self.argv[0]), self.env())
         import marshal
 
         from ipcx import _guardian
 
-        order = self.own(_memory(marshal.dumps((os.fsencode(found), self.argv, self.env))))
+        order = self.own(_memory(marshal.dumps((os.fsencode(found), self.argv, self.env()))))
         told, tell = os.pipe()
         self.own(tell)
         self.told = open(told, "rb")
@@ -323,9 +333,8 @@ class _Start:
     def run(
         self, input: _HasFileno | None, output: Literal["stream", "capture"] | _HasFileno | None
     ) -> Process:
-        fds = [(3 + index, ours) for index, ours in enumerate(self.given)]
-        nothing = self.own(os.open(os.devnull, os.O_RDONLY)) if input is None else input.fileno()
-        fds.append((0, nothing))
+        fds: list[tuple[int, int | None]] = [(0, None if input is None else input.fileno())]
+        fds += [(3 + index, ours) for index, ours in enumerate(self.given)]
         reads = []
         if output in ("stream", "capture"):
             for number in (1, 2) if output == "stream" else (1,):
@@ -358,11 +367,11 @@ class _Start:
         if self.channel is not None:
             self.channel.close(0)
 
-    def child(self, fds: list[tuple[int, int]]) -> _core.Child:
+    def child(self, fds: list[tuple[int, int | None]]) -> _core.Child:
         _reap()
         env = None
-        if not self.inherits:
-            env = [name + b"=" + value for name, value in self.env.items()]
+        if self.made_env is not None:
+            env = [name + b"=" + value for name, value in self.made_env.items()]
         return _core.Child(self.argv, env, self.cwd, fds, -1, False)
 
     def hear_guardian(self, made: _core.Child) -> None:
@@ -568,9 +577,10 @@ class Process:
         """
         if self._ending is None:
             self._wait(timeout)
-        until = Deadline(SHOWN)
-        for stream in self._streams:
-            stream.done.wait(until.left())
+        if self._streams:
+            until = Deadline(SHOWN)
+            for stream in self._streams:
+                stream.done.wait(until.left())
         return self._checked() if check else self._known()
 
     def _wait(self, timeout: float | None) -> None:

@@ -52,17 +52,19 @@ ipcx_status ipcx__child_begun(ipcx_child *child, ipcx_error *err)
 
 /* ---- waiting */
 
-/* Under the lock: takes its status if it has ended. */
-static void reap(ipcx_child *child)
+static int wait_for(const ipcx_child *child, siginfo_t *info, int options)
 {
-    siginfo_t info = {0};
-    int done;
-    do {
-        done = waitid(WAIT_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
-        if (done < 0 && errno == EINVAL) { /* before Linux 5.4 */
-            done = waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG);
-        }
-    } while (done < 0 && errno == EINTR);
+    int done = waitid(WAIT_PIDFD, (id_t)child->pidfd, info, options);
+    if (done < 0 && errno == EINVAL) { /* before Linux 5.4 */
+        done = waitid(P_PID, (id_t)child->pid, info, options);
+    }
+    return done;
+}
+
+/* Under the lock: what waitid(2) said. */
+static void note(ipcx_child *child, int done, const siginfo_t *found)
+{
+    siginfo_t info = *found;
     if (done < 0) {
         child->ended = true;
         child->ending = (ipcx_ending){.status = -1, .lost = 1};
@@ -73,6 +75,17 @@ static void reap(ipcx_child *child)
                                       .signal = exited ? 0 : info.si_status,
                                       .dumped = info.si_code == CLD_DUMPED};
     }
+}
+
+/* Under the lock: takes its status if it has ended. */
+static void reap(ipcx_child *child)
+{
+    siginfo_t info = {0};
+    int done;
+    do {
+        done = wait_for(child, &info, WEXITED | WNOHANG);
+    } while (done < 0 && errno == EINTR);
+    note(child, done, &info);
 }
 
 static ipcx_status look(ipcx_child *child, ipcx_ending *ending)
@@ -96,12 +109,32 @@ static ipcx_status not_ours(const ipcx_child *child, const char *op, ipcx_error 
                           (int)child->pid);
 }
 
+/* With no other thread that could reap it meanwhile: one system call, which waits and reaps. */
+static ipcx_status wait_alone(ipcx_child *child)
+{
+    siginfo_t info = {0};
+    int done = wait_for(child, &info, WEXITED);
+    if (done < 0 && errno == EINTR) {
+        return IPCX_INTR;
+    }
+    (void)pthread_mutex_lock(&child->lock);
+    note(child, done, &info);
+    (void)pthread_mutex_unlock(&child->lock);
+    return IPCX_OK;
+}
+
 ipcx_status ipcx_child_wait(ipcx_child *child, ipcx_deadline deadline, ipcx_ending *ending,
                             ipcx_error *err)
 {
     ipcx_status status;
     if (child->made_in != ipcx__fork_generation()) {
         return not_ours(child, "wait", err);
+    }
+    if (deadline == IPCX_FOREVER && ipcx__single_threaded() && !child->ended) {
+        status = wait_alone(child);
+        if (status != IPCX_OK) {
+            return status;
+        }
     }
     for (;;) {
         status = look(child, ending);

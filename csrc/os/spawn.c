@@ -152,7 +152,14 @@ static ipcx_status plan_fds(plan *self, const ipcx_spawn_options *options, ipcx_
     int top, failed = 0;
     ipcx_status status = check_fds(options, &top, err);
     for (size_t i = 0; i < options->fd_count && status == IPCX_OK; i++) {
-        int copy = fcntl(options->fds[i].ours, F_DUPFD_CLOEXEC, top + 1);
+        int copy;
+        if (options->fds[i].ours == IPCX_SPAWN_NULL) {
+            failed = posix_spawn_file_actions_addopen(&self->actions, options->fds[i].child,
+                                                      "/dev/null", O_RDONLY, 0);
+            status = failed != 0 ? ipcx_error_system(err, failed, OP, "/dev/null") : IPCX_OK;
+            continue;
+        }
+        copy = fcntl(options->fds[i].ours, F_DUPFD_CLOEXEC, top + 1);
         if (copy < 0) {
             return ipcx_error_system(err, errno, OP, "descriptor %d", options->fds[i].ours);
         }

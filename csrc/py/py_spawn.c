@@ -38,7 +38,13 @@ fail:
     return NULL;
 }
 
-/* [(child, ours), …]; to be freed with ipcx_free. */
+static int ours(PyObject *value, void *fd)
+{
+    *(int *)fd = IPCX_SPAWN_NULL;
+    return value == Py_None || PyArg_Parse(value, "i", fd);
+}
+
+/* [(child, ours), …], ours None for /dev/null; to be freed with ipcx_free. */
 static ipcx_spawn_fd *pairs(PyObject *list)
 {
     Py_ssize_t count = PyList_GET_SIZE(list);
@@ -47,7 +53,8 @@ static ipcx_spawn_fd *pairs(PyObject *list)
         return (ipcx_spawn_fd *)PyErr_NoMemory();
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(list, i), "ii", &made[i].child, &made[i].ours)) {
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(list, i), "iO&", &made[i].child, ours,
+                              &made[i].ours)) {
             ipcx_free(made);
             return NULL;
         }
@@ -126,8 +133,8 @@ static PyObject *child_wait(PyObject *op, PyObject *timeout)
     if (!ipcx_py_patience(timeout, IPCX_PY_EVER, &ns)) {
         return NULL;
     }
-    status = ipcx_child_wait(self->core, IPCX_NOW, &ending, &err);
-    if (status == IPCX_AGAIN && ns != 0) {
+    status = ns != IPCX_PY_EVER ? ipcx_child_wait(self->core, IPCX_NOW, &ending, &err) : IPCX_AGAIN;
+    if (status == IPCX_AGAIN && ns != 0) { /* who waits for ever expects to wait */
         deadline = ipcx_py_deadline(ns);
         IPCX_PY_WAITING(status, status = ipcx_child_wait(self->core, deadline, &ending, &err));
     }

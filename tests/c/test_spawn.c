@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/wait.h>
 
 #include "ipcx/clock.h"
 #include "ipcx/fd.h"
@@ -66,6 +67,31 @@ TEST(a_signal_ends_it)
     CHECK_STATUS(ipcx_child_signal_group(child, SIGKILL, NULL), IPCX_INVALID);
     CHECK_INT(end_of(child).signal, SIGTERM);
     ipcx_child_free(child);
+}
+
+TEST(who_waits_for_ever_learns_it_once)
+{
+    ipcx_ending ending = {0}, again = {0};
+    ipcx_child *child = run("exit 3", NULL);
+    CHECK_OK(ipcx_child_wait(child, IPCX_FOREVER, &ending, NULL));
+    CHECK_OK(ipcx_child_wait(child, IPCX_FOREVER, &again, NULL));
+    CHECK_INT(ending.status, 3);
+    CHECK_INT(again.status, 3);
+    ipcx_child_free(child);
+    child = run("exit 4", NULL);
+    CHECK(waitpid(ipcx_child_pid(child), NULL, 0) == ipcx_child_pid(child));
+    CHECK_OK(ipcx_child_wait(child, IPCX_FOREVER, &ending, NULL));
+    CHECK_INT(ending.lost, 1);
+    ipcx_child_free(child);
+}
+
+TEST(dev_null_without_opening_it_here)
+{
+    const ipcx_spawn_fd fds[] = {{0, IPCX_SPAWN_NULL}, {7, IPCX_SPAWN_NULL}};
+    const ipcx_spawn_options options = {.fds = fds, .fd_count = 2, .group = -1};
+    const char *script = "test \"$(readlink /proc/$$/fd/0 /proc/$$/fd/7 | sort -u)\" = /dev/null"
+                         " && ! read -r line && ! read -r line <&7";
+    CHECK_INT(status_of(script, &options), 0);
 }
 
 TEST(the_descriptors_it_was_given_and_no_other)

@@ -29,10 +29,11 @@ extern "C" {
 
 typedef struct ipcx_child ipcx_child; /* made by ipcx_spawn; belongs to the process that made it */
 
-/* Our descriptor `ours` is `child` in the child. */
+/* Our descriptor `ours` is `child` in the child; IPCX_SPAWN_NULL: /dev/null is, to read from. */
 typedef struct ipcx_spawn_fd {
     int child, ours;
 } ipcx_spawn_fd;
+#define IPCX_SPAWN_NULL (-2)
 
 /* How a program is started; NULL is all defaults. */
 typedef struct ipcx_spawn_options {
