@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <sys/inotify.h>
@@ -89,6 +90,75 @@ static void answer_all(const char *there, const char *back)
     }
 }
 
+/* ---- cat | cat | cat */
+
+#define STAGES 3
+#define THREADS 8
+
+extern char **environ;
+
+static void pipe_to(int ends[2])
+{
+    must(pipe2(ends, O_CLOEXEC), "pipe2");
+}
+
+/* One stage, with its input and its output; both are closed here. */
+static pid_t stage(int in, int out)
+{
+    char name[] = "cat", *argv[] = {name, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t child;
+    must(-posix_spawn_file_actions_init(&actions), "posix_spawn_file_actions_init");
+    must(-posix_spawn_file_actions_adddup2(&actions, in, 0), "adddup2");
+    must(-posix_spawn_file_actions_adddup2(&actions, out, 1), "adddup2");
+    must(-posix_spawnp(&child, name, &actions, NULL, argv, environ), "posix_spawnp");
+    (void)posix_spawn_file_actions_destroy(&actions);
+    (void)close(in);
+    (void)close(out);
+    return child;
+}
+
+static void pipeline(void)
+{
+    char got[SIZE];
+    pid_t children[STAGES];
+    int first[2], last[2], in;
+    pipe_to(first);
+    in = first[0];
+    for (int i = 0; i < STAGES; i++) {
+        pipe_to(last);
+        children[i] = stage(in, last[1]);
+        in = last[0];
+    }
+    must(write(first[1], message, SIZE), "write");
+    (void)close(first[1]);
+    while (must(read(in, got, SIZE), "read") > 0) {
+    }
+    (void)close(in);
+    for (int i = 0; i < STAGES; i++) {
+        must(waitpid(children[i], NULL, 0), "waitpid");
+    }
+}
+
+static void *pipelines(void *ops)
+{
+    for (long i = 0; i < *(const long *)ops; i++) {
+        pipeline();
+    }
+    return NULL;
+}
+
+static void pipelines_in_threads(long ops)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        must(-pthread_create(&threads[i], NULL, pipelines, &ops), "pthread_create");
+    }
+    for (int i = 0; i < THREADS; i++) {
+        must(-pthread_join(threads[i], NULL), "pthread_join");
+    }
+}
+
 /* ---- the rows */
 
 typedef struct {
@@ -101,7 +171,6 @@ typedef struct {
 
 static void spawn_one(void)
 {
-    extern char **environ;
     char name[] = "true", *argv[] = {name, NULL};
     pid_t child;
     must(-posix_spawnp(&child, name, NULL, NULL, argv, environ), "posix_spawnp");
@@ -130,11 +199,27 @@ static bool step(const char *row, world *w, long ops)
             follow(&w->mine, got);
         } else if (strcmp(row, "spawn-program") == 0) {
             spawn_one();
+        } else if (strcmp(row, "pipeline") == 0) {
+            pipeline();
+        } else if (strcmp(row, "pipeline-threads") == 0) {
+            pipelines_in_threads(ops);
+            break; /* that many in each thread */
         } else {
             return false;
         }
     }
     return true;
+}
+
+/* As the row's fixture in Python does: threads are to have every CPU. */
+static void pin_nowhere(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (long cpu = sysconf(_SC_NPROCESSORS_ONLN); cpu-- > 0;) {
+        CPU_SET((size_t)cpu, &set);
+    }
+    must(sched_setaffinity(0, sizeof set, &set), "sched_setaffinity");
 }
 
 static int temporary(char *path)
@@ -145,6 +230,9 @@ static int temporary(char *path)
 
 static void begin(const char *row, world *w)
 {
+    if (strcmp(row, "pipeline-threads") == 0) {
+        pin_nowhere();
+    }
     must(pipe(w->fd), "pipe");
     w->file = temporary(w->there);
     (void)close(temporary(w->back));

@@ -39,6 +39,7 @@ __all__ = ["Completed", "Pipeline", "StageEnding", "StageFailed"]
 
 PIECE = 1 << 18  # bytes read or written at a time
 ROOM = 1 << 20  # what our own ends of pipes may hold, where the system lets them
+BETWEEN = 1 << 18  # and those between stages: four times what a shell gives them for a turn
 GRACE = 0.5  # seconds that a stage has to end by itself when nobody wants it any more
 
 
@@ -209,9 +210,15 @@ class Pipeline:
 _SHELL = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^'"\\|&;<>()])*([|&;<>()]+)""", re.DOTALL)
 
 
+# What means nothing to a shell: so it is split at its spaces, at a tenth of shlex's price.
+_PLAIN = re.compile(r"[\w./:=,+@% -]*", re.ASCII)
+
+
 def words_of(command: _Command, what: str, cure: str) -> tuple[str, ...]:
     """A command's words; ValueError if there is none, or one for a shell."""
-    if isinstance(command, str):
+    if isinstance(command, str) and _PLAIN.fullmatch(command):
+        words = tuple(command.split())
+    elif isinstance(command, str):
         words = tuple(shlex.split(command))
         if meant := _SHELL.match(command):
             raise ValueError(
@@ -290,17 +297,13 @@ class _Run:
         """That end stays ours."""
         os.set_blocking(fd, False)
         self.opened.remove(fd)
-        with contextlib.suppress(OSError):  # a limit for this user: pipe(7)
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, ROOM)
+        _enlarge(fd, ROOM)
         return fd
 
-    def ends(self, input: _Input, output: _Output) -> tuple[int, int]:
-        """What the first stage reads from and the last one writes to."""
+    def ends(self, input: _Input, output: _Output) -> tuple[int | None, int]:
+        """What the first stage reads from, None: nothing, and the last one writes to."""
         first, last = _fileno(input), _fileno(output)
-        if input is None:
-            first = os.open(os.devnull, os.O_RDONLY)
-            self.opened.append(first)
-        elif first is None:
+        if input is not None and first is None:
             whole: Any = (input,) if isinstance(input, str) or _is_buffer(input) else input
             self.source = iter(whole)
             first, writes = self.pipe()
@@ -314,17 +317,20 @@ class _Run:
             self.opened.append(last)
         return first, last
 
-    def start(self, first: int, last: int) -> None:
+    def start(self, first: int | None, last: int) -> None:
         pipeline = self.pipeline
         env = None
         if pipeline.env is not None:
             env = [name + b"=" + value for name, value in environment(pipeline.env).items()]
         cwd = None if pipeline.cwd is None else os.fsencode(pipeline.cwd)
-        group = -1 if os.isatty(first) else 0  # only the terminal's own group may read from it
+        group = 0
+        if first is not None and os.isatty(first):
+            group = -1  # only the terminal's own group may read from it
         for number, words in enumerate(pipeline.commands, 1):
             out, following = last, -1
             if number < len(pipeline.commands):
                 following, out = self.pipe()
+                _enlarge(out, BETWEEN)
             argv = [os.fsencode(word) for word in words]
             fds = [(0, first), (1, out)]
             try:
@@ -533,6 +539,11 @@ class _Run:
         for number in set(self.leaders).intersection(self.unknown()):
             with contextlib.suppress(OSError):
                 self.children[number].signal_group(signal.SIGKILL)
+
+
+def _enlarge(fd: int, size: int) -> None:
+    with contextlib.suppress(OSError):  # a limit for this user: pipe(7)
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
 
 
 def _fileno(file: object) -> int | None:
