@@ -6,6 +6,7 @@ import os
 import random
 import select
 import signal
+import threading
 import time
 
 import pytest
@@ -44,6 +45,11 @@ def open_files():
     return sorted(os.listdir("/proc/self/fd"))
 
 
+def names_in_memory():
+    """But for those of the lab's recorders, which other programs of this machine may make."""
+    return sorted(name for name in os.listdir("/dev/shm") if not name.startswith("ipcx-record"))
+
+
 def until_it_died(ours, pid, last, sends):
     """Talks to a peer that is killed at message `last`; how many went well, and the exception."""
     number = 0
@@ -64,7 +70,7 @@ def until_it_died(ours, pid, last, sends):
 @pytest.mark.parametrize("sends", [True, False], ids=["sender", "receiver"])
 def test_killed_at_any_moment(sends):
     """What the dead had sent arrives whole and in order; the living learns of it; nothing stays."""
-    before, shared = open_files(), sorted(os.listdir("/dev/shm"))
+    before, shared = open_files(), names_in_memory()
     chance = random.Random(7)
     for _ in range(500 if NIGHT else 25):
         ours, theirs = ipcx.pair("shm://")
@@ -88,7 +94,7 @@ def test_killed_at_any_moment(sends):
         os.waitpid(pid, 0)
         ours.close()
     assert open_files() == before
-    assert sorted(os.listdir("/dev/shm")) == shared
+    assert names_in_memory() == shared
 
 
 def test_a_sender_learns_what_was_not_received(ends):
@@ -265,3 +271,76 @@ def test_an_idle_channel_takes_no_cpu(trust):
         used, passed = time.process_time() - before[0], time.monotonic() - before[1]
         assert passed >= 0.5
         assert used < passed / 10
+
+
+# ---- large messages, which are read while they are written
+
+LARGE = 4 << 20
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["receive", "receive_into"])
+def test_a_large_message_whose_sender_is_stopped_in_the_middle(into):
+    """Wherever a sender stands still: nothing is lost, nothing is torn, and its death is seen."""
+    ours, theirs = ipcx.pair("shm://", ring=4 * LARGE)
+    room = bytearray(LARGE)
+
+    def work():
+        for number in range(12):
+            theirs.send(bytes([number]) * LARGE)
+        theirs.send(b"end")
+        theirs.receive()
+
+    pid = child(work)
+    for number in range(12):
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)
+        if into:
+            assert ours.receive_into(room) == LARGE
+            assert room == bytes([number]) * LARGE
+        else:
+            assert ours.receive() == bytes([number]) * LARGE
+    assert ours.receive() == b"end"
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ipcx.PeerDied):
+        ours.receive_into(room)
+    os.waitpid(pid, 0)
+    ours.close()
+
+
+def test_a_large_message_that_does_not_fit_stays(ends):
+    """Refused before it is whole, or after: the same."""
+    a, b = ends
+    small = bytearray(10)
+    sender = threading.Thread(target=lambda: [a.send(bytes([n]) * (1 << 20)) for n in range(20)])
+    sender.start()
+    for number in range(20):
+        with pytest.raises(ipcx.MessageTooLarge, match="1048576 bytes and the buffer 10"):
+            b.receive_into(small)
+        assert b.receive() == bytes([number]) * (1 << 20)
+    sender.join()
+    assert small == bytes(10)
+
+
+def test_a_large_message_that_comes_too_late(ends):
+    """A deadline that passes while its front is there: the message stays for the next call."""
+    a, b = ends
+    message = bytes(range(256)) * (1 << 12)
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            a.send(message, timeout=None)
+            a.send(b"!")
+
+    sender = threading.Thread(target=work)
+    sender.start()
+    got = 0
+    while got < 60:
+        with contextlib.suppress(ipcx.Timeout):
+            assert b.receive(timeout=1e-5) == (message if got % 2 == 0 else b"!")
+            got += 1
+    stop.set()
+    while sender.is_alive() or b.poll(0):
+        with contextlib.suppress(ipcx.Timeout):
+            b.receive(timeout=0.01)
+    sender.join()

@@ -76,6 +76,7 @@ typedef struct ipcx__transport {
     ipcx_status (*receive_view)(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline,
                                 ipcx_error *err);
     ipcx_status (*return_view)(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline);
+    const struct ipcx__fronts *fronts; /* see chan_front.h; NULL: there are none */
     /* trim: gives memory back; NULL: there is none worth it. */
     ipcx_status (*trim)(ipcx_chan *chan, size_t *bytes, ipcx_error *err);
     /* lossy: puts in what became of datagrams; NULL: nothing is ever lost. */

@@ -57,7 +57,8 @@
     "receive_into($self, buffer, timeout=None)\n--\n\n"                                            \
     "The next message into a writable buffer of yours; returns its size in bytes.\n\n"             \
     "MessageTooLarge when it does not fit: it is not lost, receive() returns it. A\n"              \
-    "text arrives as its UTF-8 bytes."
+    "text arrives as its UTF-8 bytes. What the buffer holds after an exception is\n"               \
+    "not defined."
 
 #define DOC_FLUSH                                                                                  \
     "flush($self, timeout=None)\n--\n\n"                                                           \

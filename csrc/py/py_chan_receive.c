@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "link/chan.h"
+#include "py/py_chan_next.h"
 #include "py/py_layer.h"
 
 static const char *const timeout_only[] = {"timeout", NULL};
@@ -52,69 +53,6 @@ static PyObject *take(ipcx_py_chan *self, ipcx_message *message)
     }
     let_go(self, message);
     return made;
-}
-
-/* An object leaves the core's queue with the GIL held only: so the garbage collector, which holds
- * it, sees each object either in the queue or in somebody's hands. */
-static ipcx_status wait_for_object(ipcx_chan *core, ipcx_message *message, ipcx_deadline deadline,
-                                   ipcx_error *err)
-{
-    ipcx_status status;
-    IPCX_PY_WITHOUT_GIL(status = ipcx_chan_poll(core, deadline, err));
-    if (status == IPCX_OK) {
-        status = ipcx_chan_receive(core, message, IPCX_NOW, err);
-        if (status == IPCX_AGAIN) {
-            status = IPCX_INTR; /* another thread was faster */
-        }
-    }
-    return status;
-}
-
-static ipcx_status wait_for(ipcx_py_chan *self, ipcx_message *message, int64_t ns, ipcx_error *err)
-{
-    ipcx_deadline deadline = ipcx_py_deadline(ns);
-    uint64_t waits = atomic_load_explicit(&self->core->receive_waits, memory_order_relaxed);
-    ipcx_status status;
-    if (self->objects) {
-        do {
-            status = wait_for_object(self->core, message, deadline, err);
-        } while (status == IPCX_INTR && PyErr_CheckSignals() == 0);
-    } else {
-        IPCX_PY_WAITING(status, status = ipcx_chan_receive(self->core, message, deadline, err));
-    }
-    self->expect_wait =
-        atomic_load_explicit(&self->core->receive_waits, memory_order_relaxed) != waits;
-    return status;
-}
-
-static inline ipcx_status next_once(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
-                                    ipcx_error *err)
-{
-    if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
-        return ipcx_py_layer_barred("receive", ns, err);
-    }
-    if (!self->expect_wait || ns == IPCX_PY_NEVER) {
-        ipcx_status status;
-        IPCX_PY_TRYING(self, status,
-                       status = ipcx_chan_receive(self->core, message, IPCX_NOW, err));
-        if (IPCX_LIKELY(status != IPCX_AGAIN) || ns == IPCX_PY_NEVER) {
-            return status;
-        }
-    }
-    return wait_for(self, message, ns, err);
-}
-
-/* The next message, lent. INTR: an exception is set; it would take the message with it. */
-static inline ipcx_status next(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
-                               ipcx_error *err)
-{
-    do {
-        ipcx_status status = next_once(self, message, ns, err);
-        if (IPCX_LIKELY(!self->layered) || !ipcx_py_layer_puts_back(self, status, message)) {
-            return status;
-        }
-    } while (ipcx_py_signals() == 0);
-    return IPCX_INTR;
 }
 
 /* ---- ends that receive_into could not hand out */
@@ -170,17 +108,39 @@ static inline PyObject *taken(ipcx_py_chan *self, PyObject *made, ipcx_py_seen *
     return made;
 }
 
+/* The message of a front; NULL without an exception: its sender has stopped in the middle. */
+static PyObject *take_front(ipcx_py_chan *self, ipcx_message *message, ipcx_py_patient *how)
+{
+    PyObject *made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)message->size);
+    if (made == NULL) {
+        ipcx_chan_release(self->core, message);
+    } else if (ipcx_py_chan_fill(self, message, PyBytes_AS_STRING(made), how) == IPCX_OK) {
+        ipcx_chan_release(self->core, message);
+    } else {
+        Py_CLEAR(made);
+    }
+    return made;
+}
+
 /* NULL without an exception: the end, and `iterating`. */
 static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, bool iterating,
                                 const ipcx_py_seen *seen)
 {
+    ipcx_py_patient how = {.ns = ns, .front = true};
     ipcx_message message;
     ipcx_error err;
     ipcx_status status;
     if (IPCX_UNLIKELY(self->kept != NULL)) {
         return kept_take(self);
     }
-    status = next(self, &message, ns, &err);
+    status = ipcx_py_chan_next_one(self, &message, &how, &err);
+    if (IPCX_UNLIKELY(status == IPCX_OK && (message.flags & IPCX__MESSAGE_FRONT))) {
+        PyObject *made = take_front(self, &message, &how);
+        if (made != NULL || PyErr_Occurred()) {
+            return made;
+        }
+        status = ipcx_py_chan_wait_for(self, &message, &how, &err);
+    }
     if (IPCX_LIKELY(status == IPCX_OK)) {
         return take(self, &message);
     }
@@ -229,7 +189,7 @@ PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
         return kept_take(self);
     }
     ipcx_py_see(&seen, self->state);
-    status = next(self, &message, IPCX_PY_NEVER, &err);
+    status = ipcx_py_chan_lend(self, &message, IPCX_PY_NEVER, &err);
     if (status == IPCX_OK) {
         return taken(self, take(self, &message), &seen);
     }
@@ -340,12 +300,6 @@ PyObject *ipcx_py_chan_no_bytes(const ipcx_py_chan *self, const char *op)
     return NULL;
 }
 
-ipcx_status ipcx_py_chan_lend(ipcx_py_chan *self, ipcx_message *message, int64_t ns,
-                              ipcx_error *err)
-{
-    return next(self, message, ns, err);
-}
-
 /* The size of the message, copied if it fits; -1 with an exception. */
 static Py_ssize_t copy_into(ipcx_py_chan *self, const Py_buffer *room, const void *data,
                             size_t size)
@@ -404,6 +358,7 @@ PyObject *ipcx_py_chan_keep(ipcx_py_chan *self, ipcx_chan *end, const char *op)
 static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_t ns,
                                const ipcx_py_seen *seen)
 {
+    ipcx_py_patient how = {.ns = ns, .front = true};
     ipcx_message message;
     ipcx_error err;
     ipcx_status status;
@@ -411,7 +366,19 @@ static Py_ssize_t receive_into(ipcx_py_chan *self, const Py_buffer *room, int64_
     if (self->kept != NULL) {
         return no_bytes(PyList_GET_ITEM(self->kept, 0), "receive_into");
     }
-    status = next(self, &message, ns, &err);
+    status = ipcx_py_chan_next_one(self, &message, &how, &err);
+    if (IPCX_UNLIKELY(status == IPCX_OK && (message.flags & IPCX__MESSAGE_FRONT))) {
+        size = (Py_ssize_t)message.size;
+        if (size <= room->len && ipcx_py_chan_fill(self, &message, room->buf, &how) == IPCX_OK) {
+            ipcx_chan_release(self->core, &message);
+            return size;
+        }
+        if (size > room->len) {
+            ipcx_chan_release(self->core, &message); /* it is refused as a whole */
+            how.front = false;
+        }
+        status = ipcx_py_chan_wait_for(self, &message, &how, &err);
+    }
     if (status != IPCX_OK) {
         (void)failed(self, "receive_into", status, &err, ns, seen);
         return -1;

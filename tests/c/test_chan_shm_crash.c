@@ -10,6 +10,7 @@
 
 #include "base/crash.h"
 #include "ipcx/loan.h"
+#include "link/chan_front.h"
 #include "link/shared/chan_shm.h"
 #include "streams.h"
 
@@ -17,29 +18,14 @@
 #define MESSAGES 160
 
 static const char *const places[] = {
-    "connect: memory made",
-    "connect: mapped",
-    "connect: said hello",
-    "accept: heard hello",
-    "meet: mapped",
-    "meet: owned",
-    "meet: introduced",
-    "ring: written",
-    "ring: to be published",
-    "ring: published",
-    "ring: grown",
-    "ring: to be freed",
-    "ring: freed",
-    "bell: claimed, not rung",
-    "sleep: announced",
-    "sleep: woken",
-    "receive: lent",
-    "close: no goodbye yet",
-    "close: goodbye said",
-    "loan: lent",
-    "loan: overtaken",
-    "loan: taken out",
-    "view: kept",
+    "connect: memory made",  "connect: mapped",     "connect: said hello",
+    "accept: heard hello",   "meet: mapped",        "meet: owned",
+    "meet: introduced",      "ring: written",       "ring: piece written",
+    "ring: to be published", "ring: published",     "ring: grown",
+    "ring: to be freed",     "ring: freed",         "bell: claimed, not rung",
+    "sleep: announced",      "sleep: woken",        "receive: lent",
+    "close: no goodbye yet", "close: goodbye said", "loan: lent",
+    "loan: overtaken",       "loan: taken out",     "view: kept",
 };
 #define PLACES ((int)(sizeof places / sizeof *places))
 
@@ -68,7 +54,9 @@ void ipcx__crash_point(const char *name)
 
 static size_t size_of(int number)
 {
-    return number % 40 == 39 ? 200 * K : (size_t)(number * 37 % 3000);
+    return number % 40 == 39   ? 600 * K /* in fragments */
+           : number % 40 == 20 ? 200 * K /* in pieces */
+                               : (size_t)(number * 37 % 3000);
 }
 
 static uint8_t byte_of(int number, size_t k)
@@ -102,7 +90,7 @@ static ipcx_status lend_one(ipcx_chan *chan, int number, unsigned flags)
 
 static ipcx_status send_one(ipcx_chan *chan, int number)
 {
-    static uint8_t bytes[200 * K];
+    static uint8_t bytes[600 * K];
     ipcx_message message = {.data = bytes, .size = size_of(number)};
     message.flags = number % 16 == 7 ? IPCX_MESSAGE_SYNC : 0;
     if (number % 3 == 1) {
@@ -122,6 +110,7 @@ static void check_message(const uint8_t *data, size_t size, int number)
 
 static ipcx_status receive_one(ipcx_chan *chan, int number)
 {
+    static uint8_t bytes[600 * K];
     ipcx_message got;
     ipcx_loan view = {0};
     ipcx_status status;
@@ -133,7 +122,15 @@ static ipcx_status receive_one(ipcx_chan *chan, int number)
         }
         return status;
     }
-    status = ipcx_chan_receive(chan, &got, IPCX_FOREVER, NULL);
+    status = ipcx__chan_receive_front(chan, &got, IPCX_FOREVER, NULL);
+    if (status == IPCX_OK && (got.flags & IPCX__MESSAGE_FRONT) != 0) {
+        status = ipcx__chan_fill(chan, &got, bytes);
+        if (status == IPCX_OK) {
+            check_message(bytes, got.size, number);
+        } else {
+            status = ipcx_chan_receive(chan, &got, IPCX_FOREVER, NULL);
+        }
+    }
     if (status == IPCX_OK) {
         check_message(got.data, got.size, number);
         ipcx_chan_release(chan, &got);
@@ -144,7 +141,7 @@ static ipcx_status receive_one(ipcx_chan *chan, int number)
 /* OK, or how the rendezvous failed. */
 static ipcx_status meet(int fd, bool connects, int trust, ipcx_chan **chan)
 {
-    const ipcx_chan_options options = {.ring = 256 * K, .trust = trust};
+    const ipcx_chan_options options = {.ring = 1024 * K, .trust = trust};
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     ipcx_status status;
     if (connects) {

@@ -384,4 +384,5 @@ static const ipcx__transport transport = {
     .receive_view = ipcx__shm_receive_view,
     .return_view = ipcx__shm_return_view,
     .trim = ipcx__shm_trim,
+    .fronts = &ipcx__shm_fronts,
 };

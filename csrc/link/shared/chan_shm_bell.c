@@ -89,6 +89,17 @@ void ipcx__shm_tell_data(ipcx__shm *self)
     }
 }
 
+/* A wake for who can use it, once for each time it announced that: for the others it is for
+ * nothing.
+ */
+void ipcx__shm_show_front(void *end)
+{
+    ipcx__shm *self = end;
+    if (ipcx__ring_claim(&self->theirs->waiting, IPCX__SHM_FRONT)) {
+        ipcx__shm_tell_data(self);
+    }
+}
+
 static void learn(ipcx__shm *self, int epoll);
 
 void ipcx__shm_tell_space(ipcx__shm *self)

@@ -154,6 +154,7 @@ ipcx_status ipcx__shm_attach(ipcx__shm *self, ipcx_error *err)
     ipcx__ring_tx_init(&self->tx, &self->segment->words[out], self->rings[out], self->ring,
                        IPCX__RING_LIMIT, 0);
     self->tx.grow = grow;
+    self->tx.show = ipcx__shm_show_front;
     self->tx.context = self;
     ipcx__ring_rx_init(&self->rx, &self->segment->words[in], self->rings[in], self->ring,
                        self->head.options.max_message, 0);

@@ -32,6 +32,7 @@
 /* … and how its owner wants to be woken, if not by the bell it shares; they stay. */
 #define IPCX__SHM_BY_FUTEX 8u   /* no epoll or eventfd is to be had: futex(2) on the word itself */
 #define IPCX__SHM_BY_SOCKET 16u /* it does not trust the peer, or has no bell to share: a byte */
+#define IPCX__SHM_FRONT 32u /* with …_DATA: who sleeps wants to see the front of a message, too */
 
 /* What an end says of itself. Both sides write to `waiting`. */
 typedef struct ipcx__shm_side {
@@ -133,6 +134,8 @@ ipcx_status ipcx__shm_begin(ipcx__shm *self, ipcx_error *err);
 bool ipcx__shm_read_socket(ipcx__shm *self);
 
 /* ---- chan_shm_send.c, chan_shm_receive.c: as in ipcx__transport */
+extern const struct ipcx__fronts ipcx__shm_fronts;
+void ipcx__shm_show_front(void *end); /* chan_shm_bell.c: for ipcx__ring_tx */
 ipcx_status ipcx__shm_send(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
                            ipcx_sending *sending, ipcx_error *err);
 ipcx_status ipcx__shm_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t count,

@@ -7,6 +7,7 @@
 
 #include "base/crash.h"
 #include "ipcx/alloc.h"
+#include "link/chan_front.h"
 #include "link/shared/chan_shm_loan.h"
 #include "link/shared/chan_shm_wait.h"
 #include "wire/frame.h"
@@ -104,9 +105,12 @@ static ipcx_status look(ipcx__shm *self, bool now, ipcx_error *err)
     return IPCX_AGAIN;
 }
 
-/* OK: a message is in self->held, and the turn is ours. All else: we have left it. */
-static ipcx_status find(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
+/* OK: a message is in self->held, and the turn is ours; or its front in *front, where that is
+ * wanted. All else: we have left it. */
+static ipcx_status find(ipcx__shm *self, ipcx_deadline deadline, ipcx__ring_front *front,
+                        ipcx_error *err)
 {
+    bool fronts = front != NULL && !self->careful;
     ipcx_status status = ipcx__shm_begin(self, err);
     if (status == IPCX_OK) {
         status = take_turn(self, deadline, err);
@@ -124,8 +128,11 @@ static ipcx_status find(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err
             leave(self);
             return status;
         }
+        if (fronts && ipcx__ring_front_of(&self->rx, front)) {
+            return IPCX_OK;
+        }
         ipcx__shm_tell_space(self);
-        status = ipcx__shm_wait_data(self, deadline, err);
+        status = ipcx__shm_wait_data(self, fronts, deadline, err);
         if (status == IPCX_MORE) {
             status = take_turn(self, deadline, err);
         }
@@ -133,16 +140,22 @@ static ipcx_status find(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err
     return status;
 }
 
+/* What was found, as the caller gets it. */
+static void lend_held(const ipcx__shm *self, ipcx_message *message)
+{
+    IPCX_CRASH_POINT("receive: lent");
+    *message = (ipcx_message){.data = self->held.data,
+                              .size = self->held.size,
+                              .flags = self->held.text ? IPCX_MESSAGE_TEXT : 0};
+}
+
 ipcx_status ipcx__shm_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
                               ipcx_error *err)
 {
     ipcx__shm *self = (ipcx__shm *)chan;
-    ipcx_status status = find(self, deadline, err);
+    ipcx_status status = find(self, deadline, NULL, err);
     if (status == IPCX_OK) {
-        IPCX_CRASH_POINT("receive: lent");
-        *message = (ipcx_message){.data = self->held.data,
-                                  .size = self->held.size,
-                                  .flags = self->held.text ? IPCX_MESSAGE_TEXT : 0};
+        lend_held(self, message);
     }
     return status;
 }
@@ -150,6 +163,10 @@ ipcx_status ipcx__shm_receive(ipcx_chan *chan, ipcx_message *message, ipcx_deadl
 void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message)
 {
     ipcx__shm *self = (ipcx__shm *)chan;
+    if (IPCX_UNLIKELY(message->flags & IPCX__MESSAGE_FRONT)) {
+        leave(self); /* it stays where it is, and becomes whole */
+        return;
+    }
     self->holds = (message->flags & IPCX__MESSAGE_KEEP) != 0;
     if (IPCX_LIKELY(!self->holds)) {
         ipcx__shm_add(&self->received, 1);
@@ -159,6 +176,63 @@ void ipcx__shm_release(ipcx_chan *chan, ipcx_message *message)
     }
     leave(self);
 }
+
+/* ---- fronts */
+
+static ipcx_status receive_front(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
+                                 ipcx_error *err)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx__ring_front front = {0};
+    ipcx_status status = find(self, deadline, &front, err);
+    if (status == IPCX_OK && front.data != NULL) {
+        *message =
+            (ipcx_message){.data = front.data, .size = front.size, .flags = IPCX__MESSAGE_FRONT};
+    } else if (status == IPCX_OK) {
+        lend_held(self, message);
+    }
+    return status;
+}
+
+/* Whether the message that was to become whole is what is found in its place. */
+static bool is_whole(ipcx__shm *self, const ipcx_message *front)
+{
+    if (look(self, true, NULL) != IPCX_OK) {
+        return false; /* the next call says what is wrong */
+    }
+    return self->held.data == front->data && self->held.size == front->size && !self->held.text;
+}
+
+/* Copies as fast as it comes; who has stopped for so long is not waited for here. */
+static bool fill(ipcx_chan *chan, ipcx_message *message, void *to)
+{
+    ipcx__shm *self = (ipcx__shm *)chan;
+    ipcx__ring_front front = {.data = message->data, .size = message->size, .at = self->rx.head};
+    ipcx__shm_stall stall = {0};
+    uint64_t have = 0;
+    bool whole = false;
+    while (!whole) {
+        uint64_t there;
+        whole = !ipcx__ring_empty(&self->rx);
+        there = whole ? front.size : ipcx__ring_front_bytes(&self->rx, &front);
+        if (there > have) {
+            memcpy((uint8_t *)to + have, front.data + have, there - have);
+            have = there;
+            stall = (ipcx__shm_stall){0};
+        } else if (!whole && ipcx__shm_stalled(&stall)) {
+            leave(self);
+            return false;
+        }
+    }
+    if (!is_whole(self, message)) {
+        leave(self);
+        return false;
+    }
+    lend_held(self, message);
+    return true;
+}
+
+const ipcx__fronts ipcx__shm_fronts = {.receive = receive_front, .fill = fill};
 
 /* What lies in private memory (a text, the whole of fragments, all of a stranger's) goes with it to
  * the reader; what lies in the ring stays there if there is a slot, else a copy of it goes. */
@@ -198,7 +272,7 @@ ipcx_status ipcx__shm_receive_view(ipcx_chan *chan, ipcx_loan *view, ipcx_deadli
                                    ipcx_error *err)
 {
     ipcx__shm *self = (ipcx__shm *)chan;
-    ipcx_status status = find(self, deadline, err);
+    ipcx_status status = find(self, deadline, NULL, err);
     if (status != IPCX_OK) {
         return status;
     }
@@ -229,7 +303,7 @@ ipcx_status ipcx__shm_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_error *
 {
     ipcx__shm *self = (ipcx__shm *)chan;
     ipcx_error ignored;
-    ipcx_status status = find(self, deadline, &ignored);
+    ipcx_status status = find(self, deadline, NULL, &ignored);
     if (status == IPCX_OK) {
         leave(self); /* it stays in the ring, and in `held` */
         return status;

@@ -12,12 +12,13 @@
 #include "ipcx/clock.h"
 #include "os/gate.h"
 
-#define SPIN_NS INT64_C(50000)  /* longer awake costs more than the sleep it saves */
-#define LONG_NS INT64_C(100000) /* a wait that was not worth it … */
-#define LONGS 8                 /* … and after so many in a row only every … */
-#define RARELY 32               /* … so manieth is tried awake, until one is short */
-#define STREAM_PAUSES 64        /* between two looks of who only receives: under 1 µs */
-#define VAIN 1024               /* wakes for nothing in a row, and signal handlers get their turn */
+#define SPIN_NS INT64_C(50000)       /* longer awake costs more than the sleep it saves */
+#define LONG_NS INT64_C(100000)      /* a wait that was not worth it … */
+#define LONGS 8                      /* … and after so many in a row only every … */
+#define RARELY 32                    /* … so manieth is tried awake, until one is short */
+#define ROOM_NS_MAX INT64_C(1000000) /* awake for the room of the largest messages */
+#define STREAM_PAUSES 64             /* between two looks of who only receives: under 1 µs */
+#define VAIN 1024 /* wakes for nothing in a row, and signal handlers get their turn */
 
 /* ---- awake */
 
@@ -41,9 +42,27 @@ static bool ended(const ipcx__shm *self)
            atomic_load(&self->closing);
 }
 
+/* Whether a message that we may take in parts has begun to come. */
+static bool front_shows(const ipcx__shm *self)
+{
+    ipcx__ring_front front;
+    return ipcx__ring_front_of(&self->rx, &front);
+}
+
 static bool fulfilled(ipcx__shm *self, const ipcx__shm_wish *wish)
 {
-    return wish == NULL ? !nothing_new(self) : granted(self, wish) || ended(self);
+    if (wish->data) {
+        return !nothing_new(self) || (wish->front && front_shows(self));
+    }
+    return granted(self, wish) || ended(self);
+}
+
+/* What staying awake may cost: room for a large message takes the peer as long as copying one does
+ * (4 GB/s), whoever is slow. */
+static int64_t worth(const ipcx__shm_wish *wish)
+{
+    uint64_t more = wish->room ? wish->size / 4 : 0;
+    return SPIN_NS + (more < (uint64_t)ROOM_NS_MAX ? (int64_t)more : ROOM_NS_MAX);
 }
 
 static inline void pause_cpu(void)
@@ -79,14 +98,14 @@ static int between_looks(ipcx__shm *self, const ipcx__shm_wish *wish)
 {
     uint64_t sent =
         atomic_load_explicit(&self->segment->words[self->role].tail, memory_order_relaxed);
-    bool stream = wish == NULL && sent == self->rx_spin.sent;
-    if (wish == NULL) {
+    bool stream = wish->data && sent == self->rx_spin.sent;
+    if (wish->data) {
         self->rx_spin.sent = sent;
     }
     return stream ? STREAM_PAUSES : 1;
 }
 
-/* True: it has come. `wish` NULL: data. */
+/* True: it has come. */
 static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *habit, int64_t start)
 {
     unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
@@ -106,16 +125,28 @@ static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *ha
                 return true;
             }
         }
-        if (ipcx_clock_now() - start > SPIN_NS) {
+        if (ipcx_clock_now() - start > worth(wish)) {
             break;
         }
     }
     return false;
 }
 
-static void remember(ipcx__shm_spin *habit, int64_t start)
+bool ipcx__shm_stalled(ipcx__shm_stall *stall)
 {
-    bool was_long = ipcx_clock_now() - start > LONG_NS;
+    int64_t now;
+    pause_cpu();
+    if (++stall->looks % 16 != 0) {
+        return false;
+    }
+    now = ipcx_clock_now();
+    stall->since = stall->since == 0 ? now : stall->since;
+    return now - stall->since > SPIN_NS;
+}
+
+static void remember(ipcx__shm_spin *habit, const ipcx__shm_wish *wish, int64_t start)
+{
+    bool was_long = ipcx_clock_now() - start > worth(wish) + LONG_NS - SPIN_NS;
     unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
     atomic_store_explicit(&habit->longs,
                           !was_long       ? 0
@@ -198,12 +229,14 @@ static ipcx_status sleep_for_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_
     return status;
 }
 
-ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err)
+ipcx_status ipcx__shm_wait_data(ipcx__shm *self, bool front, ipcx_deadline deadline,
+                                ipcx_error *err)
 {
+    const ipcx__shm_wish wish = {.data = true, .front = front};
     int64_t start = ipcx_clock_now();
     ipcx_status status;
-    if (spin(self, NULL, &self->rx_spin, start)) {
-        remember(&self->rx_spin, start);
+    if (spin(self, &wish, &self->rx_spin, start)) {
+        remember(&self->rx_spin, &wish, start);
         return IPCX_OK;
     }
     status = ipcx__shm_data_epoll(self, err);
@@ -213,8 +246,8 @@ ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_er
     }
     (void)atomic_fetch_add(&self->asleep, 1);
     atomic_store(&self->unsettled, false);
-    ipcx__ring_announce(&self->mine->waiting, IPCX__RING_DATA);
-    if (!nothing_new(self)) {
+    ipcx__ring_announce(&self->mine->waiting, IPCX__RING_DATA | (front ? IPCX__SHM_FRONT : 0));
+    if (fulfilled(self, &wish)) {
         atomic_store(&self->unsettled, true); /* nobody rings for what is there already */
         (void)atomic_fetch_sub(&self->asleep, 1);
         return IPCX_OK;
@@ -222,7 +255,7 @@ ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_er
     ipcx__turn_leave(&self->rx_turn);
     status = sleep_for_data(self, deadline, err);
     (void)atomic_fetch_sub(&self->asleep, 1);
-    remember(&self->rx_spin, start);
+    remember(&self->rx_spin, &wish, start);
     return status == IPCX_OK ? IPCX_MORE : status;
 }
 
@@ -255,7 +288,7 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
     unsigned vain = 0;
     bool woken = false;
     if (spin(self, wish, &self->tx_spin, start)) {
-        remember(&self->tx_spin, start);
+        remember(&self->tx_spin, wish, start);
         return IPCX_OK;
     }
     while (status == IPCX_OK) {
@@ -277,6 +310,6 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
             woken = status == IPCX_OK;
         }
     }
-    remember(&self->tx_spin, start);
+    remember(&self->tx_spin, wish, start);
     return status;
 }

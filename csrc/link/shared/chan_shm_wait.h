@@ -11,9 +11,11 @@
 #include "link/shared/chan_shm_parts.h"
 
 /* ---- chan_shm_wait.c */
-/* What a thread may wait for beside data: room for a message, or that the consumer is past `at`. */
+/* What a thread may wait for: data, be it the front of a message only; room for a message; or that
+ * the consumer is past `at`. */
 typedef struct ipcx__shm_wish {
-    bool room; /* in a thread that has the tx turn */
+    bool data, front; /* in a thread that has the rx turn */
+    bool room;        /* in a thread that has the tx turn */
     uint64_t size, at;
 } ipcx__shm_wish;
 ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
@@ -21,7 +23,14 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
 /* With the rx turn: data or the peer's end may be there (OK: look again, turn kept), or it slept
  * and has left the turn (MORE: take it and look again); TIMEOUT, INTR, CLOSED: turn left. INTR also
  * after many wakes for nothing: a peer that rings without end must not keep Ctrl-C out. */
-ipcx_status ipcx__shm_wait_data(ipcx__shm *self, ipcx_deadline deadline, ipcx_error *err);
+ipcx_status ipcx__shm_wait_data(ipcx__shm *self, bool front, ipcx_deadline deadline,
+                                ipcx_error *err);
+/* One look at what does not come, awake: true after as long as staying awake is worth it. {0}. */
+typedef struct ipcx__shm_stall {
+    int64_t since;
+    unsigned looks;
+} ipcx__shm_stall;
+bool ipcx__shm_stalled(ipcx__shm_stall *stall);
 void ipcx__shm_settle(ipcx__shm *self);
 void ipcx__shm_say_cpu(ipcx__shm *self);
 

@@ -12,7 +12,7 @@
 /* A record's header is one word: the payload's length in the low half, what it is in the high one.
  * 0 (a hole punched into the memory) is no record. */
 enum {
-    RING_MESSAGE = 1,
+    RING_MESSAGE = IPCX__RING_WHOLE,
     RING_SKIP,  /* go on at the start of the next round; never at a start */
     RING_FIRST, /* fragments of one message: the first begins with the length of the whole */
     RING_MORE,
@@ -154,6 +154,25 @@ void ipcx__ring_publish(ipcx__ring_tx *tx)
     }
 }
 
+void ipcx__ring_begin(ipcx__ring_tx *tx, uint64_t size)
+{
+    assert(size <= tx->room);
+    if (tx->skip != 0) {
+        put_header(tx, 0, RING_SKIP);
+        tx->tail += tx->skip;
+        tx->skip = 0;
+    }
+    put_header(tx, size, RING_MESSAGE);
+    ipcx__ring_publish(tx);
+}
+
+void ipcx__ring_end(ipcx__ring_tx *tx, uint64_t size)
+{
+    tx->tail += record_bytes(size);
+    tx->room = 0;
+    IPCX_CRASH_POINT("ring: written");
+}
+
 /* Payload bytes that a fragment has room for. */
 static uint64_t fragment_bytes(const ipcx__ring_tx *tx)
 {
@@ -191,10 +210,7 @@ ipcx_status ipcx__ring_send(ipcx__ring_tx *tx, const void *data, uint64_t size, 
         uint8_t *room;
         status = ipcx__ring_reserve(tx, size, &room);
         if (status == IPCX_OK) {
-            if (size > 0) {
-                memcpy(room, data, size);
-            }
-            ipcx__ring_commit(tx, size, flags);
+            ipcx__ring_write(tx, room, data, size, flags);
         }
     }
     if (status == IPCX_TOO_LARGE) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One direction of a shared-memory channel: records from one producer to one consumer, who may be
- * two processes that do not trust each other. Memory only: whoever sleeps, wakes and maps is
- * chan_shm.c; so this can be fuzzed, run as two threads and drawn as a model (tests/model/).
+ * two processes that do not trust each other. Memory only (chan_shm.c sleeps, wakes and maps), to
+ * be fuzzed, run as two threads and drawn as a model (tests/model/).
  *
  * A cursor counts bytes, for ever, modulo 2^64; its low bits are the place in the ring, which is
  * mapped twice back to back, so that no record is cut in two. A record is a header of 8 bytes
- * (length, kind) and the payload, rounded up to 8; it never takes more than half the ring, so an
- * empty ring always has room for it. Only `limit` bytes at the front are in use (a small ring stays
- * in the cache): where the next record does not fit below the limit, a SKIP sends both sides to the
- * next round; one over a quarter of the limit doubles it. One over half the ring goes in fragments.
+ * (length, kind) and the payload, rounded up to 8, at most half the ring: an empty ring has room
+ * for any. Only `limit` bytes at the front are in use (a small ring stays in the cache): where the
+ * next record does not fit below it, a SKIP sends both sides to the next round; one over a quarter
+ * of the limit doubles it. A message over half the ring goes in fragments.
  *
  * Memory order. The producer writes records, then stores `tail`; the consumer loads `tail`, then
  * reads them. The consumer reads, then stores `head`; the producer loads `head`, then overwrites.
@@ -17,8 +17,7 @@
  * looks at the wait word: two stores, each followed by a load of the other's. If both loads could
  * miss both stores, one side sleeps over a full ring. So all four are sequentially consistent
  * (C11 7.17.3: in their single order one of the stores comes first, and the load behind the other
- * store sees it). On x86 that makes a store of a cursor an xchg and costs the loads nothing; on
- * ARMv8 it is stlr and ldar.
+ * store sees it): on x86 a store is an xchg, on ARMv8 they are stlr and ldar.
  *
  * Invariant: a shared word is loaded once, checked, and only then used; whatever the other side
  * writes there or in the data, this side stays within the mapping and comes back. */
@@ -31,12 +30,13 @@
 
 #include "ipcx/buf.h"
 #include "ipcx/error.h"
+#include "link/shared/ring_front.h"
 #include "link/shared/ring_loan.h"
 
 /* The shared words of a direction: one writer and two lines each (the CPU fetches pairs). */
 typedef struct ipcx__ring_words {
-    _Alignas(128) _Atomic uint64_t tail; /* the producer's: committed up to here */
-    _Alignas(128) _Atomic uint64_t head; /* the consumer's: free up to here */
+    _Alignas(128) _Atomic uint64_t tail, written; /* committed up to here; see ring_front.h */
+    _Alignas(128) _Atomic uint64_t head;          /* the consumer's: free up to here */
 } ipcx__ring_words;
 
 #define IPCX__RING_TEXT 0x100u            /* flag of a message: its bytes are UTF-8 */
@@ -50,7 +50,7 @@ typedef struct ipcx__ring_tx {
     uint64_t limit;     /* bytes of it in use: size / 2^n */
     uint64_t tail;      /* the next record's place */
     uint64_t published; /* what the consumer may see: <= tail */
-    uint64_t head;      /* as last seen */
+    uint64_t head;      /* the consumer's, as last seen */
     uint64_t skip;      /* bytes a SKIP takes before the record that is being written */
     uint64_t room;      /* payload bytes reserved, and no more may be committed */
     unsigned refused;   /* large records until growing is tried again */
@@ -58,6 +58,7 @@ typedef struct ipcx__ring_tx {
     ipcx__ring_slots slots;
     /* grow: makes bytes from … to usable; false: there is no memory for them. NULL: never. */
     bool (*grow)(void *context, uint64_t from, uint64_t to);
+    void (*show)(void *context); /* the front of a message can be seen; NULL: none ever is */
     void *context;
 } ipcx__ring_tx;
 
@@ -66,8 +67,7 @@ typedef struct ipcx__ring_rx {
     ipcx__ring_words *words;
     const uint8_t *data;
     uint64_t size;
-    uint64_t head;        /* the next record's place */
-    uint64_t tail;        /* as last seen */
+    uint64_t head, tail;  /* the next record's place; the producer's, as last seen */
     uint64_t lent;        /* bytes of the record that is lent out; 0: none */
     uint64_t told, freed; /* ipcx__ring_freed has reported up to here; what `head` says */
     uint64_t most;        /* bytes that were there when it looked, at most */
