@@ -110,6 +110,7 @@ def _ipcx():
         def __init__(self, channel):
             self.channel = channel
             self.send, self.receive = channel.send, channel.receive
+            self.receive_into = channel.receive_into
             self.send_many, self.receive_some = channel.send_many, channel.receive_many
 
         @classmethod

@@ -32,6 +32,36 @@ def pingpong(kind, cpus, message=SMALL):
     return bench_channel.pingpong(kind, cpus, _family(kind), message)
 
 
+def pingpong_into(kind, cpus, message=LARGE):
+    """Into memory that is there already, as MPI does it."""
+    if hasattr(kind, "pingpong"):
+        yield from kind.pingpong(cpus, message)
+        return
+    if not hasattr(kind, "receive_into"):
+        raise Absent("makes each message anew")
+    left, right = kind.pair(_family(kind))
+
+    def answer():
+        left.close()
+        room = bytearray(len(message))
+        while right.receive_into(room) == len(message):
+            right.send(room)
+        right.close()
+
+    with counterpart(answer, cpus):
+        right.close()
+        room = bytearray(len(message))
+
+        def run(n):
+            for _ in repeat(None, n):
+                left.send(message)
+                left.receive_into(room)
+
+        yield run
+        left.send(END)
+        left.close()
+
+
 def flood(kind, cpus, message=SMALL, batch=0):
     if batch and not hasattr(kind, "send_many") and kind.__name__ not in ("Ours", "Pyzmq"):
         raise Absent("sends one at a time")
@@ -123,6 +153,11 @@ def _(kind, cpus):
 @bench.row("pingpong-1m", "1 MiB to another process and back", cpus=2)
 def _(kind, cpus):
     yield from pingpong(kind, cpus, LARGE)
+
+
+@bench.row("pingpong-1m-into", "the same into a buffer that is there", cpus=2)
+def _(kind, cpus):
+    yield from pingpong_into(kind, cpus)
 
 
 @bench.row("flood", "64 B to another process, one call each", Goal(30), cpus=2)

@@ -224,7 +224,8 @@ static void pin_nowhere(void)
 
 static int temporary(char *path)
 {
-    (void)snprintf(path, 64, "%s/ipcx-bench-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    (void)snprintf(path, 64, "%s/ipcx-bench-XXXXXX",
+                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     return (int)must(mkstemp(path), "mkstemp");
 }
 

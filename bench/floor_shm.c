@@ -35,6 +35,7 @@ static const row rows[] = {
     {"pingpong", SMALL, 1, true, false},
     {"pingpong-one-cpu", SMALL, 1, true, true},
     {"pingpong-1m", LARGE, 1, true, false},
+    {"pingpong-1m-into", LARGE, 1, true, false}, /* as it does anyway */
     {"flood", SMALL, 1, false, false},
     {"flood-batch", SMALL, BATCH, false, false},
     {"flood-1m", LARGE, 1, false, false},
@@ -159,7 +160,8 @@ static bool measure(const char *name, long ops, long slices)
     if (wanted == rows + sizeof rows / sizeof *rows) {
         return false;
     }
-    rings = mmap(NULL, 2 * sizeof *rings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    rings =
+        mmap(NULL, 2 * sizeof *rings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     must(rings == MAP_FAILED ? -1 : 0, "mmap");
     for (int i = 0; i < 2; i++) {
         ends[i] = (side){.shared = &rings[i],

@@ -116,8 +116,8 @@ static void serve(void)
 
 static void prepare(const char *protocol)
 {
-    static const uint8_t hello[HELLO] = {'I', 'X', 1, 11, 0, 0, 0, 0, 0, 0, 0, 12, 1,
-                                         0,   0,   0, 4,  0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t hello[HELLO] = {'I', 'X', 1, 11, 0, 0, 0, 0, 0, 0, 0, 12,
+                                         1,   0,   0, 0,  4, 0, 0, 0, 0, 0, 0, 0};
     static const uint8_t head[HEAD] = {'I', 'X', 1, 1, 0, 0, 0, 0, 0, 0, 0, SIZE};
     framed = strcmp(protocol, "ipcx") == 0;
     memcpy(request, hello, HELLO);

@@ -57,6 +57,13 @@ class Segments:
         self.emptied.release()
         return message
 
+    def receive_into(self, room):
+        self.came.acquire()
+        size = int.from_bytes(self.back.buf[:8], "little")
+        room[:size] = self.back.buf[8 : 8 + size]
+        self.emptied.release()
+        return size
+
     def close(self):
         """The names are gone already; the memory goes with the processes."""
 

@@ -23,6 +23,11 @@ ipcx_status ipcx__chan_receive_front(ipcx_chan *chan, ipcx_message *message, ipc
                              : ipcx__call_leave(&self, status, 0);
 }
 
+ipcx_status ipcx__chan_receive_awake(ipcx_chan *chan, ipcx_message *message, ipcx_error *err)
+{
+    return ipcx__chan_receive_front(chan, message, IPCX__AWAKE, err);
+}
+
 ipcx_status ipcx__chan_fill(ipcx_chan *chan, ipcx_message *message, void *to)
 {
     if (!ipcx__chan_is_mine(chan)) {

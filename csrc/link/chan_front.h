@@ -12,6 +12,10 @@
 /* A flag of a message that is lent before the whole of it is there. */
 #define IPCX__MESSAGE_FRONT 0x200u
 
+/* A deadline that is no deadline: AGAIN, but only after staying awake for as long as that is worth
+ * it, some 50 µs. For `receive` below. */
+#define IPCX__AWAKE ((ipcx_deadline)1)
+
 /* Of a transport; called inside the gate. As ipcx__chan_receive_front and …_fill; fill: false: the
  * message is lent no more. */
 typedef struct ipcx__fronts {
@@ -25,6 +29,9 @@ typedef struct ipcx__fronts {
  * untaken, or to ipcx__chan_fill. */
 ipcx_status ipcx__chan_receive_front(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
                                      ipcx_error *err);
+
+/* ipcx__chan_receive_awake: the same with IPCX__AWAKE; of a transport with fronts. AGAIN. */
+ipcx_status ipcx__chan_receive_awake(ipcx_chan *chan, ipcx_message *message, ipcx_error *err);
 
 /* ipcx__chan_fill: copies a front's message to `to` as it comes. OK: it is whole, and lent as any
  * other. AGAIN: its sender has stopped in the middle, and nothing is lent any more: receive again.

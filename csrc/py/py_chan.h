@@ -3,7 +3,7 @@
  *
  * The way of a call: parse → try once with the GIL held (IPCX_NOW) → otherwise let the GIL go for
  * one ipcx_* call with the deadline → what INTR brings back goes through the signal handlers and
- * calls again. Invariant: nothing waits with the GIL held. A message that was lent locks its
+ * calls again. Invariant: nothing sleeps with the GIL held. A message that was lent locks its
  * channel's receiving side until the GIL is there again, so with the GIL only IPCX_NOW is used. */
 #ifndef IPCX_PY_CHAN_H
 #define IPCX_PY_CHAN_H
@@ -36,6 +36,7 @@ typedef struct ipcx_py_chan {
     bool layered;          /* tls: every call is made without the GIL (py_layer.h) */
     bool objects;          /* messages are Python objects, by reference */
     bool rendezvous;       /* each send waits for its receiver */
+    bool lingers;          /* a try may stay awake for a moment, where it keeps nobody (shm) */
     bool expect_wait;      /* the last receive had to wait: a try would be in vain */
     ipcx_py_listed listed; /* in state->channels */
 } ipcx_py_chan;

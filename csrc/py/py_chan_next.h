@@ -19,6 +19,19 @@ typedef struct ipcx_py_patient {
 ipcx_status ipcx_py_chan_wait_for(ipcx_py_chan *self, ipcx_message *message, ipcx_py_patient *how,
                                   ipcx_error *err);
 
+/* With the GIL held. If there is no other thread to want it, that may last some 50 µs while the
+ * sender is at work: to let it go and take it again for that would be a good part of the wait. */
+static inline ipcx_status ipcx_py_chan_try(ipcx_py_chan *self, ipcx_message *message,
+                                           const ipcx_py_patient *how, ipcx_error *err)
+{
+    ipcx_status status;
+    if (self->lingers && how->front && how->ns != IPCX_PY_NEVER && ipcx_py_alone()) {
+        return ipcx__chan_receive_awake(self->core, message, err);
+    }
+    IPCX_PY_TRYING(self, status, status = ipcx_chan_receive(self->core, message, IPCX_NOW, err));
+    return status;
+}
+
 static inline ipcx_status ipcx_py_chan_next_once(ipcx_py_chan *self, ipcx_message *message,
                                                  ipcx_py_patient *how, ipcx_error *err)
 {
@@ -26,9 +39,7 @@ static inline ipcx_status ipcx_py_chan_next_once(ipcx_py_chan *self, ipcx_messag
         return ipcx_py_layer_barred("receive", how->ns, err);
     }
     if (!self->expect_wait || how->ns == IPCX_PY_NEVER) {
-        ipcx_status status;
-        IPCX_PY_TRYING(self, status,
-                       status = ipcx_chan_receive(self->core, message, IPCX_NOW, err));
+        ipcx_status status = ipcx_py_chan_try(self, message, how, err);
         if (IPCX_LIKELY(status != IPCX_AGAIN) || how->ns == IPCX_PY_NEVER) {
             return status;
         }

@@ -57,11 +57,11 @@ typedef struct ipcx__shm_segment {
 #define IPCX__SHM_VERSION 1u
 #define IPCX__SHM_ORDER 0x01020304u
 
-/* What the last waits were like: whether it pays to wait awake. */
 typedef struct ipcx__shm_spin {
     _Atomic unsigned longs;   /* waits in a row that took long */
     _Atomic unsigned skipped; /* waits that were not tried awake */
-    uint64_t sent;            /* our own cursor at the last wait for data; under the rx turn */
+    uint64_t sent; /* our own cursor at the last wait for data; under the rx turn, as … */
+    int64_t since; /* … when it began to stay awake in vain, for a wait that follows; 0 */
 } ipcx__shm_spin;
 
 typedef struct ipcx__shm {

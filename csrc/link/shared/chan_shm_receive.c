@@ -17,7 +17,7 @@ static ipcx_status take_turn(ipcx__shm *self, ipcx_deadline deadline, ipcx_error
     if (IPCX_LIKELY(ipcx__turn_take(&self->rx_turn))) {
         return IPCX_OK;
     }
-    if (deadline == IPCX_NOW) {
+    if (deadline <= IPCX__AWAKE) {
         return IPCX_AGAIN;
     }
     return ipcx__turn_take_by(&self->rx_turn, &self->head.gate, deadline, err);
@@ -132,6 +132,14 @@ static ipcx_status find(ipcx__shm *self, ipcx_deadline deadline, ipcx__ring_fron
             return IPCX_OK;
         }
         ipcx__shm_tell_space(self);
+        if (deadline == IPCX__AWAKE) {
+            status = ipcx__shm_stay_awake(self);
+            if (status == IPCX_OK) {
+                continue;
+            }
+            leave(self);
+            return status;
+        }
         status = ipcx__shm_wait_data(self, fronts, deadline, err);
         if (status == IPCX_MORE) {
             status = take_turn(self, deadline, err);

@@ -105,31 +105,62 @@ static int between_looks(ipcx__shm *self, const ipcx__shm_wish *wish)
     return stream ? STREAM_PAUSES : 1;
 }
 
-/* True: it has come. */
-static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *habit, int64_t start)
+static void remember(ipcx__shm_spin *habit, const ipcx__shm_wish *wish, int64_t start)
 {
+    bool was_long = start != 0 && ipcx_clock_now() - start > worth(wish) + LONG_NS - SPIN_NS;
     unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
-    int pauses;
-    if (longs >= LONGS &&
-        atomic_fetch_add_explicit(&habit->skipped, 1, memory_order_relaxed) % RARELY != 0) {
-        return false;
-    }
-    ipcx__shm_say_cpu(self);
-    pauses = between_looks(self, wish);
-    while (peer_awake(self)) {
-        for (int i = 0; i < 16; i++) {
-            for (int k = 0; k < pauses; k++) {
-                pause_cpu();
-            }
-            if (fulfilled(self, wish)) {
-                return true;
-            }
+    atomic_store_explicit(&habit->longs,
+                          !was_long       ? 0
+                          : longs < LONGS ? longs + 1
+                                          : LONGS,
+                          memory_order_relaxed);
+}
+
+/* 16 looks: true: it has come. */
+static bool look_often(ipcx__shm *self, const ipcx__shm_wish *wish, int pauses)
+{
+    for (int i = 0; i < 16; i++) {
+        for (int k = 0; k < pauses; k++) {
+            pause_cpu();
         }
-        if (ipcx_clock_now() - start > worth(wish)) {
-            break;
+        if (fulfilled(self, wish)) {
+            return true;
         }
     }
     return false;
+}
+
+/* True: it has come. *start: when it began to wait, about: most answers are there before a look at
+ * the clock would be. */
+static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *habit, int64_t *start)
+{
+    unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
+    bool came = false;
+    *start = 0;
+    if (longs < LONGS ||
+        atomic_fetch_add_explicit(&habit->skipped, 1, memory_order_relaxed) % RARELY == 0) {
+        int pauses;
+        ipcx__shm_say_cpu(self);
+        pauses = between_looks(self, wish);
+        while (!came && peer_awake(self)) {
+            int64_t now;
+            came = look_often(self, wish, pauses);
+            if (came) {
+                break;
+            }
+            now = ipcx_clock_now();
+            *start = *start == 0 ? now : *start;
+            if (now - *start > worth(wish)) {
+                break;
+            }
+        }
+    }
+    if (came) {
+        remember(habit, wish, *start);
+    } else if (*start == 0) {
+        *start = ipcx_clock_now();
+    }
+    return came;
 }
 
 bool ipcx__shm_stalled(ipcx__shm_stall *stall)
@@ -144,15 +175,15 @@ bool ipcx__shm_stalled(ipcx__shm_stall *stall)
     return now - stall->since > SPIN_NS;
 }
 
-static void remember(ipcx__shm_spin *habit, const ipcx__shm_wish *wish, int64_t start)
+ipcx_status ipcx__shm_stay_awake(ipcx__shm *self)
 {
-    bool was_long = ipcx_clock_now() - start > worth(wish) + LONG_NS - SPIN_NS;
-    unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
-    atomic_store_explicit(&habit->longs,
-                          !was_long       ? 0
-                          : longs < LONGS ? longs + 1
-                                          : LONGS,
-                          memory_order_relaxed);
+    const ipcx__shm_wish wish = {.data = true, .front = true};
+    int64_t start;
+    if (spin(self, &wish, &self->rx_spin, &start)) {
+        return IPCX_OK;
+    }
+    self->rx_spin.since = start;
+    return IPCX_AGAIN;
 }
 
 /* ---- asleep, for data */
@@ -233,10 +264,10 @@ ipcx_status ipcx__shm_wait_data(ipcx__shm *self, bool front, ipcx_deadline deadl
                                 ipcx_error *err)
 {
     const ipcx__shm_wish wish = {.data = true, .front = front};
-    int64_t start = ipcx_clock_now();
+    int64_t start = self->rx_spin.since; /* it has stayed awake already */
     ipcx_status status;
-    if (spin(self, &wish, &self->rx_spin, start)) {
-        remember(&self->rx_spin, &wish, start);
+    self->rx_spin.since = 0;
+    if (start == 0 && spin(self, &wish, &self->rx_spin, &start)) {
         return IPCX_OK;
     }
     status = ipcx__shm_data_epoll(self, err);
@@ -283,12 +314,11 @@ static ipcx_status sleep_for_all(ipcx__shm *self, const ipcx__shm_wish *wish,
 ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
                                  ipcx_deadline deadline, ipcx_error *err)
 {
-    int64_t start = ipcx_clock_now();
+    int64_t start;
     ipcx_status status = IPCX_OK;
     unsigned vain = 0;
     bool woken = false;
-    if (spin(self, wish, &self->tx_spin, start)) {
-        remember(&self->tx_spin, wish, start);
+    if (spin(self, wish, &self->tx_spin, &start)) {
         return IPCX_OK;
     }
     while (status == IPCX_OK) {

@@ -25,6 +25,9 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
  * after many wakes for nothing: a peer that rings without end must not keep Ctrl-C out. */
 ipcx_status ipcx__shm_wait_data(ipcx__shm *self, bool front, ipcx_deadline deadline,
                                 ipcx_error *err);
+/* With the rx turn, which is kept: OK: look again; AGAIN: staying awake is not worth it any more.
+ */
+ipcx_status ipcx__shm_stay_awake(ipcx__shm *self);
 /* One look at what does not come, awake: true after as long as staying awake is worth it. {0}. */
 typedef struct ipcx__shm_stall {
     int64_t since;
