@@ -46,8 +46,9 @@ def open_files():
 
 
 def names_in_memory():
-    """But for those of the lab's recorders, which other programs of this machine may make."""
-    return sorted(name for name in os.listdir("/dev/shm") if not name.startswith("ipcx-record"))
+    """Ours: but for those of the lab's recorders, which other programs of this machine may make."""
+    names = os.listdir("/dev/shm")
+    return sorted(n for n in names if "ipcx" in n and not n.startswith("ipcx-record"))
 
 
 def until_it_died(ours, pid, last, sends):

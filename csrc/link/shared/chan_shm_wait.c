@@ -16,7 +16,7 @@
 #define LONG_NS INT64_C(100000)      /* a wait that was not worth it … */
 #define LONGS 8                      /* … and after so many in a row only every … */
 #define RARELY 32                    /* … so manieth is tried awake, until one is short */
-#define ROOM_NS_MAX INT64_C(1000000) /* awake for the room of the largest messages */
+#define MORE_NS_MAX INT64_C(1000000) /* awake for the largest messages, besides */
 #define STREAM_PAUSES 64             /* between two looks of who only receives: under 1 µs */
 #define VAIN 1024 /* wakes for nothing in a row, and signal handlers get their turn */
 
@@ -57,12 +57,12 @@ static bool fulfilled(ipcx__shm *self, const ipcx__shm_wish *wish)
     return granted(self, wish) || ended(self);
 }
 
-/* What staying awake may cost: room for a large message takes the peer as long as copying one does
- * (4 GB/s), whoever is slow. */
-static int64_t worth(const ipcx__shm_wish *wish)
+/* What staying awake may cost: the peer needs as long as copying takes (4 GB/s) for the room of a
+ * large message, or to answer one with another. With the turn of that side. */
+static int64_t worth(const ipcx__shm *self, const ipcx__shm_wish *wish)
 {
-    uint64_t more = wish->room ? wish->size / 4 : 0;
-    return SPIN_NS + (more < (uint64_t)ROOM_NS_MAX ? (int64_t)more : ROOM_NS_MAX);
+    uint64_t more = (wish->data ? self->held.size : wish->room ? wish->size : 0) / 4;
+    return SPIN_NS + (more < (uint64_t)MORE_NS_MAX ? (int64_t)more : MORE_NS_MAX);
 }
 
 static inline void pause_cpu(void)
@@ -105,9 +105,10 @@ static int between_looks(ipcx__shm *self, const ipcx__shm_wish *wish)
     return stream ? STREAM_PAUSES : 1;
 }
 
-static void remember(ipcx__shm_spin *habit, const ipcx__shm_wish *wish, int64_t start)
+/* `most`: what it was worth. */
+static void remember(ipcx__shm_spin *habit, int64_t most, int64_t start)
 {
-    bool was_long = start != 0 && ipcx_clock_now() - start > worth(wish) + LONG_NS - SPIN_NS;
+    bool was_long = start != 0 && ipcx_clock_now() - start > most + LONG_NS - SPIN_NS;
     unsigned longs = atomic_load_explicit(&habit->longs, memory_order_relaxed);
     atomic_store_explicit(&habit->longs,
                           !was_long       ? 0
@@ -150,13 +151,13 @@ static bool spin(ipcx__shm *self, const ipcx__shm_wish *wish, ipcx__shm_spin *ha
             }
             now = ipcx_clock_now();
             *start = *start == 0 ? now : *start;
-            if (now - *start > worth(wish)) {
+            if (now - *start > worth(self, wish)) {
                 break;
             }
         }
     }
     if (came) {
-        remember(habit, wish, *start);
+        remember(habit, worth(self, wish), *start);
     } else if (*start == 0) {
         *start = ipcx_clock_now();
     }
@@ -265,6 +266,7 @@ ipcx_status ipcx__shm_wait_data(ipcx__shm *self, bool front, ipcx_deadline deadl
 {
     const ipcx__shm_wish wish = {.data = true, .front = front};
     int64_t start = self->rx_spin.since; /* it has stayed awake already */
+    int64_t most = worth(self, &wish);
     ipcx_status status;
     self->rx_spin.since = 0;
     if (start == 0 && spin(self, &wish, &self->rx_spin, &start)) {
@@ -286,7 +288,7 @@ ipcx_status ipcx__shm_wait_data(ipcx__shm *self, bool front, ipcx_deadline deadl
     ipcx__turn_leave(&self->rx_turn);
     status = sleep_for_data(self, deadline, err);
     (void)atomic_fetch_sub(&self->asleep, 1);
-    remember(&self->rx_spin, &wish, start);
+    remember(&self->rx_spin, most, start);
     return status == IPCX_OK ? IPCX_MORE : status;
 }
 
@@ -340,6 +342,6 @@ ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
             woken = status == IPCX_OK;
         }
     }
-    remember(&self->tx_spin, wish, start);
+    remember(&self->tx_spin, worth(self, wish), start);
     return status;
 }

@@ -21,6 +21,7 @@ enum {
 #define HEAD IPCX__RING_HEADER
 #define WHOLE 8u             /* bytes of the length in a first fragment */
 #define FRAGMENT_MAX 262144u /* bytes of a fragment's record: both sides work in the cache */
+#define AGAIN_MIN 65536u     /* bytes of a record for which it matters where it lies */
 #define REFUSED 64u          /* large records until growing is tried again */
 #define WHOLE_KEPT                                                                                 \
     (1u << 20) /* memory a finished fragmented message leaves behind for the next                  \
@@ -59,11 +60,20 @@ static bool look(ipcx__ring_tx *tx)
     return !tx->broken;
 }
 
+/* A large record that has the ring for itself goes to its start again, where the last one was: both
+ * sides have that in their caches. */
+static bool starts_over(ipcx__ring_tx *tx, uint64_t at, uint64_t need)
+{
+    return need > AGAIN_MIN && at >= need && tx->slots.used == 0 && look(tx) &&
+           tx->head == tx->tail;
+}
+
 static bool fits(ipcx__ring_tx *tx, uint64_t need)
 {
     uint64_t at = tx->tail & (tx->size - 1);
     /* Below a limit there is always place for one more header, for the SKIP. */
-    bool here = tx->limit == tx->size || at + need + HEAD <= tx->limit;
+    bool here =
+        (tx->limit == tx->size || at + need + HEAD <= tx->limit) && !starts_over(tx, at, need);
     uint64_t end = tx->tail + need + (tx->skip = here ? 0 : tx->size - at);
     return !tx->broken && (end - ipcx__ring_floor(tx) <= tx->size ||
                            (look(tx) && end - ipcx__ring_floor(tx) <= tx->size));
