@@ -77,8 +77,7 @@ typedef struct ipcx__transport {
                                 ipcx_error *err);
     ipcx_status (*return_view)(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline);
     const struct ipcx__fronts *fronts; /* see chan_front.h; NULL: there are none */
-    /* trim: gives memory back; NULL: none worth it. lossy: puts in what became of datagrams; NULL:
-     * nothing is ever lost. */
+    /* trim: gives memory back. lossy: puts in what became of datagrams. NULL: there is none. */
     ipcx_status (*trim)(ipcx_chan *chan, size_t *bytes, ipcx_error *err);
     void (*lossy)(ipcx_chan *chan, ipcx_chan_stats *stats);
 } ipcx__transport;
