@@ -321,7 +321,7 @@ def test_flush_finishes_it(place):
 
 
 def test_who_does_not_prove_in_time_is_dropped(stack, kind, url):
-    place = Place(stack, kind, url, authkey=KEY, handshake_timeout=0.05)
+    place = Place(stack, kind, url, authkey=KEY, handshake_timeout=0.5)
     with raw(place.url) as lazy:
         lazy.send(hello(nonce()))
         assert lazy.frame()[:4] == b"IX\1\x0b"

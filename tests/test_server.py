@@ -344,7 +344,7 @@ def test_a_peer_that_breaks_the_protocol_leaves_with_a_reason(server):
 
 
 def test_silence_and_a_byte_now_and_then():
-    server = Server("unix://", handshake_timeout=0.05, progress_timeout=0.05)
+    server = Server("unix://", handshake_timeout=0.5, progress_timeout=0.5)
     with server, stranger(server.url), stranger(server.url) as slow:
         honest = connect(server.url)
         slow.sendall(hello() + data(b"x" * 100)[:50])

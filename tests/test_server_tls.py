@@ -264,13 +264,14 @@ def test_tls_to_plain(lab: Authority) -> None:
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff", bytes(99)])
 def test_garbage(lab: Authority, garbage: bytes) -> None:
-    with echoing(URL, tls=lab.server(), handshake_timeout=0.1) as server, raw(server) as stranger:
-        stranger.sendall(garbage)
-        serves(server, lab.client())
+    with echoing(URL, tls=lab.server()) as server:
+        with raw(server) as stranger:
+            stranger.sendall(garbage)
+            serves(server, lab.client())
+            with contextlib.suppress(ConnectionResetError):
+                while stranger.recv(4096):  # what is wrong, and the end
+                    pass
         wait_for(lambda: server.stats().refused == 1)
-        with contextlib.suppress(ConnectionResetError):
-            while stranger.recv(4096):
-                pass
 
 
 # ---- who takes its time
@@ -286,7 +287,7 @@ def first_words(context: ssl.SSLContext) -> bytes:
 
 def test_a_byte_now_and_then_in_the_handshake(lab: Authority) -> None:
     words = iter(first_words(lab.client()))
-    with echoing(URL, tls=lab.server(), handshake_timeout=0.1) as server, raw(server) as slow:
+    with echoing(URL, tls=lab.server(), handshake_timeout=1.0) as server, raw(server) as slow:
         serves(server, lab.client())
 
         def is_gone() -> bool:

@@ -111,9 +111,9 @@ def test_a_client_that_fails(programs, capsys, code, words):
 def test_two_who_wait_for_each_other(programs, capsys):
     server, _ = programs
     mute = "import socket, sys; s = socket.socket(1); s.connect(sys.argv[1]); s.recv(1)"
-    assert main(["--timeout", "1", *server, "--", "-c", mute, server[1]]) == 1
+    assert main(["--timeout", "3", *server, "--", "-c", mute, server[1]]) == 1
     said = capsys.readouterr()
-    assert "python was not done after 1 s: it was ended" in said.err
+    assert "python was not done after 3 s: it was ended" in said.err
     assert "connect" in said.out
 
 
