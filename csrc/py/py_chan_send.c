@@ -56,14 +56,29 @@ static void handed_over(const ipcx_message *message)
     (void)ipcx_chan_close((ipcx_chan *)message->data, IPCX_NOW, NULL, NULL);
 }
 
-/* One message through the core. INTR: an exception is set. */
-static ipcx_status push(ipcx_py_chan *self, const ipcx_message *message, int64_t ns,
+/* Bytes, as they are: what comes most goes before anything else is asked. AGAIN: not without
+ * waiting, or they do not go this way, which *tried tells. */
+static inline ipcx_status push_bytes(ipcx_py_chan *self, PyObject *value, ipcx_sending *sending,
+                                     ipcx_error *err, bool *tried)
+{
+    ipcx_status status = IPCX_AGAIN;
+    *tried = PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= IPCX_PY_TRY_MAX &&
+             !self->objects && !self->rendezvous && !self->layered;
+    if (*tried) {
+        ipcx_message bytes = {.data = PyBytes_AS_STRING(value),
+                              .size = (size_t)PyBytes_GET_SIZE(value)};
+        IPCX_PY_WAKING(status = ipcx_chan_send(self->core, &bytes, IPCX_NOW, sending, err));
+    }
+    return status;
+}
+
+/* One message through the core; `tried`: not without waiting. INTR: an exception is set. */
+static ipcx_status push(ipcx_py_chan *self, const ipcx_message *message, int64_t ns, bool tried,
                         ipcx_sending *sending, ipcx_error *err)
 {
     ipcx_status status = IPCX_AGAIN;
-    ipcx_deadline deadline;
     bool sync = (message->flags & IPCX_MESSAGE_SYNC) || self->rendezvous;
-    if (message->size <= IPCX_PY_TRY_MAX && (!sync || ns == IPCX_PY_NEVER)) {
+    if (!tried && message->size <= IPCX_PY_TRY_MAX && (!sync || ns == IPCX_PY_NEVER)) {
         if (self->objects) {
             status = ipcx_chan_send(self->core, message, IPCX_NOW, sending, err);
         } else if (IPCX_UNLIKELY(self->layered)) {
@@ -76,13 +91,13 @@ static ipcx_status push(ipcx_py_chan *self, const ipcx_message *message, int64_t
             return status;
         }
     }
-    deadline = ipcx_py_deadline(ns);
+    ipcx_deadline deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_chan_send(self->core, message, deadline, sending, err));
     return status;
 }
 
 /* Pins, sends, unpins. False: ipcx_py_chan_raise has been or is to be called: *status tells. */
-static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t ns,
+static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t ns, bool tried,
                        ipcx_sending *sending, ipcx_status *status, ipcx_error *err)
 {
     ipcx_message message;
@@ -104,7 +119,7 @@ static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t n
     if (self->objects && !had_begun) {
         Py_INCREF(value);
     }
-    *status = push(self, &message, ns, sending, err);
+    *status = push(self, &message, ns, tried, sending, err);
     if (self->objects) {
         if (*status != IPCX_OK && !sending->begun) {
             Py_DECREF(value);
@@ -121,7 +136,8 @@ static bool send_value(ipcx_py_chan *self, PyObject *value, bool sync, int64_t n
 
 /* Sets the exception of a send, and in it what became of the message. */
 static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
-                        const ipcx_error *err, int64_t ns, const ipcx_sending *sending)
+                        const ipcx_error *err, int64_t ns, const ipcx_sending *sending,
+                        const ipcx_py_seen *seen)
 {
     if (status == IPCX_INVALID) { /* an end in use: wrong is what it is */
         PyErr_Format(PyExc_TypeError, "%s: %s", op, err->detail);
@@ -139,6 +155,9 @@ static PyObject *failed(ipcx_py_chan *self, const char *op, ipcx_status status,
             ipcx_py_attribute("unreceived", PyLong_FromUnsignedLongLong(count));
         }
     }
+    if (seen != NULL && ipcx_py_watched(self->state)) {
+        ipcx_py_show(self->state, op, (PyObject *)self, NULL, seen);
+    }
     return NULL;
 }
 
@@ -152,14 +171,6 @@ static PyObject *size_of(ipcx_py_chan *self, PyObject *value)
     }
     PyBuffer_Release(&view);
     return PyLong_FromSize_t(message.size);
-}
-
-static PyObject *failed_traced(ipcx_py_chan *self, const ipcx_py_seen *seen)
-{
-    if (ipcx_py_watched(self->state)) {
-        ipcx_py_show(self->state, "send", (PyObject *)self, NULL, seen);
-    }
-    return NULL;
 }
 
 /* `what` has been sent. */
@@ -183,21 +194,18 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
 {
     static const char *const names[] = {"msg", "sync", "timeout", NULL};
     ipcx_py_chan *self = (ipcx_py_chan *)op;
-    PyObject *values[3];
+    PyObject *values[3] = {NULL};
     ipcx_sending sending = {0};
     ipcx_error err;
     ipcx_status status;
     ipcx_py_seen seen;
     int64_t ns = IPCX_PY_EVER;
-    bool sync = false;
-    if (nargs == 1 && kwnames == NULL) {
+    bool plain = nargs == 1 && kwnames == NULL, sync = false, tried = false;
+    if (plain) {
         values[0] = args[0];
-        values[2] = NULL;
-    } else {
-        if (!ipcx_py_named(values, names, 1, "send", args, nargs, kwnames) ||
-            !truth(values[1], &sync) || !ipcx_py_patience(values[2], IPCX_PY_EVER, &ns)) {
-            return NULL;
-        }
+    } else if (!ipcx_py_named(values, names, 1, "send", args, nargs, kwnames) ||
+               !truth(values[1], &sync) || !ipcx_py_patience(values[2], IPCX_PY_EVER, &ns)) {
+        return NULL;
     }
     if (IPCX_UNLIKELY(self->layered) && !sync && !self->rendezvous && ipcx_py_layer_within(self) &&
         (PyUnicode_Check(values[0]) || PyObject_CheckBuffer(values[0]))) {
@@ -207,9 +215,12 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
         return NULL;
     }
     ipcx_py_see(&seen, self->state);
-    if (IPCX_UNLIKELY(!send_value(self, values[0], sync, ns, &sending, &status, &err))) {
-        (void)failed(self, "send", status, &err, ns, &sending);
-        return failed_traced(self, &seen);
+    status = plain ? push_bytes(self, values[0], &sending, &err, &tried) : IPCX_AGAIN;
+    if (status == IPCX_AGAIN) {
+        (void)send_value(self, values[0], sync, ns, tried, &sending, &status, &err);
+    }
+    if (IPCX_UNLIKELY(status != IPCX_OK)) {
+        return failed(self, "send", status, &err, ns, &sending, &seen);
     }
     return sent_traced(self, values[0], &seen);
 }
@@ -292,14 +303,13 @@ PyObject *ipcx_py_chan_send_now(PyObject *op, PyObject *const *args, Py_ssize_t 
         sending = ((token *)given)->sending;
     }
     ipcx_py_see(&seen, self->state);
-    if (send_value(self, args[0], sync, IPCX_PY_NEVER, &sending, &status, &err)) {
+    if (send_value(self, args[0], sync, IPCX_PY_NEVER, false, &sending, &status, &err)) {
         return sent_traced(self, args[0], &seen);
     }
     if (status == IPCX_AGAIN) {
         return go_on_later(self, given, &sending);
     }
-    (void)failed(self, "send", status, &err, IPCX_PY_NEVER, &sending);
-    return failed_traced(self, &seen);
+    return failed(self, "send", status, &err, IPCX_PY_NEVER, &sending, &seen);
 }
 
 /* ---- many */
@@ -410,7 +420,7 @@ static bool send_all(batch *all, PyObject *iterator, int64_t ns)
         Py_XDECREF(type);
         Py_XDECREF(value);
         Py_XDECREF(traceback);
-        (void)failed(all->self, "send_many", status, &err, ns, &sending);
+        (void)failed(all->self, "send_many", status, &err, ns, &sending, NULL);
     }
     if (PyErr_Occurred()) {
         ipcx_py_attribute("sent", PyLong_FromSsize_t(all->sent));

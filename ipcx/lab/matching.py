@@ -378,12 +378,14 @@ def load(
     # What was sent before the record began may have been received before, too.
     found = [one for one in found if one.receive is not None or not one.send.late]
     events = _events(calls, began)
+    # A send may end, for us, after its answer was sent: what was sent first began first.
+    found.sort(key=lambda one: (one.send.begun, one.send.index, one.offset or 0))
     messages = [
         Message(
             one.send.index, None if one.receive is None else one.receive.index, one.offset,
             one.size, one.data,
         )
-        for one in sorted(found, key=lambda one: (one.send.index, one.offset or 0))
+        for one in found
     ]  # fmt: skip
     made = Record(named, stamped(named, events, messages), messages)
     made.notes = notes

@@ -55,7 +55,7 @@ def test_the_picture_and_the_record(programs, tmp_path, capsys):
     assert picture.read_text().startswith("<svg")
     record = Record.from_json(said.out)
     assert record.processes == ["server", "client"]
-    assert sorted(m.data for m in record.messages) == [b"HELLO", b"hello"]
+    assert [m.data for m in record.messages] == [b"hello", b"HELLO"]
     for kind in ("html", "txt", "json", "pcapng"):
         path = tmp_path / f"x.{kind}"
         _write(record, str(path))
