@@ -36,7 +36,7 @@ static reader *of(ipcx_chan *chan)
 static ipcx_status sends_not(const ipcx_chan *chan, const char *op, ipcx_error *err)
 {
     return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, op,
-                          "this end of %s receives: who connects sends", chan->url);
+                          "this end receives (who connects sends): %s", chan->url);
 }
 
 /* ---- with the turn */

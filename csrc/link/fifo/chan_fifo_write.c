@@ -33,8 +33,8 @@ static writer *of(ipcx_chan *chan)
 
 static ipcx_status receives_not(const ipcx_chan *chan, const char *op, ipcx_error *err)
 {
-    return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, op,
-                          "this end of %s sends: who listens receives", chan->url);
+    return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, op, "this end sends (who listens receives): %s",
+                          chan->url);
 }
 
 /* ---- sending */

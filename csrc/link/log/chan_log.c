@@ -42,7 +42,7 @@ static end *of(ipcx_chan *chan)
 
 static ipcx_status one_way(const ipcx_chan *chan, const char *op, const char *does, ipcx_error *err)
 {
-    return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, op, "this end of %s only %s", chan->url, does);
+    return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, op, "this end only %s: %s", does, chan->url);
 }
 
 /* ---- sending */
@@ -50,7 +50,7 @@ static ipcx_status one_way(const ipcx_chan *chan, const char *op, const char *do
 static ipcx_status check(const end *self, const ipcx_message *message, ipcx_error *err)
 {
     if (self->log == NULL) {
-        return one_way(&self->chan, "send", "receives: who connects sends", err);
+        return one_way(&self->chan, "send", "receives (who connects sends)", err);
     }
     if (message->flags & ~IPCX_MESSAGE_TEXT) {
         return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, "send",
@@ -132,7 +132,7 @@ static ipcx_status find(end *self, const char *op, ipcx_deadline deadline, ipcx_
 {
     ipcx_status status;
     if (self->reader == NULL) {
-        return one_way(&self->chan, op, "sends: who accepts receives", err);
+        return one_way(&self->chan, op, "sends (who accepts receives)", err);
     }
     status = ipcx__turn_take_by(&self->turn, &self->chan.gate, deadline, err);
     if (status != IPCX_OK || self->holds) {
@@ -239,7 +239,7 @@ static ipcx_status send_fileno(ipcx_chan *chan, int *fd, ipcx_error *err)
 {
     end *self = of(chan);
     if (self->log == NULL) {
-        return one_way(chan, "fileno", "receives: who connects sends", err);
+        return one_way(chan, "fileno", "receives (who connects sends)", err);
     }
     (void)pthread_mutex_lock(&self->guard);
     if (self->room < 0) {
