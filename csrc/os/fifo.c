@@ -39,8 +39,7 @@ ipcx_status ipcx_fifo_make(const char *path, mode_t mode, ipcx_error *err)
             return in_use(path, error, err);
         }
         return ipcx_error_set(err, IPCX_SYSTEM, error, "mkfifo",
-                              "%s: a named pipe that nobody reads is there, left behind perhaps",
-                              path);
+                              "left behind perhaps: a named pipe that nobody reads, %s", path);
     }
     if (error == EEXIST) {
         return ipcx_error_set(err, IPCX_SYSTEM, error, "mkfifo", "%s: that is no named pipe", path);
