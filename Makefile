@@ -56,12 +56,15 @@ TEST_PARTS := contract lab notebooks
 TEST_RUNS := $(TEST_PARTS:%=test-%) test-rest
 .PHONY: $(TEST_RUNS)
 # A make that a test starts has nothing to do with this one and its job server.
-PYTEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(PY) -m pytest -q
+# Which test hung is said once more at the end, after the tracebacks of all its threads.
+PYTEST = hung=$(VENV)/.hung-$@; rm -f $$hung; \
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL IPCX_HUNG=$$hung $(PY) -m pytest -q
+NAME_HUNG = || { status=$$?; cat $$hung 2>/dev/null; exit $$status; }
 $(TEST_RUNS): $(VENV)/.built $(VENV)/.test $(VENV)/.lab
 $(TEST_PARTS:%=test-%): test-%:
-	@$(PYTEST) tests/$* $(ARGS)
+	@$(PYTEST) tests/$* $(ARGS) $(NAME_HUNG)
 test-rest:
-	@$(PYTEST) $(TEST_PARTS:%=--ignore=tests/%) $(ARGS)
+	@$(PYTEST) $(TEST_PARTS:%=--ignore=tests/%) $(ARGS) $(NAME_HUNG)
 
 # ---- form
 

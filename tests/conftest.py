@@ -26,6 +26,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NIGHT = os.environ.get("IPCX_NIGHT") == "1"
 HANG_GUARD = float(os.environ.get("IPCX_HANG_GUARD", "10"))
+HUNG = os.environ.get("IPCX_HUNG")  # a file for the name of the test that hung, see the Makefile
 RUN_TAG = f"ipcx-t{os.getpid()}-"
 SETTLE = 1.0  # seconds granted to the kernel to take away a thread or a child that has ended
 
@@ -119,7 +120,10 @@ class Watchdog:
         while True:
             ready = dict(poll.poll(limit * 1000 or None))
             if not ready:
-                os.write(2, f"\n{test}: still running after {limit:g} s\n".encode())
+                hung = f"{test}: still running after {limit:g} s\n"
+                os.write(2, f"\n{hung}".encode())
+                if HUNG:
+                    Path(HUNG).write_text(hung)
                 resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
                 signal.pidfd_send_signal(victim, signal.SIGABRT)
                 if not poll.poll(5000):
