@@ -570,22 +570,40 @@ TEST(who_is_silent_for_too_long_is_dropped_and_who_speaks_is_not)
     ipcx_mux_free(mux);
 }
 
-/* What has come while the program did not ask is no silence. */
-TEST(a_late_program_drops_nobody)
+/* Half a message in time, the rest while the program does not ask. False: on a busy machine the
+ * rest was late itself, and says nothing. */
+static bool late_program(void)
 {
-    ipcx_mux_options options = {.idle_timeout = 10 * MS, .progress_timeout = 10 * MS};
+    ipcx_mux_options options = {.idle_timeout = 20 * MS, .progress_timeout = 20 * MS};
     ipcx_mux *mux = serving("unix://", &options);
+    ipcx_deadline in_time = ipcx_deadline_after(20 * MS);
     seen got = {0};
     int fd = raw_peer(mux, &got, 1 << 20);
+    bool tells;
     REQUIRE(send(fd, "IX\x01\x01\0\0", 6, MSG_NOSIGNAL) == 6);
     (void)batch(mux, &got, ipcx_deadline_after(MS));
-    REQUIRE(send(fd, "\0\0\0\0\0\1x", 7, MSG_NOSIGNAL) == 7);
-    (void)usleep(30000); /* the program's own delay, past the time-outs: nothing waits for it */
-    serve(mux, &got, 1, 1, 0);
-    CHECK_STR(got.text, "x");
+    tells = send(fd, "\0\0\0\0\0\1x", 7, MSG_NOSIGNAL) == 7;
+    tells = tells && ipcx_deadline_left(in_time) > 0;
+    if (tells) {
+        (void)usleep(50000); /* the program's own delay, past the time-outs: nothing waits for it */
+        serve(mux, &got, 1, 1, 0);
+        CHECK_STR(got.text, "x");
+    }
     CHECK_INT(close(fd), 0);
     forget(&got);
     ipcx_mux_free(mux);
+    return tells;
+}
+
+/* What has come while the program did not ask is no silence. */
+TEST(a_late_program_drops_nobody)
+{
+    ipcx_deadline deadline = SOON;
+    bool told = false;
+    while (!told && ipcx_deadline_left(deadline) > 0) {
+        told = late_program();
+    }
+    CHECK(told);
 }
 
 /* ---- who does not read */

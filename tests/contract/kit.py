@@ -204,18 +204,35 @@ class Kit(contextlib.ExitStack):
                     return count
 
     def owe(self, sender, receiver, message=LARGE) -> int:
-        """Sends until a rest is owed; how many messages are on the way, that one included."""
+        """Sends until a rest is owed that stays; how many messages are on the way, it included."""
         count = 0
         while True:
             try:
                 sender.send(message, timeout=0)
-            except ipcx.WouldBlock as error:
-                if error.begun:
-                    return count + 1
-                receiver.receive(timeout=GUARD)  # it was full at a message's end: another try
-                count -= 1
-            else:
                 count += 1
+            except ipcx.WouldBlock as error:
+                count += error.begun
+                if error.begun and self._stays(sender):
+                    return count
+                if not error.begun:
+                    # It was full at a message's end: another try.
+                    receiver.receive(timeout=GUARD)
+                    count -= 1
+
+    def _stays(self, sender) -> bool:
+        """Whether its rest is still owed once nothing is on its way any more: no whole segment then
+        fits into the peer's window, and what is left of it takes less than one of a LARGE rest.
+        """
+        moves = self.transport.url in ("tcp://", "tls://")
+        while True:
+            moving, owed = moves and on_its_way(), sender.stats().owed
+            try:
+                sender.flush(timeout=0)
+            except ipcx.WouldBlock:
+                if not moving and sender.stats().owed == owed:
+                    return True
+            else:
+                return False
 
     def drain(self, sender, receiver, count: int) -> list:
         """Receives `count` messages, the sender's rest pushed on in between, in one thread."""
