@@ -401,12 +401,13 @@ def test_messages_are_dropped_and_counted(rule, url):
         assert dropped > 0
         assert server.stats().dropped == dropped
         assert answers.count(False) == (dropped if rule == "drop_newest" else 0)
+        taken = [n for n in range(many) if answers[n]]  # TCP may make room again in between
         got = []
         while len(got) < many - dropped:
             until(server, client.poll)
             got.append(int(client.receive()[:6]))
         assert got == sorted(got)
-        assert got[-1] == many - 1 if rule == "drop_oldest" else got == list(range(len(got)))
+        assert got[-1] == many - 1 if rule == "drop_oldest" else got == taken
 
 
 def send_until_it_raises(peer, **options):

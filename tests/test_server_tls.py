@@ -324,10 +324,14 @@ def test_strangers_cost_what_they_send_and_make_room(lab: Authority) -> None:
     with Server(URL, tls=lab.server(), max_peers=3) as server, contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(raw(server)).sendall(words[:-1])
-        with pytest.raises(ipcx.Timeout):
-            server.receive(timeout=0.05)
+
+        def all_have_spoken() -> bool:
+            with pytest.raises(ipcx.Timeout):
+                server.receive(timeout=0.005)
+            return server.stats().memory >= 3 * (len(words) - 1)
+
+        wait_for(all_have_spoken)
         assert server.stats().waiting == 3
-        assert server.stats().memory >= 3 * (len(words) - 1)
         with ipcx.connect(server.url, tls=lab.client()) as honest:
             honest.send("served")
             assert server.receive(timeout=GUARD)[1] == "served"
@@ -353,9 +357,13 @@ def test_a_forged_record(lab: Authority) -> None:
         assert message == b"good"
         with socket.socket(fileno=other.detach()) as below:
             below.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
-            with contextlib.suppress(ipcx.Timeout):
-                server.receive(timeout=0.05)
-            assert peer.closed
+
+            def is_gone() -> bool:
+                with contextlib.suppress(ipcx.Timeout):
+                    server.receive(timeout=0.005)
+                return peer.closed
+
+            wait_for(is_gone)
             assert "TLS" in peer.reason
             assert peer.send("too late") is False
             while below.recv(4096):  # an alert is among it; and no reset

@@ -451,12 +451,16 @@ def test_ports(stack, listener) -> None:
         ipcx.listen("udp://")
     with pytest.raises(ipcx.InvalidURL):
         ipcx.listen("udp://127.0.0.1:65536")
-    with pytest.raises(ipcx.AddressInUse):
+    with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} listens"):
         ipcx.listen(listener.url)
     taken = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     taken.bind(("127.0.0.1", 0))
-    with pytest.raises(ipcx.AddressInUse):
-        ipcx.listen(f"udp://127.0.0.1:{taken.getsockname()[1]}")
+    url = f"udp://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} listens"):
+        ipcx.listen(url)
+    taken.connect(("127.0.0.1", 9))
+    with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} has the port"):
+        ipcx.listen(url)
     keep(stack, ipcx.connect(listener.url))
     keep(stack, listener.accept(timeout=GUARD))
     with pytest.raises(ipcx.AddressInUse):  # nor while channels share it

@@ -12,10 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LISTENS 0x0a /* TCP_LISTEN, as the table has it */
+/* As the tables have it. A UDP socket that has no peer is in TCP_CLOSE. */
+#define CONNECTED 0x01
+#define NO_PEER 0x07
+#define LISTENS 0x0a
 
-/* The inode of a socket in `table` that listens at `port`; 0: none. */
-static uint64_t listening_inode(const char *table, int port)
+/* The inode of a socket in `table` that is at `port` in this state; 0: none. */
+static uint64_t inode_in(const char *table, int port, unsigned wanted)
 {
     char line[256];
     uint64_t inode = 0;
@@ -28,7 +31,7 @@ static uint64_t listening_inode(const char *table, int port)
         uint64_t found;
         if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %" SCNu64,
                    &local, &state, &found) == 3 &&
-            local == (unsigned)port && state == LISTENS) {
+            local == (unsigned)port && state == wanted) {
             inode = found;
         }
     }
@@ -84,15 +87,28 @@ static bool is_socket(int folder, const char *name, const void *wanted)
     return strcmp(target, wanted) == 0;
 }
 
-int ipcx__tcp_holder(int port)
+static int socket_holder(const char *table, const char *table6, int port, unsigned state)
 {
     char wanted[64];
-    uint64_t inode = listening_inode("/proc/self/net/tcp", port);
+    uint64_t inode = inode_in(table, port, state);
     if (inode == 0) {
-        inode = listening_inode("/proc/self/net/tcp6", port);
+        inode = inode_in(table6, port, state);
     }
     (void)snprintf(wanted, sizeof wanted, "socket:[%" PRIu64 "]", inode);
     return inode != 0 ? find(is_socket, wanted) : 0;
+}
+
+int ipcx__tcp_holder(int port)
+{
+    return socket_holder("/proc/self/net/tcp", "/proc/self/net/tcp6", port, LISTENS);
+}
+
+int ipcx__udp_holder(int port, bool *listens)
+{
+    int pid = socket_holder("/proc/self/net/udp", "/proc/self/net/udp6", port, NO_PEER);
+    *listens = pid > 0;
+    return pid > 0 ? pid
+                   : socket_holder("/proc/self/net/udp", "/proc/self/net/udp6", port, CONNECTED);
 }
 
 /* The link's own mode says how the descriptor was opened. */

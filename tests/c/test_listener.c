@@ -151,6 +151,11 @@ TEST(a_taken_port_names_who_has_it)
     listener = listening(url, NULL);
     CHECK_STR(ipcx_listener_url(listener), url);
     ipcx_listener_free(listener);
+    listener = listening("udp://127.0.0.1:0", NULL);
+    (void)snprintf(url, sizeof url, "%s", ipcx_listener_url(listener));
+    (void)snprintf(holder, sizeof holder, "%s: process %d listens", url, (int)getpid());
+    listen_fails(url, IPCX_ADDRESS_IN_USE, EADDRINUSE, holder);
+    ipcx_listener_free(listener);
 }
 
 static int option(int fd, int level, int name)

@@ -460,9 +460,9 @@ def test_rebinding_after_a_kill(kit: Kit) -> None:
 
 
 @pytest.mark.needs("listen", "process")
-@pytest.mark.schemes("unix://")
+@pytest.mark.schemes("unix://", "tcp://", "tls://", "udp://")
 def test_a_live_listener_of_another_process_is_named(kit: Kit) -> None:
     peer = kit.run("listens", kit.address())
     url = peer.told()
-    with pytest.raises(ipcx.AddressInUse, match=str(peer.pid)):
-        ipcx.listen(url)
+    with pytest.raises(ipcx.AddressInUse, match=f"process {peer.pid} listens"):
+        ipcx.listen(url, **lab.listening(url))

@@ -21,6 +21,7 @@
 #include "link/datagram/udp.h"
 #include "link/address/url.h"
 #include "os/gate.h"
+#include "os/holder.h"
 #include "wire/datagram.h"
 
 #define OP "accept"
@@ -113,6 +114,16 @@ static ipcx_status open_rest(ipcx__dgram_listener *self, ipcx_error *err)
                : failed(self, "listen", err);
 }
 
+static ipcx_status taken(const ipcx__dgram_listener *self, const char *text, int error,
+                         ipcx_error *err)
+{
+    bool listens;
+    int pid = ipcx__udp_holder(self->where.port, &listens);
+    return pid > 0 ? ipcx__url_fail(err, IPCX_ADDRESS_IN_USE, error, "listen", text,
+                                    listens ? "process %d listens" : "process %d has the port", pid)
+                   : ipcx_error_set(err, IPCX_ADDRESS_IN_USE, error, "listen", "%s", text);
+}
+
 static ipcx_status bind_any(ipcx__dgram_listener *self, char *text, ipcx_error *err)
 {
     ipcx__addresses found;
@@ -140,6 +151,9 @@ static ipcx_status bind_any(ipcx__dgram_listener *self, char *text, ipcx_error *
             (void)close(self->fd);
             self->fd = -1;
         }
+    }
+    if (status == IPCX_ADDRESS_IN_USE) {
+        return taken(self, text, why.sys_errno, err);
     }
     return status == IPCX_OK ? status
                              : ipcx_error_set(err, status, why.sys_errno, "listen", "%s", text);
