@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import signal
+import threading
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NoReturn
@@ -98,6 +100,7 @@ def load(shell: Any) -> None:
     except ImportError:
         raise ImportError(f"%%process needs IPython: {install_hint('lab')}") from None
     shell.register_magic_function(process, "cell", "process")
+    shell.events.register("pre_run_cell", _before_cell)
     shell.events.register("post_run_cell", _after_cell)
     kernel: Any = getattr(shell, "kernel", None)
     # Between two cells the kernel ignores an interrupt; its handler of then, while a cell runs:
@@ -105,13 +108,42 @@ def load(shell: Any) -> None:
         kernel.saved_sigint_handler = _between_cells
 
 
+_told: list[str] = []  # processes that an interrupt of this cell has told to end already
+
+
+def _before_cell(info: Any) -> None:
+    """A cell with an `await` of its own is a task, which an interrupt has to cancel.
+
+    ipykernel's handler of such a cell has another thread do that, by a loop that is not the task's:
+    one that sleeps hears of it when something else wakes it, after an hour perhaps. Ours does the
+    same at once; ipykernel puts its own of the time before in its place when the cell has ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler or not callable(before):
+        return
+    try:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    except RuntimeError:
+        return
+    if task is None or "_cancel_on_sigint" not in getattr(before, "__qualname__", ""):
+        return
+
+    def interrupted(number: int, frame: Any) -> None:
+        _told.extend(_processes.end())
+        loop.call_soon_threadsafe(task.cancel)
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
 def _after_cell(result: Any) -> None:
     """A cell that was interrupted: whatever it was, the processes of the lab end with it."""
-    if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt):
-        ended = _processes.stop()
+    if _told or isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt):
+        ended = dict.fromkeys([*_told, *(done.name for done in _processes.stop())])
+        _told.clear()
         if ended:
-            names = ", ".join(done.name for done in ended)
-            print(f"interrupted: all processes of the lab were ended ({names})")
+            print(f"interrupted: all processes of the lab were ended ({', '.join(ended)})")
 
 
 def _between_cells(number: int, frame: Any) -> None:

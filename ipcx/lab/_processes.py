@@ -657,11 +657,12 @@ def stop(name: str | None = None) -> list[Finished]:
     return [one.wait() for one in chosen]
 
 
-def end() -> None:
-    """Tell all that run to end, without waiting for it."""
-    for one in list(_known.values()):
-        if one.running:
-            one._stop(signal.SIGTERM)
+def end() -> list[str]:
+    """Tell all that run to end, without waiting for it; their names."""
+    running = [one for one in _known.values() if one.running]
+    for one in running:
+        one._stop(signal.SIGTERM)
+    return [one.name for one in running]
 
 
 def lab_pids() -> set[int]:

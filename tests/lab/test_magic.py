@@ -396,6 +396,22 @@ def test_an_interrupt_of_any_cell_ends_all_processes(kernel, cell):
     until_gone(*pids)
 
 
+def test_an_interrupt_of_a_cell_that_awaits_ends_it_and_all_processes(kernel, cell):
+    pids = three(kernel)
+    request = kernel.start("import asyncio\nprint('going')\nawait asyncio.sleep(600)")
+    kernel.finish(request, until=lambda shown: "going" in shown.text)
+    kernel.interrupt()
+    shown = kernel.finish(request)
+    assert "CancelledError" in shown.error
+    assert "interrupted: all processes of the lab were ended (" in shown.text
+    until_gone(*pids)
+    # And the next cell is interrupted as any other one.
+    request = kernel.start("print('going')\nimport time\ntime.sleep(600)")
+    kernel.finish(request, until=lambda shown: "going" in shown.text)
+    kernel.interrupt()
+    assert "KeyboardInterrupt" in kernel.finish(request).error
+
+
 def test_an_interrupt_between_two_cells_ends_them_too(kernel, cell):
     pids = three(kernel)
     kernel.interrupt()
