@@ -139,31 +139,43 @@ def take(sends: list[Part], receives: list[Part], fits: Any) -> dict[int, Part]:
     """For each receive (by id) the send it took.
 
     Of the same content the latest that was sent before: a sender that repeats itself has given up
-    on the one before. Among those chosen the order is kept.
+    on the one before. Among those chosen the order is kept. `fits(send, receive)` may depend on the
+    calls' ends and addresses alone: it is asked once for all that share them.
     """
-    by_content: dict[tuple[int, bytes], list[Part]] = {}
+    exact: dict[tuple[int, bytes], list[Part]] = {}
     for part in sends:
-        by_content.setdefault(part.content, []).append(part)
+        exact.setdefault(part.content, []).append(part)
+    longer = _Longer(sends)
+    rows: dict[tuple[int, bytes], list[_Row]] = {}
+    fitting: dict[tuple[int, tuple[int, str]], bool] = {}
     matched: dict[int, Part] = {}
     used: set[tuple[int, int]] = set()
     chains: dict[tuple[Any, int], list[Part]] = {}
     for part in sorted(receives, key=lambda one: one.call.at):
-        fitting = [
-            one
-            for one in by_content.get(part.content, ()) or _longer(sends, part)
-            if one.call.begun <= part.call.at and fits(one.call, part.call)
-        ]
-        if not fitting:
-            continue
-        end = id(part.call.end)
-        fresh = [
-            one for one in fitting if (id(one), end if _for_many(to(one.call)) else 0) not in used
-        ]
-        chosen = max(fresh or fitting, key=lambda one: one.call.begun)
-        matched[id(part)] = chosen
-        if fresh:
-            used.add((id(chosen), end if _for_many(to(chosen.call)) else 0))
-            chains.setdefault((part.content, end), []).append(part)
+        content = part.content
+        if content not in rows:
+            rows[content] = _rows(exact.get(content) or longer.than(part))
+        chosen: tuple[int, Part] | None = None
+        latest: Part | None = None  # though another receive has taken it
+        end, who = id(part.call.end), _who(part.call)
+        for row in rows[content]:
+            key = (id(row), who)
+            if key not in fitting:
+                fitting[key] = bool(fits(row.sends[0].call, part.call))
+            if not fitting[key]:
+                continue
+            free = row.free(end, part.call.at, used)
+            if free is not None and (chosen is None or free.call.begun > chosen[1].call.begun):
+                chosen = row.taker(end), free
+            last = row.last(end)
+            if last is not None and (latest is None or last.call.begun > latest.call.begun):
+                latest = last
+        if chosen is not None:
+            matched[id(part)] = chosen[1]
+            used.add((id(chosen[1]), chosen[0]))
+            chains.setdefault((content, end), []).append(part)
+        elif latest is not None:
+            matched[id(part)] = latest
     for chain in chains.values():
         in_order = sorted((matched[id(part)] for part in chain), key=lambda one: one.call.begun)
         for part, send in zip(chain, in_order, strict=True):
@@ -171,8 +183,61 @@ def take(sends: list[Part], receives: list[Part], fits: Any) -> dict[int, Part]:
     return matched
 
 
-def _longer(sends: list[Part], part: Part) -> list[Part]:
-    """What was cut because the receiver's buffer was too small."""
-    return [
-        one for one in sends if one.size > part.size and one.data[: len(part.data)] == part.data
-    ]
+def _who(call: Call) -> tuple[int, str]:
+    return id(call.end), to(call)
+
+
+class _Row:
+    """Sends of the same content, by the same end to the same address, as they began.
+
+    Receivers ask in the order of time: what had begun by then is a stack, the latest on top.
+    """
+
+    def __init__(self, sends: list[Part]) -> None:
+        self.sends = sorted(sends, key=lambda one: one.call.begun)
+        self.for_many = _for_many(to(sends[0].call))
+        self.begun: dict[int, tuple[list[Part], int]] = {}
+
+    def taker(self, end: int) -> int:
+        """Whose it is once it was taken: each receiver of a group has one of his own."""
+        return end if self.for_many else 0
+
+    def free(self, end: int, at: int, used: set[tuple[int, int]]) -> Part | None:
+        """The latest that had begun at that time, and that nobody has taken."""
+        taker = self.taker(end)
+        stack, count = self.begun.get(taker, ([], 0))
+        while count < len(self.sends) and self.sends[count].call.begun <= at:
+            stack.append(self.sends[count])
+            count += 1
+        while stack and (id(stack[-1]), taker) in used:
+            stack.pop()
+        self.begun[taker] = stack, count
+        return stack[-1] if stack else None
+
+    def last(self, end: int) -> Part | None:
+        """The latest that had begun when `free` was asked."""
+        count = self.begun[self.taker(end)][1]
+        return self.sends[count - 1] if count else None
+
+
+def _rows(sends: list[Part]) -> list[_Row]:
+    found: dict[tuple[int, str], list[Part]] = {}
+    for part in sends:
+        found.setdefault(_who(part.call), []).append(part)
+    return list(map(_Row, found.values()))
+
+
+class _Longer:
+    """What may have been cut because the receiver's buffer was too small."""
+
+    def __init__(self, sends: list[Part]) -> None:
+        self.sends = sends
+        self.beginnings: dict[int, dict[bytes, list[Part]]] = {}  # of so many bytes
+
+    def than(self, part: Part) -> list[Part]:
+        size = len(part.data)
+        if size not in self.beginnings:
+            found = self.beginnings[size] = {}
+            for one in self.sends:
+                found.setdefault(one.data[:size], []).append(one)
+        return [one for one in self.beginnings[size].get(part.data, ()) if one.size > part.size]

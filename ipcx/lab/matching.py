@@ -197,10 +197,13 @@ def _pairs(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
 def _by_content(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
     """Ends whose bytes agree: behind a relay, or where the kernel does not tell."""
     found: list[tuple[int, int, int]] = []
+    sent = [(_known(one.sends), _moved(one.sends)) for one in streams]
+    got = [(_known(one.receives), _moved(one.receives)) for one in streams]
     for i, a in enumerate(streams):
         for j in range(i + 1, len(streams)):
-            there, back = _agree(a, streams[j]), _agree(streams[j], a)
-            if there >= 0 and back >= 0 and there + back > 0:
+            there = _agree(*sent[i], *got[j])
+            back = _agree(*sent[j], *got[i]) if there >= 0 else -1
+            if back >= 0 and there + back > 0:
                 found.append((-(there + back), abs(a.first - streams[j].first), i * 10**6 + j))
     used: set[int] = set()
     for _, _, both in sorted(found):
@@ -210,13 +213,21 @@ def _by_content(streams: list[_Stream]) -> Iterator[tuple[_Stream, _Stream]]:
             yield streams[i], streams[j]
 
 
-def _agree(a: _Stream, b: _Stream) -> int:
-    """How many bytes that b received are those that a sent; -1: one of them is not."""
-    sent, got = _known(a.sends), _known(b.receives)
-    if sum(call.size or 0 for call in b.receives) > sum(call.size or 0 for call in a.sends):
+def _agree(sent: dict[int, int], sent_all: int, got: dict[int, int], got_all: int) -> int:
+    """How many bytes that were received are those that were sent; -1: one of them is not."""
+    if got_all > sent_all:
         return -1
-    common = sent.keys() & got.keys()
-    return len(common) if all(sent[at] == got[at] for at in common) else -1
+    found = 0
+    for at, byte in got.items():
+        there = sent.get(at, byte)
+        if there != byte:
+            return -1
+        found += at in sent
+    return found
+
+
+def _moved(calls: list[Call]) -> int:
+    return sum(call.size or 0 for call in calls)
 
 
 def _known(calls: list[Call]) -> dict[int, int]:
@@ -320,9 +331,10 @@ def _datagram_messages(calls: list[Call], notes: list[str]) -> Iterator[Found]:
     taken_from = {id(matched[id(part)].call) for part in receives if id(part) in matched}
     left = [part for part in receives if id(part) not in matched]
     bound = {_local(call) for call in ours}
+    seen: dict[str, bool] = {}
     # Behind a relay the addresses do not meet; the contents do.
-    away = [p for p in sends if id(p.call) not in taken_from and not _known_place(p.call, bound)]
-    strangers = [p for p in left if not _known_place(p.call, bound)]
+    away = [p for p in sends if id(p.call) not in taken_from and not _known_place(p.call, seen, bound)]
+    strangers = [p for p in left if not _known_place(p.call, seen, bound)]
     relayed = take(away, strangers, lambda send, receive: send.end is not receive.end)
     matched.update(relayed)
     relays = {to(part.call) for part in relayed.values()}
@@ -340,8 +352,11 @@ def _datagram_messages(calls: list[Call], notes: list[str]) -> Iterator[Found]:
             notes.append(f"{part.call.lane} sent to {to(part.call)}, which did not record")
 
 
-def _known_place(call: Call, bound: set[str]) -> bool:
-    return any(same_place(to(call), place) for place in bound if place)
+def _known_place(call: Call, seen: dict[str, bool], bound: set[str]) -> bool:
+    where = to(call)
+    if where not in seen:
+        seen[where] = any(same_place(where, place) for place in bound if place)
+    return seen[where]
 
 
 # --- the record -----------------------------------------------------------------------------------

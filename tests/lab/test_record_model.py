@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ipcx import lab
+from ipcx.lab import _parts
 from ipcx.lab.model import Event, Message, Record
 
 
@@ -78,3 +79,44 @@ def test_the_package_is_lazy_and_has_its_names():
     code = "import sys, ipcx.lab; print('IPython' in sys.modules, 'json' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+# ---- many of the same content
+
+
+def parts(count, size=4, op="sendto", kept=4, at=0, where="127.0.0.1:9", end=None):
+    end = end or _parts.End(1, 1, "datagram")
+    calls = [
+        _parts.Call("a", 1, at + i, at + i, op, end, size, b"ping"[:kept], "", where, [], False, i)
+        for i in range(count)
+    ]
+    return [_parts.Part(call, size, call.data) for call in calls]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(4, 4), (2, 2)])
+def test_a_flood_of_one_content_is_matched_without_trying_each_with_each(size, kept):
+    asked = []
+
+    def fits(send, receive):
+        asked.append(1)
+        return True
+
+    sends = parts(3000)
+    receives = parts(2000, size, "recvfrom", kept, at=500)
+    found = _parts.take(sends, receives, fits)
+    assert len(asked) == 1
+    # Each the latest that was sent by then, while there is one; and in their order.
+    taken = [found[id(part)].call.index for part in receives]
+    assert len(set(taken)) == 2000
+    assert taken == sorted(taken)
+    assert all(send <= 500 + i for i, send in enumerate(taken))
+
+
+def test_a_group_s_receivers_each_take_the_same_send():
+    sends = parts(3, where="224.1.1.1:9")
+    one, other = (
+        parts(4, op="recvfrom", at=10, end=_parts.End(2, n, "datagram")) for n in (1, 2)
+    )
+    found = _parts.take(sends, one + other, lambda send, receive: True)
+    for receives in (one, other):
+        assert [found[id(part)].call.index for part in receives] == [0, 1, 2, 2]
