@@ -835,4 +835,20 @@ def link(
     }
     made = _Datagrams if kind == "udp" else _Streams
     folder = os.environ.get("IPCX_RECORD", "") if record is None else record
-    return made((str(to[0]), int(to[1])), trouble, seed, folder)
+    return made(_place(kind, to), trouble, seed, folder)
+
+
+def _place(kind: str, to: Any) -> tuple[str, int]:
+    """The server's address. Over UDP as answers have it: only what comes from there is passed."""
+    try:
+        host, port = str(to[0]), int(to[1])
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise TypeError(f"to is the server's (host, port), not {to!r}") from None
+    if kind == "tcp":
+        return host, port
+    try:
+        if host in ("", "0.0.0.0"):  # a server that is bound so is here
+            host = "127.0.0.1"
+        return socket.gethostbyname(host), port
+    except OSError:
+        raise ValueError(f"a udp link goes to an IPv4 address or its name, not {host!r}") from None

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ipcx import process
@@ -412,6 +413,9 @@ def spawn(
     if not callable(function):
         raise TypeError(f"spawn takes a function, not {function!r}; a text is for run and start")
     called = getattr(function, "__name__", type(function).__name__)
+    if iscoroutinefunction(function) or isgeneratorfunction(function):
+        how = "asyncio.run()" if iscoroutinefunction(function) else "a loop"
+        raise TypeError(f"{called} does nothing when it is called: spawn a function that has {how}")
     parcel = _packed({})
     assert parcel is not None
     call = parcel.pickled((function, args), f"{called} with its arguments")

@@ -160,8 +160,8 @@ def problem(id: str, seed: int = 1) -> Exercise:
         import difflib
 
         close = difflib.get_close_matches(id, known, 1)
-        also = f"; did you mean {close[0]!r}?" if close else ""
-        raise LookupError(f"there is no problem {id!r}{also} lab.problems() lists them")
+        also = f"did you mean {close[0]!r}? " if close else ""
+        raise LookupError(f"there is no problem {id!r}: {also}lab.problems() lists them")
     return Exercise(known[id](seed))
 
 
@@ -303,6 +303,7 @@ def _role(role: str, part: _Handed) -> Role:
     raise LookupError(
         f"{role}: there is no cell {part!r} (%%process {part} makes one, once it has run), and no "
         "file of that name"
+        + ("; a source ends with a newline" if any(sign in part for sign in " ();=") else "")
     )
 
 

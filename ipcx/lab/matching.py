@@ -333,7 +333,9 @@ def _datagram_messages(calls: list[Call], notes: list[str]) -> Iterator[Found]:
     bound = {_local(call) for call in ours}
     seen: dict[str, bool] = {}
     # Behind a relay the addresses do not meet; the contents do.
-    away = [p for p in sends if id(p.call) not in taken_from and not _known_place(p.call, seen, bound)]
+    away = [
+        p for p in sends if id(p.call) not in taken_from and not _known_place(p.call, seen, bound)
+    ]
     strangers = [p for p in left if not _known_place(p.call, seen, bound)]
     relayed = take(away, strangers, lambda send, receive: send.end is not receive.end)
     matched.update(relayed)

@@ -237,6 +237,7 @@ def test_what_may_be_handed_in(tmp_path, capsys):
     assert verdict._repr_mimebundle_() == {"text/plain": repr(verdict)}
     for wrong, words in [
         (("nowhere",), "no cell 'nowhere'"),
+        (("print(1)",), "a source ends with a newline"),
         ((lambda n: n,), "has none"),
         ((3,), "is a cell's name, a function, a path or a source, not 3"),
         (("a\n", "b\n"), "2 are too many"),

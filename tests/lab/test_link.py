@@ -88,6 +88,35 @@ def test_answers_come_back_and_have_a_trouble_of_their_own():
             assert [fate for fate in between.fates if fate.what == "lost"] == [("back", 0, "lost")]
 
 
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", ""])
+def test_answers_come_back_however_the_server_is_called(host):
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as server,
+        socket.socket(type=socket.SOCK_DGRAM) as client,
+    ):
+        server.bind(("", 0))
+        server.settimeout(10)
+        client.settimeout(10)
+        with link("udp", (host, server.getsockname()[1])) as between:
+            client.sendto(b"who", (between.host, between.port))
+            data, where = server.recvfrom(100)
+            server.sendto(data * 2, where)
+            assert client.recv(100) == b"whowho"
+
+
+@pytest.mark.parametrize("host", ["::1", "no such host"])
+def test_a_udp_link_to_what_is_no_ipv4_address_is_refused(host):
+    with pytest.raises(ValueError, match="to an IPv4 address or its name, not") as refused:
+        link("udp", (host, 9))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("to", [9, "x", ("127.0.0.1",), None, ("127.0.0.1", "http")])
+def test_where_to_is_a_host_and_a_port(to):
+    with pytest.raises(TypeError, match=r"to is the server's \(host, port\), not"):
+        link("tcp", to)
+
+
 def test_it_is_a_lane_of_a_record_and_what_it_loses_is_lost():
     from ipcx import lab
     from ipcx import socket as recorded

@@ -114,9 +114,7 @@ def test_a_flood_of_one_content_is_matched_without_trying_each_with_each(size, k
 
 def test_a_group_s_receivers_each_take_the_same_send():
     sends = parts(3, where="224.1.1.1:9")
-    one, other = (
-        parts(4, op="recvfrom", at=10, end=_parts.End(2, n, "datagram")) for n in (1, 2)
-    )
+    one, other = (parts(4, op="recvfrom", at=10, end=_parts.End(2, n, "datagram")) for n in (1, 2))
     found = _parts.take(sends, one + other, lambda send, receive: True)
     for receives in (one, other):
         assert [found[id(part)].call.index for part in receives] == [0, 1, 2, 2]

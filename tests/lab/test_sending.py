@@ -232,6 +232,15 @@ def test_two_things_of_one_name(notebook):
 def test_spawn_of_no_function():
     with pytest.raises(TypeError, match="spawn takes a function, not 'x'"):
         lab.spawn("x")
+
+    async def waits(): ...
+
+    def counts():
+        yield 1
+
+    for function, how in ((waits, "asyncio.run"), (counts, "a loop")):
+        with pytest.raises(TypeError, match=f"does nothing when it is called: .* {how}"):
+            lab.spawn(function)
     assert lab.processes() == {}
 
 
