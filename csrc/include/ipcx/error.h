@@ -17,7 +17,7 @@ typedef struct ipcx_error {
     ipcx_status status;
     int sys_errno;    /* errno as the failing call left it, 0 when none was involved */
     const char *op;   /* what was tried: "connect", "recv" …; static storage */
-    char detail[120]; /* which object, and what to do; NUL-terminated */
+    char detail[248]; /* which object, and what to do; NUL-terminated; a long path fits */
 } ipcx_error;
 
 /* ipcx_error_set: fills `err` (which may be NULL) and returns `status`, so that
