@@ -259,7 +259,8 @@ class MessageLog(Closing, _core.LogWriter):
 
     A file that is no log is refused with `ProtocolError` and not touched. A log that is damaged in
     its middle is refused with `CorruptData`; ``damaged="cut"`` cuts it off there, with all that is
-    behind. `timeout` is for the opening alone. In a child of ``os.fork()`` it goes on working.
+    behind. `append` and `sync` raise it once where another program has cut the open file.
+    `timeout` is for the opening alone. In a child of ``os.fork()`` it goes on working.
     """
 
     def __init__(

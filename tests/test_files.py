@@ -518,6 +518,68 @@ def test_cut_at_every_byte(tmp_path):
             assert log.stats().cut == 0
 
 
+def test_cut_by_somebody_else_while_it_is_open(path):
+    """The next append says so, once, and appends nothing; the one after it goes on at the end."""
+    with MessageLog(path) as log, MessageLog(path) as other:
+        ends = [log.stats().end]
+        for n in range(3):
+            (other if n % 2 else log).append(f"message {n}")
+            ends.append(log.stats().end)
+        for size in [0, 20, *ends[:-1], ends[1] + 5, ends[-1] - 1]:
+            whole = path.read_bytes()
+            there, lost = list(log), len(whole)
+            os.truncate(path, size)
+            kept = sum(end <= size for end in ends[1:])
+            new_end = max([end for end in ends if end <= size], default=ends[0])
+            with pytest.raises(ipcx.CorruptData, match=f"positions {new_end} to {lost} are lost"):
+                log.append("not appended")
+            assert list(other) == there[:kept]
+            assert other.append("next") == new_end
+            assert list(log) == [*there[:kept], "next"]
+            os.truncate(path, new_end)
+            with pytest.raises(ipcx.CorruptData):
+                other.sync()
+            other.sync()
+            log.append_many(there[kept:])
+            assert list(other) == there
+
+
+@pytest.mark.parametrize("grown", [False, True], ids=["cut", "and-grown-again"])
+@pytest.mark.parametrize("back", [1, 40, 5000, 70_000])
+def test_cut_behind_the_back_of_a_busy_writer(path, back, grown):
+    """Who appends one after the other looks at memory, also where it is gone."""
+    with MessageLog(path) as log:
+        log.append_many([f"{n:0100}" for n in range(1000)])
+        for n in range(1000, 1010):
+            log.append(f"{n:0100}")
+        end = path.stat().st_size
+        os.truncate(path, end - back)
+        if grown:
+            os.truncate(path, end)
+        with pytest.raises(ipcx.CorruptData, match=f"to {end} are lost"):
+            log.append("not appended")
+        kept = [int(message) for message in log]
+        assert kept == list(range(len(kept)))
+        assert len(kept) >= 1010 - back // 100 - 1
+        log.append("next")
+        assert len(list(log)) == len(kept) + 1
+
+
+def test_cut_by_somebody_else_in_a_log_of_many_files(path):
+    with MessageLog(path, segment_size=200) as log:
+        for n in range(20):
+            log.append(f"{n:050}")
+        end, start = log.stats().end, int(sorted(os.listdir(path.parent))[-2].rpartition(".")[2])
+        os.truncate(path, 0)
+        with pytest.raises(ipcx.CorruptData, match=f"to {end} are lost"):
+            log.append_many(["not", "appended"])
+        rest = [int(message) for message in log]
+        assert rest == list(range(len(rest)))
+        assert len(rest) < 20
+        assert log.append("next") > start
+        assert list(log)[-1] == "next"
+
+
 def test_damage_is_told_and_cut_off_only_if_asked(path):
     with MessageLog(path) as log:
         log.append_many(["one", "two", "three"])

@@ -12,6 +12,7 @@
 typedef struct writer {
     PyObject_HEAD ipcx_py_state *state;
     ipcx_log *core;
+    bool durable;
     bool closed;
 } writer;
 
@@ -40,7 +41,7 @@ static int writer_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs
         return -1;
     }
     self->state = ipcx_py_state_of(op);
-    options.durable = durable;
+    options.durable = self->durable = durable;
     options.cut_damage = cut_damage;
     options.max_message = (size_t)max_message;
     options.segment_size = segment_size;
@@ -66,11 +67,26 @@ static bool pin(PyObject *object, Py_buffer *buffer, ipcx_message *message)
         *message = (ipcx_message){.data = text, .size = (size_t)size, .flags = IPCX_MESSAGE_TEXT};
         return text != NULL;
     }
+    if (PyBytes_CheckExact(object)) { /* it cannot change, and the caller holds it */
+        *message = (ipcx_message){.data = PyBytes_AS_STRING(object),
+                                  .size = (size_t)PyBytes_GET_SIZE(object)};
+        return true;
+    }
     if (PyObject_GetBuffer(object, buffer, PyBUF_SIMPLE) < 0) {
         return false;
     }
     *message = (ipcx_message){.data = buffer->buf, .size = (size_t)buffer->len};
     return true;
+}
+
+/* A small one, with no other thread that could want the GIL meanwhile: with it. AGAIN: somebody
+ * writes, or that is not so. */
+static ipcx_status append_at_once(writer *self, const ipcx_message *messages, size_t count,
+                                  uint64_t *position, ipcx_error *err)
+{
+    return count == 1 && messages->size <= IPCX_PY_TRY_MAX && !self->durable && ipcx_py_alone()
+               ? ipcx_log_append(self->core, messages, count, IPCX_NOW, position, err)
+               : IPCX_AGAIN;
 }
 
 static PyObject *appended(writer *self, const ipcx_message *messages, size_t count,
@@ -85,6 +101,9 @@ static PyObject *appended(writer *self, const ipcx_message *messages, size_t cou
         return NULL;
     }
     if (self->core != NULL) {
+        status = append_at_once(self, messages, count, &position, &err);
+    }
+    if (status == IPCX_AGAIN) {
         deadline = ipcx_py_deadline(patience);
         IPCX_PY_WAITING(status, status = ipcx_log_append(self->core, messages, count, deadline,
                                                          &position, &err));
@@ -223,10 +242,13 @@ static void writer_dealloc(PyObject *op)
 
 static PyMethodDef writer_methods[] = {
     {"append", IPCX_PY_FAST_METHOD(writer_append), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("append($self, message, timeout=None)\n--\n\n"
-               "Append a message, bytes-like or str; returns its position.\n\n"
-               "It waits for other writers only: Timeout after so many seconds, WouldBlock for 0.\n"
-               "Then, or when the disk is full, nothing was appended.")},
+     PyDoc_STR(
+         "append($self, message, timeout=None)\n--\n\n"
+         "Append a message, bytes-like or str; returns its position.\n\n"
+         "It waits for other writers only: Timeout after so many seconds, WouldBlock for 0.\n"
+         "Then, or when the disk is full, nothing was appended. CorruptData, once, if some other\n"
+         "program has cut the open file: it says which positions are lost; nothing was appended,\n"
+         "and the next call goes on at the new end.")},
     {"append_many", IPCX_PY_FAST_METHOD(writer_append_many), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("append_many($self, messages, timeout=None)\n--\n\n"
                "Append all of them, next to each other; returns the position of the first.\n\n"

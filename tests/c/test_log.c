@@ -310,6 +310,37 @@ TEST(damage_is_no_torn_end)
     leave();
 }
 
+TEST(cut_by_somebody_else_while_open)
+{
+    ipcx_log *log;
+    ipcx_log_stats stats;
+    ipcx_error err;
+    uint64_t first, second, at = 7;
+    enter();
+    log = open_log(NULL);
+    CHECK_OK(append(log, "first", 5, &first));
+    CHECK_OK(append(log, "second", 6, &second));
+    for (int round = 0; round < 3; round++) { /* between two messages, within one, in the head */
+        ipcx_message third = {.data = "third", .size = 5};
+        for (int i = 0; i < round * 10; i++) { /* who is busy looks in another way */
+            CHECK_OK(append(log, "more", 4, NULL));
+        }
+        REQUIRE(truncate("log", (off_t[]){(off_t)second, (off_t)first + 3, 9}[round]) == 0);
+        CHECK_STATUS(ipcx_log_append(log, &third, 1, IPCX_FOREVER, &at, &err), IPCX_CORRUPT);
+        CHECK(strstr(err.detail, "are lost") != NULL);
+        CHECK(at == 7); /* untouched */
+        REQUIRE_OK(ipcx_log_get_stats(log, &stats, &err));
+        CHECK(stats.end == (round == 0 ? second : first));
+        CHECK_OK(ipcx_log_append(log, &third, 1, IPCX_FOREVER, &at, &err));
+        CHECK(at == stats.end);
+        at = 7;
+    }
+    REQUIRE_OK(ipcx_log_get_stats(log, &stats, &err));
+    CHECK(stats.cut == 3);
+    ipcx_log_free(log);
+    leave();
+}
+
 TEST(a_file_of_somebody_else)
 {
     static const char *const files[] = {"x", "IX", "IX\x01\x01", "{\"json\": true}\n",

@@ -54,12 +54,14 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_log_open(const char *path, const ipcx_l
 /* ipcx_log_append: appends `count` messages, next to each other, with one write(2) where they are
  * small; *position, which may be NULL, is where they begin. On failure none is there (after a
  * failed sync: perhaps). Waits for other writers only: AGAIN, TIMEOUT, INTR (nothing was written).
- * TOO_LARGE, EXHAUSTED (disk full), INVALID (a text that is no UTF-8). */
+ * TOO_LARGE, EXHAUSTED (disk full), INVALID (a text that is no UTF-8). CORRUPT: some other program
+ * has cut the open file (the text says which positions are lost); the next call goes on at its new
+ * end. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_log_append(ipcx_log *log, const ipcx_message *messages,
                                                     size_t count, ipcx_deadline deadline,
                                                     uint64_t *position, ipcx_error *err);
 
-/* ipcx_log_sync: all that was appended by now, by whomever, is on the disk. */
+/* ipcx_log_sync: all that was appended by now, by whomever, is on the disk. CORRUPT: as append. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_log_sync(ipcx_log *log, ipcx_error *err);
 
 /* Where a log stands. */

@@ -14,6 +14,7 @@
 #include "ipcx/fd.h"
 #include "os/file.h"
 #include "os/gate.h"
+#include "wire/frame.h"
 
 /* Messages up to so many bytes together are gathered and written at once. */
 #define GATHER ((size_t)1024 * 1024)
@@ -32,14 +33,19 @@ static size_t record_size(const record *one)
     return one->around.head_size + one->message->size + one->around.tail_size;
 }
 
-static ipcx_status encode(const ipcx_log *log, const ipcx_message *message, record *one,
-                          ipcx_error *err)
+static ipcx_frame frame_of(const ipcx_message *message)
 {
-    ipcx_frame frame = {.type = IPCX_FRAME_DATA,
+    return (ipcx_frame){.type = IPCX_FRAME_DATA,
                         .flags = IPCX_FRAME_CRC |
                                  (message->flags & IPCX_MESSAGE_TEXT ? IPCX_FRAME_TEXT : 0),
                         .payload = message->data,
                         .payload_size = message->size};
+}
+
+static ipcx_status encode(const ipcx_log *log, const ipcx_message *message, record *one,
+                          ipcx_error *err)
+{
+    ipcx_frame frame = frame_of(message);
     if (message->flags & ~IPCX_MESSAGE_TEXT) {
         return ipcx_error_set(err, IPCX_UNSUPPORTED, 0, "append", "a log keeps bytes and texts");
     }
@@ -47,16 +53,20 @@ static ipcx_status encode(const ipcx_log *log, const ipcx_message *message, reco
     return ipcx_frame_encode(&log->framing, &frame, &one->around, err);
 }
 
-static uint8_t *write_record(const record *one, uint8_t *to)
+/* All of it in one piece, in one pass of the checksum; without room, how long it will be. */
+static ipcx_status write_record(const ipcx_log *log, const ipcx_message *message, uint8_t *to,
+                                size_t *size, ipcx_error *err)
 {
-    memcpy(to, one->around.head, one->around.head_size);
-    to += one->around.head_size;
-    if (one->message->size > 0) {
-        memcpy(to, one->message->data, one->message->size);
+    ipcx_frame frame = frame_of(message);
+    record one;
+    ipcx_status status;
+    if (to != NULL && !(message->flags & ~IPCX_MESSAGE_TEXT) &&
+        message->size <= log->framing.max_message) {
+        return ipcx__frame_write(&frame, to, size, err);
     }
-    to += one->message->size;
-    memcpy(to, one->around.tail, one->around.tail_size);
-    return to + one->around.tail_size;
+    status = encode(log, message, &one, err);
+    *size = status == IPCX_OK ? record_size(&one) : 0;
+    return status;
 }
 
 /* All of the pieces at offset `at`, which is advanced. */
@@ -111,19 +121,17 @@ static ipcx_status write_apart(ipcx_log *log, const ipcx_message *messages, size
 static ipcx_status make_room(ipcx_log *log, uint64_t size, ipcx_error *err)
 {
     uint64_t limit = log->options.segment_size, at = log->control->end - log->base;
-    record bye = {.message = &(ipcx_message){0}};
-    ipcx_frame frame = {.type = IPCX_FRAME_BYE, .flags = IPCX_FRAME_CRC};
-    uint8_t bytes[32];
+    const ipcx_frame bye = {.type = IPCX_FRAME_BYE, .flags = IPCX_FRAME_CRC};
+    uint8_t bytes[IPCX__LOG_BYE];
     struct iovec iov = {.iov_base = bytes};
     ipcx_status status;
     if (limit == 0 || at <= IPCX__LOG_HEAD || (at + size <= limit && size <= limit)) {
         return IPCX_OK;
     }
-    status = ipcx_frame_encode(&log->framing, &frame, &bye.around, err);
+    status = ipcx__frame_write(&bye, bytes, &iov.iov_len, err);
     if (status != IPCX_OK) {
         return status;
     }
-    iov.iov_len = (size_t)(write_record(&bye, bytes) - bytes);
     log->control->unsettled = 1; /* until it is done: who comes after a failure goes on with it */
     status = write_at(log, &iov, 1, &at, err);
     if (status == IPCX_OK) {
@@ -154,6 +162,12 @@ static ipcx_status append_locked(ipcx_log *log, const ipcx_message *messages, si
             *position = log->control->end;
         }
         log->control->last = log->control->end;
+        if (bytes == NULL) {
+            log->control->tail = ipcx__log_tail(log, at);
+        } else if (size > 0) { /* a message has more bytes than that */
+            memcpy(&log->control->tail, bytes + size - sizeof log->control->tail,
+                   sizeof log->control->tail);
+        }
         __atomic_store_n(&log->control->end, log->base + at, __ATOMIC_RELEASE);
     } else if (ftruncate(log->fd, (off_t)(log->control->end - log->base)) != 0) {
         log->control->unsettled = 1;
@@ -169,6 +183,9 @@ static ipcx_status gather(const ipcx_log *log, const ipcx_message *messages, siz
     uint8_t *to;
     size_t sum = 0;
     *bytes = small;
+    if (count == 1 && messages->size <= SMALL - sizeof(ipcx_envelope)) {
+        return write_record(log, messages, small, size, err);
+    }
     for (size_t i = 0; i < count; i++) {
         size_t most = messages[i].size + sizeof(ipcx_envelope);
         sum = messages[i].size > SIZE_MAX - sizeof(ipcx_envelope) || most > SIZE_MAX - sum
@@ -184,15 +201,13 @@ static ipcx_status gather(const ipcx_log *log, const ipcx_message *messages, siz
     to = *bytes;
     *size = 0;
     for (size_t i = 0; i < count; i++) {
-        record one;
-        ipcx_status status = encode(log, &messages[i], &one, err);
+        size_t one;
+        ipcx_status status = write_record(log, &messages[i], to, &one, err);
         if (status != IPCX_OK) {
             return status;
         }
-        *size += record_size(&one);
-        if (to != NULL) {
-            to = write_record(&one, to);
-        }
+        *size += one;
+        to = to != NULL ? to + one : NULL;
     }
     return IPCX_OK;
 }
@@ -311,6 +326,7 @@ void ipcx_log_close(ipcx_log *log)
         return;
     }
     ipcx__gate_close(&log->gate);
+    ipcx__log_unmap(log);
     if (log->control != NULL) {
         (void)munmap(log->control, IPCX__LOG_CONTROL_SIZE);
     }

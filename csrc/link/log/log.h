@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/guard.h"
 #include "ipcx/frame.h"
 #include "ipcx/gate.h"
 #include "ipcx/log.h"
@@ -67,8 +68,9 @@ typedef struct ipcx__log_control {
     uint64_t base;      /* of the newest segment */
     uint64_t last;      /* position of what was appended last: there a frame begins */
     uint64_t end;       /* position behind the newest message */
+    uint64_t tail;      /* the last bytes before that, as the file has them */
 } ipcx__log_control;
-#define IPCX__LOG_MAGIC "ipcx log lock 1"
+#define IPCX__LOG_MAGIC "ipcx log lock 2"
 #define IPCX__LOG_CONTROL_SIZE 4096
 
 /* ipcx__log_boot: the id of this boot. */
@@ -83,6 +85,10 @@ struct ipcx_log {
     int fd;        /* the newest segment as far as we know; stays the same number */
     uint64_t base; /* its base */
     ipcx__log_control *control;
+    const uint8_t *window; /* log_tail.c: a part of the file, mapped, or NULL */
+    uint64_t window_at;    /* … the offset that it begins at */
+    uint64_t near;         /* … and where the end was when it was looked at last */
+    ipcx__guard *guard;
     uint64_t cut;
     int broken; /* errno of a sync that failed: what it lost nobody knows */
     int closed;
@@ -95,10 +101,17 @@ ipcx_status ipcx__log_settle(ipcx_log *log, ipcx_error *err);
 ipcx_status ipcx__log_rotate(ipcx_log *log, ipcx_error *err);
 ipcx_status ipcx__log_current(ipcx_log *log, ipcx_error *err);
 
+/* Inside the mutex: ipcx__log_is_whole: whether nobody has cut what was appended. ipcx__log_tail:
+ * what the control is to keep of the bytes before offset `at`. ipcx__log_unmap: before log->fd
+ * becomes another file. */
+bool ipcx__log_is_whole(ipcx_log *log);
+uint64_t ipcx__log_tail(const ipcx_log *log, uint64_t at);
+void ipcx__log_unmap(ipcx_log *log);
+
 /* ipcx__log_sync_older: the older segments are on the disk, too. */
 ipcx_status ipcx__log_sync_older(ipcx_log *log, ipcx_error *err);
 
-/* ipcx__log_lock: takes the mutex, with everything settled. */
+/* ipcx__log_lock: takes the mutex, with everything settled. CORRUPT: somebody has cut the file. */
 ipcx_status ipcx__log_lock(ipcx_log *log, ipcx_deadline deadline, ipcx_error *err);
 
 #endif

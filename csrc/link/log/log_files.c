@@ -87,6 +87,7 @@ ipcx_status ipcx__log_current(ipcx_log *log, ipcx_error *err)
     if (status != IPCX_OK) {
         return status;
     }
+    ipcx__log_unmap(log);
     status = ipcx__segment_read(fd, log->path, &segment, err);
     if (status == IPCX_MORE) {
         status = begin_segment(log, fd, &segment, err);
@@ -132,6 +133,7 @@ static void tell(ipcx_log *log, uint64_t at)
 {
     log->control->base = log->base;
     log->control->last = log->base + at;
+    log->control->tail = ipcx__log_tail(log, at);
     __atomic_store_n(&log->control->end, log->base + at, __ATOMIC_RELEASE);
 }
 

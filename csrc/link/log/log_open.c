@@ -35,6 +35,34 @@ static ipcx_status wait_mutex(ipcx_log *log, ipcx_deadline deadline, int *answer
     return ipcx_deadline_left(deadline) == 0 ? IPCX_TIMEOUT : IPCX_INTR;
 }
 
+/* Inside the mutex: settles it. */
+static ipcx_status settle(ipcx_log *log, ipcx_error *err)
+{
+    ipcx_status status = ipcx__log_settle(log, err);
+    log->control->unsettled = status != IPCX_OK;
+    return status;
+}
+
+/* What some other program has cut off is lost, and who comes next is told, once, with the log in
+ * order again. It may still come between this and the write: then readers meet a hole. */
+static ipcx_status check_end(ipcx_log *log, ipcx_error *err)
+{
+    uint64_t end = log->control->end;
+    ipcx_status status;
+    if (ipcx__log_is_whole(log)) {
+        return IPCX_OK;
+    }
+    status = settle(log, err);
+    if (status == IPCX_OK && log->control->end < end) {
+        status = ipcx_error_set(err, IPCX_CORRUPT, 0, "log",
+                                "somebody else cut it: positions %llu to %llu are lost, the next "
+                                "message goes there: %s",
+                                (unsigned long long)log->control->end, (unsigned long long)end,
+                                log->path);
+    }
+    return status;
+}
+
 ipcx_status ipcx__log_lock(ipcx_log *log, ipcx_deadline deadline, ipcx_error *err)
 {
     ipcx__log_control *control = log->control;
@@ -56,10 +84,14 @@ ipcx_status ipcx__log_lock(ipcx_log *log, ipcx_deadline deadline, ipcx_error *er
         return ipcx_error_set(err, IPCX_SYSTEM, answer, "lock", "%s", log->lock_path);
     }
     if (control->unsettled) {
-        status = ipcx__log_settle(log, err);
-        control->unsettled = status != IPCX_OK;
-    } else if (log->fd < 0 || control->base != log->base) {
-        status = ipcx__log_current(log, err);
+        status = settle(log, err);
+    } else {
+        if (log->fd < 0 || control->base != log->base) {
+            status = ipcx__log_current(log, err);
+        }
+        if (status == IPCX_OK) {
+            status = check_end(log, err);
+        }
     }
     if (status != IPCX_OK) {
         (void)pthread_mutex_unlock(&control->mutex);
