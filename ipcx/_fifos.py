@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
-from ipcx import _ledger
+from ipcx import _core, _ledger
 from ipcx._channels import pids
 
 ALIVE, USED, LEFT = "alive", "in use", "left"
@@ -156,6 +156,8 @@ def fifos() -> list[Fifo]:
         pid, by = listeners.get(pipe), users[pipe]
         if pid is None and not note.was_left():
             continue
+        if pid is None and (opener := _core.fifo_opener(note.path)):
+            by.waiting.append(opener)
         if pid in by.writers:
             by.writers.remove(pid)  # a listener keeps one so that the last writer is not the end
         rows.append(
@@ -173,9 +175,14 @@ def fifos() -> list[Fifo]:
 
 
 def _remove(note: _Note) -> str:
-    """Why it was not removed; "" when it was."""
+    """Why it was not removed; "" when it was. Whoever waits in open(2) for the other side would
+    take ours for that: such a pipe is not opened."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    if note.was_left() and not _users([note])[note.device, note.inode].any():
+    if (
+        note.was_left()
+        and not _users([note])[note.device, note.inode].any()
+        and not _core.fifo_opener(note.path)
+    ):
         fd = os.open(note.path, flags)
         try:
             # Who listens from now on finds the lock taken; who has come meanwhile is seen.

@@ -13,7 +13,8 @@ import pytest
 from beside import Background
 
 import ipcx
-from ipcx import _channels, _fifos
+from ipcx import _channels, _core, _fifos
+from ipcx.pipes import NamedPipe
 
 BIG = bytes(1 << 20)
 
@@ -338,6 +339,25 @@ def test_a_killed_listeners_pipe_stays_as_long_as_somebody_uses_it(runtime, orde
             late.send("taken over")
             assert channel.receive(5) == "taken over"
             assert len(list(runtime.iterdir())) == 1
+
+
+def test_who_waits_in_open_keeps_what_a_killed_listener_left(runtime, orders):
+    """To look whether anybody is there does not look to him like his partner."""
+    with _listening(orders) as other:
+        other.kill()
+        other.wait()
+    assert _at(orders).state == "left"
+    with subprocess.Popen(["sh", "-c", 'echo an order > "$0"', orders]) as shell:
+        while _core.fifo_opener(orders) != shell.pid:
+            pass
+        assert (_at(orders).state, _at(orders).waiting) == ("in use", (shell.pid,))
+        assert _fifos.sweep() == []
+        assert _fifos.remove(str(orders)) == "somebody uses it"
+        assert shell.poll() is None
+        with NamedPipe(orders).reader() as reader:
+            assert reader.read(timeout=10) == b"an order\n"
+        assert shell.wait() == 0
+    assert _fifos.sweep() == [str(orders)]
 
 
 @pytest.mark.parametrize("how", ["gc", "rm"])

@@ -13,7 +13,7 @@ import pytest
 from beside import Background, interrupt, small_disk
 
 import ipcx
-from ipcx import pipes
+from ipcx import _core, pipes
 from ipcx.pipes import PIPE_BUF, NamedPipe, Pipeline, pipe
 
 
@@ -156,6 +156,47 @@ def test_writes_up_to_pipe_buf_are_whole(named):
     for start in range(0, len(got), PIPE_BUF):
         piece = got[start : start + PIPE_BUF]
         assert piece == piece[:1] * PIPE_BUF
+
+
+def until_opening(path, pid):
+    while _core.fifo_opener(path) != pid:
+        pass
+
+
+@pytest.mark.parametrize("how", ["absolute", "relative", "from a folder"])
+def test_who_waits_in_open_is_seen_and_not_disturbed(named, tmp_path, how):
+    """`cat` would meet the end of the file if we opened the pipe to see whether somebody reads."""
+    folder = os.open(tmp_path, os.O_PATH)
+    try:
+        if how == "from a folder":
+            opens = f"import os; print(os.read(os.open('orders', 0, dir_fd={folder}), 99).decode())"
+            command = [sys.executable, "-c", opens]
+        else:
+            command = ["cat", named.path if how == "absolute" else "orders"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, pass_fds=[folder], text=True
+        ) as cat:
+            assert cat.stdout is not None
+            until_opening(named.path, cat.pid)
+            with pytest.raises(ipcx.AddressInUse, match=f"process {cat.pid} reads"):
+                NamedPipe(named.path, create=True)
+            with pytest.raises(ipcx.AddressInUse, match=f"process {cat.pid} reads"):
+                ipcx.listen(f"fifo://{named.path}")
+            assert _core.fifo_opener(named.path) == cat.pid
+            with named.writer(10) as writer:
+                writer.write(b"for the cat")
+            assert cat.stdout.read().rstrip() == "for the cat"
+        assert _core.fifo_opener(named.path) == 0
+    finally:
+        os.close(folder)
+
+
+def test_who_reads_is_not_told_an_end(named):
+    with named.reader() as reader:
+        with pytest.raises(ipcx.AddressInUse, match=f"process {os.getpid()} reads"):
+            NamedPipe(named.path, create=True)
+        with pytest.raises(ipcx.WouldBlock):  # and no end of the file, for nobody has come
+            reader.read(timeout=0)
 
 
 def test_what_is_there_already(named, tmp_path):

@@ -15,9 +15,8 @@
 #include "os/gate.h"
 #include "os/holder.h"
 
-static ipcx_status in_use(const char *path, int error, ipcx_error *err)
+static ipcx_status in_use(const char *path, int pid, int error, ipcx_error *err)
 {
-    int pid = ipcx__fifo_reader(path);
     return pid > 0 ? ipcx_error_set(err, IPCX_ADDRESS_IN_USE, error, "mkfifo",
                                     "%.90s: process %d reads from it", path, pid)
                    : ipcx_error_set(err, IPCX_ADDRESS_IN_USE, error, "mkfifo",
@@ -33,10 +32,15 @@ ipcx_status ipcx_fifo_make(const char *path, mode_t mode, ipcx_error *err)
     }
     error = errno;
     if (error == EEXIST && lstat(path, &found) == 0 && S_ISFIFO(found.st_mode)) {
-        int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+        /* Opened to write it tells for sure whether somebody reads; but he, a `cat` say, would meet
+         * the end of the file when it is closed again: so that is for those whom /proc hides. */
+        int pid = ipcx__fifo_reader(path);
+        int fd = pid > 0 ? -1 : open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0) {
             (void)close(fd);
-            return in_use(path, error, err);
+        }
+        if (pid > 0 || fd >= 0) {
+            return in_use(path, pid, error, err);
         }
         return ipcx_error_set(err, IPCX_SYSTEM, error, "mkfifo",
                               "left behind perhaps: a named pipe that nobody reads, %s", path);

@@ -4,6 +4,7 @@
 #include "py/py_chan.h"
 
 #include "ipcx/pipe.h"
+#include "os/holder.h"
 
 static ipcx_py_state *state_of(PyObject *module)
 {
@@ -159,12 +160,24 @@ static PyObject *fifo_make(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&i", PyUnicode_FSConverter, &path, &mode)) {
         return NULL;
     }
-    status = ipcx_fifo_make(PyBytes_AS_STRING(path), (mode_t)mode, &err);
+    IPCX_PY_WITHOUT_GIL(status = ipcx_fifo_make(PyBytes_AS_STRING(path), (mode_t)mode, &err));
     Py_DECREF(path);
     if (status != IPCX_OK) {
         return ipcx_py_raise(state_of(module), status, &err);
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *fifo_opener(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *path;
+    int pid;
+    if (!PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &path)) {
+        return NULL;
+    }
+    IPCX_PY_WITHOUT_GIL(pid = ipcx__fifo_opener(PyBytes_AS_STRING(path)));
+    Py_DECREF(path);
+    return PyLong_FromLong(pid);
 }
 
 static PyObject *fifo_open(PyObject *module, PyObject *args)
@@ -203,6 +216,8 @@ static PyMethodDef functions[] = {
     {"pipe_close", pipe_close, METH_VARARGS,
      PyDoc_STR("pipe_close(fd, gate)\n\nEnds the calls of other threads; not twice.")},
     {"fifo_make", fifo_make, METH_VARARGS, PyDoc_STR("fifo_make(path, mode)\n\nA new named pipe.")},
+    {"fifo_opener", fifo_opener, METH_VARARGS,
+     PyDoc_STR("fifo_opener(path) -> int\n\nWho waits in open(2) for its other side; 0: nobody.")},
     {"fifo_open", fifo_open, METH_VARARGS,
      PyDoc_STR("fifo_open(path, writes, timeout) -> int\n\nA descriptor of one end.")},
     {NULL, NULL, 0, NULL},

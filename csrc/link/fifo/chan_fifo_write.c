@@ -312,18 +312,21 @@ static ipcx_status failed(const ipcx_url *url, const char *text, ipcx_status sta
 }
 
 /* As ipcx__admit_user, of who owns the pipe. */
-static bool is_admitted(int fd, const ipcx_chan_options *options, unsigned *uid)
+static bool is_admitted(const struct stat *pipe, const ipcx_chan_options *options)
 {
-    struct stat found = {.st_uid = (uid_t)-1};
     uid_t mine = geteuid();
-    (void)fstat(fd, &found);
-    *uid = (unsigned)found.st_uid;
     for (size_t i = 0; options->allow_uids != NULL && i < options->allow_uids_count; i++) {
-        if (options->allow_uids[i] == *uid) {
+        if (options->allow_uids[i] == (unsigned)pipe->st_uid) {
             return true;
         }
     }
-    return found.st_uid == mine || found.st_uid == 0 || (options->allow_uids == NULL && mine == 0);
+    return pipe->st_uid == mine || pipe->st_uid == 0 || (options->allow_uids == NULL && mine == 0);
+}
+
+static ipcx_status not_admitted(const struct stat *pipe, const char *text, ipcx_error *err)
+{
+    return ipcx__url_fail(err, IPCX_AUTH, EPERM, "connect", text, "it is user %u's",
+                          (unsigned)pipe->st_uid);
 }
 
 /* Has accept know that somebody has come; in a full pipe there is enough to know. */
@@ -348,15 +351,22 @@ static ipcx_status open_pipe(writer *self, const ipcx_url *url, const char *text
                              ipcx_error *err)
 {
     ipcx_error why = {0};
-    unsigned uid;
-    ipcx_status status =
-        ipcx_fifo_open(url->name, 1, url->wait ? deadline : IPCX_NOW, &self->fd, &why);
+    struct stat found;
+    ipcx_status status;
+    /* First by its path: if it is not to be used, whoever reads it shall not see us come and go. */
+    if (lstat(url->name, &found) == 0 && S_ISFIFO(found.st_mode) && !is_admitted(&found, options)) {
+        return not_admitted(&found, text, err);
+    }
+    status = ipcx_fifo_open(url->name, 1, url->wait ? deadline : IPCX_NOW, &self->fd, &why);
     IPCX_CRASH_POINT("connect: open");
     if (status != IPCX_OK) {
         return failed(url, text, status, &why, err);
     }
-    if (!is_admitted(self->fd, options, &uid)) {
-        return ipcx__url_fail(err, IPCX_AUTH, EPERM, "connect", text, "it is user %u's", uid);
+    if (fstat(self->fd, &found) < 0) {
+        return ipcx_error_system(err, errno, "connect", "%s", text);
+    }
+    if (!is_admitted(&found, options)) {
+        return not_admitted(&found, text, err);
     }
     return greet(self, text, err);
 }

@@ -110,6 +110,10 @@ static ipcx_status make_path(ipcx__well *self, const char *url, ipcx_error *err)
 static ipcx_status open_path(ipcx__well *self, const char *url, ipcx_error *err)
 {
     struct stat found;
+    /* What will be left alone is not opened: somebody may wait for the other side to come. */
+    if (lstat(self->path, &found) == 0 && S_ISFIFO(found.st_mode) && found.st_uid != geteuid()) {
+        return refused(url, "another user's", err);
+    }
     self->fd = open(self->path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
     if (self->fd < 0) {
         return errno == ENOENT  ? IPCX_MORE
