@@ -225,6 +225,24 @@ def test_a_client_without_a_good_certificate(lab: Authority, who: str) -> None:
         assert server.stats().joined == 1
 
 
+def speak_and_hear(one, says: int) -> None:
+    for _ in range(says):
+        one.send(bytes(10_000))
+    one.receive(timeout=GUARD)
+
+
+@pytest.mark.parametrize("says", [0, 1, 50])
+def test_who_is_refused_does_not_stay_and_learns_why_later(lab: Authority, says: int) -> None:
+    """It has not read when it is left; what it says meanwhile, or then, takes nothing from it."""
+    with (
+        echoing(URL, tls=lab.strict()) as server,
+        ipcx.connect(server.url, tls=lab.client()) as one,
+    ):
+        wait_for(lambda: server.stats().refused == 1)
+        with pytest.raises(ipcx.AuthError, match="certificate"):
+            speak_and_hear(one, says)
+
+
 @pytest.mark.parametrize("sends", [0, 1, 30_000])
 def test_plain_to_tls(lab: Authority, sends: int) -> None:
     with echoing(URL, tls=lab.server()) as server:

@@ -548,3 +548,31 @@ TEST(a_server_refuses_and_tells)
     ipcx_mux_free(mux);
     CHECK_INT(atomic_load(&sessions), 0);
 }
+
+/* It neither reads nor hangs up: its place is free all the same, and what it was told is there. */
+TEST(who_is_refused_does_not_stay)
+{
+    ipcx_chan_options refusing = {.layer = &toy_layer, .layer_context = &refusing};
+    ipcx_mux_options options = {.channel = refusing, .close_timeout = INT64_C(1000) * 1000 * MS};
+    const char *url = "tls://127.0.0.1:0";
+    const ipcx_mux_event *events;
+    ipcx_deadline deadline = SOON;
+    ipcx_mux_stats stats = {0};
+    ipcx_message got;
+    ipcx_mux *mux = NULL;
+    ipcx_chan *a = NULL;
+    size_t count;
+    REQUIRE_OK(ipcx_mux_open(&url, 1, &options, &mux, NULL));
+    REQUIRE_OK(ipcx_connect(ipcx_mux_url(mux, 0), &with_toy, SOON, &a, NULL));
+    while (stats.refused == 0 && ipcx_deadline_left(deadline) > 0) {
+        CHECK_STATUS(ipcx_mux_next(mux, &events, &count, ipcx_deadline_after(MS), NULL),
+                     IPCX_TIMEOUT);
+        ipcx_mux_get_stats(mux, &stats);
+    }
+    CHECK_INT(stats.refused, 1);
+    CHECK_INT(stats.strangers, 1);
+    CHECK_STATUS(ipcx_chan_receive(a, &got, SOON, NULL), IPCX_AUTH);
+    ipcx_chan_free(a);
+    ipcx_mux_free(mux);
+    CHECK_INT(atomic_load(&sessions), 0);
+}

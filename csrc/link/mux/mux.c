@@ -22,6 +22,9 @@
  * that come without end must not keep Ctrl-C out. */
 #define ROUNDS 64
 #define SECOND INT64_C(1000000000)
+/* How long who was refused is silent before it is left: longer than one who goes on to speak pauses
+ * between two messages. If it does so later, it is told by a reset, behind what it has got. */
+#define PARTING_NS (SECOND / 10)
 
 /* ---- making one */
 
@@ -167,6 +170,7 @@ ipcx_status ipcx_mux_open(const char *const *urls, size_t count, const ipcx_mux_
         self->idle.span = self->options.idle_timeout;
         self->midway.span = self->options.progress_timeout;
         self->leaving.span = self->options.close_timeout;
+        self->parting.span = PARTING_NS;
         if (self->options.channel.vanish_timeout != IPCX_FOREVER) {
             self->rarely.span = self->options.channel.vanish_timeout / 3 * 2;
             self->often.span = self->options.channel.vanish_timeout / 15;

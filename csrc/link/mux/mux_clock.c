@@ -78,6 +78,19 @@ static void look_at_host(ipcx_mux_peer *peer)
     }
 }
 
+/* Who was refused need not stay once it has got that, to the end of our stream, and is silent: a
+ * reset, which who speaks on would get, might overtake it. */
+static void look_at_refused(ipcx_mux_peer *peer)
+{
+    if (!ipcx__mux_owes(peer) && ipcx__mux_confirmed(peer) && peer->progress == 0 &&
+        !ipcx__mux_has_sent(peer)) {
+        ipcx__mux_leave(peer, peer->why, peer->reason);
+    } else {
+        peer->progress = 0;
+        ipcx__wait_in(peer->mux, &peer->mux->parting, &peer->frame);
+    }
+}
+
 /* Its time is up. */
 static void end_of(ipcx_mux *self, ipcx__wait *wait)
 {
@@ -85,6 +98,8 @@ static void end_of(ipcx_mux *self, ipcx__wait *wait)
     ipcx__waits *queue = wait->queue;
     if (queue == &self->rarely || queue == &self->often) {
         look_at_host(peer);
+    } else if (queue == &self->parting) {
+        look_at_refused(peer);
     } else if (queue == &self->leaving) {
         ipcx__mux_leave(peer, peer->why, peer->reason);
     } else if (queue == &self->midway && peer->progress >= PROGRESS_LEAST) {
@@ -102,9 +117,10 @@ static void end_of(ipcx_mux *self, ipcx__wait *wait)
 
 void ipcx__mux_rang(ipcx_mux *self)
 {
-    enum { QUEUES = 6 };
-    ipcx__waits *const queues[QUEUES] = {&self->greeting, &self->idle,   &self->midway,
-                                         &self->leaving,  &self->rarely, &self->often};
+    enum { QUEUES = 7 };
+    ipcx__waits *const queues[QUEUES] = {&self->greeting, &self->idle,    &self->midway,
+                                         &self->leaving,  &self->parting, &self->rarely,
+                                         &self->often};
     ipcx_deadline now = ipcx_clock_now(), next = self->muted_until;
     uint64_t times;
     (void)!read(self->timer, &times, sizeof times);

@@ -40,7 +40,7 @@ static void begin(ipcx_mux *self)
     }
 }
 
-static bool all_confirmed(const ipcx_mux_peer *peer)
+bool ipcx__mux_confirmed(const ipcx_mux_peer *peer)
 {
     int left = 0;
     return peer->is_unix || ioctl(peer->fd, SIOCOUTQ, &left) != 0 || left == 0;
@@ -59,7 +59,7 @@ static size_t part(ipcx_mux *self)
         if (peer->interest & EPOLLIN) {
             (void)ipcx__mux_receive(peer); /* in vain; finds out who has gone */
         }
-        if (peer->stage == IPCX__LEAVING && !ipcx__mux_owes(peer) && all_confirmed(peer)) {
+        if (peer->stage == IPCX__LEAVING && !ipcx__mux_owes(peer) && ipcx__mux_confirmed(peer)) {
             ipcx__mux_leave(peer, IPCX_OK, NULL);
         }
     }

@@ -54,6 +54,9 @@ void ipcx__mux_spare(ipcx_mux *self);
 /* mux_ask.c: answers a REQUEST. PROTOCOL: it is none. EOF: the peer goes. */
 ipcx_status ipcx__mux_answer(ipcx_mux_peer *peer, const ipcx_frame *request);
 
+/* mux_close.c: whether its kernel has confirmed all that has gone to it. */
+bool ipcx__mux_confirmed(const ipcx_mux_peer *peer);
+
 /* mux.c: CLOSED, FORKED, or OK inside the gate. Without `lock`. */
 ipcx_status ipcx__mux_enter_gate(ipcx_mux *self, const char *op, ipcx_error *err);
 

@@ -285,7 +285,8 @@ static void keep(ipcx_mux_peer *peer, const uint8_t *bytes, size_t size)
 /* ---- bytes */
 
 /* Its layer has failed. What that has to say of it goes out, and is not overtaken by a reset of
- * ours: what comes is read in vain until the peer has hung up, or was told long enough. */
+ * ours: what comes is read in vain until the peer has hung up, has got it all and says nothing
+ * more, or was told long enough. */
 static void refuse(ipcx_mux_peer *peer)
 {
     ipcx_mux *self = peer->mux;
@@ -294,7 +295,8 @@ static void refuse(ipcx_mux_peer *peer)
     peer->reason = peer->cover->error.detail;
     peer->stage = IPCX__LEAVING;
     peer->answered = true;
-    ipcx__wait_out(&peer->frame);
+    peer->progress = 0;
+    ipcx__wait_in(self, &self->parting, &peer->frame);
     ipcx__wait_in(self, &self->leaving, &peer->life);
     ipcx__mux_flush(peer);
 }

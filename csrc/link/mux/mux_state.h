@@ -62,7 +62,7 @@ struct ipcx_mux_peer {
     _Atomic(void *) user;
     ipcx_mux_peer *next_gone, *next_ungreeted;
     ipcx__wait life;  /* until its HELLO, its next message, or the end of leaving */
-    ipcx__wait frame; /* midway in a message */
+    ipcx__wait frame; /* midway in a message; or refused */
     ipcx__wait host;  /* tcp: it has something of ours: until the next look at its host */
     size_t progress;  /* bytes since `frame` began */
     ipcx__held *held;
@@ -113,6 +113,7 @@ struct ipcx_mux {
     ipcx_mux_peer *gone;
     ipcx_mux_peer *ungreeted; /* who joined in this batch; some of them are greeted by now */
     ipcx__waits greeting, idle, midway, leaving;
+    ipcx__waits parting;       /* who was refused, beside `leaving`: until the next look at it */
     ipcx__waits rarely, often; /* looks at the hosts of peers */
     ipcx_deadline armed;       /* when the timer rings; IPCX_FOREVER: not at all */
     ipcx_deadline muted_until;
