@@ -24,20 +24,22 @@ __all__: list[str] = []
 ORDER = 3  # the descriptor
 URL = "IPCX_PARENT"
 END = "IPCX_PARENT_END"
-# What `python -P -c` runs: our own modules are found once the parent's sys.path is there.
+# What `python -P -c` runs: our own modules are found once the parent's sys.path is there. The order
+# is a line, and the arguments, which may be large, are all that is behind it.
 BOOT = f"""\
 import json, sys
-with open({ORDER}, closefd=False) as file: order = json.load(file)
+with open({ORDER}, "rb", closefd=False) as file:
+    order, arguments = json.loads(file.readline()), file.read().decode()
 sys.path[:] = order["path"]
 from ipcx._child import live
-live(order)
+live(order, arguments)
 """
 
 _parent: _core.Channel | None = None
 _lock = threading.Lock()
 
 
-def live(order: dict[str, Any]) -> None:
+def live(order: dict[str, Any], packed: str) -> None:
     """A function's whole life in its process."""
     global _parent
     os.ftruncate(ORDER, 0)
@@ -53,7 +55,7 @@ def live(order: dict[str, Any]) -> None:
         ends += [
             _core._import_channel(tuple(fds), bytes.fromhex(note)) for fds, note in order["ends"]
         ]
-        arguments = _parcel.unpack(order["arguments"], ends.__getitem__)
+        arguments = _parcel.unpack(packed, ends.__getitem__)
         function = find(target)
         if order["channel"]:
             _parent = ends[0]

@@ -9,6 +9,7 @@ subclass, does not go in.
 from __future__ import annotations
 
 import json
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import Any
 
@@ -53,8 +54,8 @@ def unpack(text: str, ends: Callable[[int], Channel] | None = None) -> Any:
 
 _MAKERS: dict[str, Callable[[Any], Any]] = {
     "int": lambda text: int(text, 16),
-    "bytes": bytes.fromhex,
-    "bytearray": bytearray.fromhex,
+    "bytes": a2b_base64,
+    "bytearray": lambda text: bytearray(a2b_base64(text)),
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
@@ -73,7 +74,7 @@ def _plain(value: Any, what: str, ends: _Ends | None) -> Any:
     if kind in (tuple, set, frozenset):
         return {TAG: (kind.__name__, _items(list(value), what, ends))}
     if kind in (bytes, bytearray):
-        return {TAG: (kind.__name__, value.hex())}
+        return {TAG: (kind.__name__, b2a_base64(value, newline=False).decode())}
     if kind is dict:
         if TAG not in value and all(type(key) is str for key in value):
             return {key: _plain(held, what, ends) for key, held in value.items()}

@@ -138,7 +138,8 @@ def spawn(
     It is called in a new interpreter with its end of the channel and `args`: None, bool, numbers,
     str, bytes, lists, tuples, sets and dicts of them, and unused ends of other channels, which are
     the child's from then on. ``__main__`` is not imported there, and no code is sent: a lambda, a
-    function inside of another one or in ``__main__`` is a ValueError.
+    function inside of another one or in ``__main__`` is a ValueError. What is larger than some MB
+    is quicker sent over the channel; a program's words have at most 128 KiB each (OSError, E2BIG).
 
     `channel` is what `ipcx.pair` takes: ``unix://``, ``shm://``, ``pipe://``; None: no channel, and
     a function gets `args` alone. `input` is a file that the child reads as its stdin; None: it
@@ -311,7 +312,6 @@ class _Start:
         interpreter = _interpreter()
         assert self.give(-1) == _child.ORDER
         order = {
-            "arguments": arguments,
             "channel": talks,
             "ends": [(fds, note.hex()) for fds, note in map(self.hand_over, ends)],
             "path": [os.path.abspath(entry) for entry in sys.path],
@@ -320,7 +320,7 @@ class _Start:
         }
         for end in ends[1:] if talks else ends:
             self.passing.callback(end.close)
-        self.answer = _memory(json.dumps(order).encode())
+        self.answer = _memory(f"{json.dumps(order)}\n{arguments}".encode())
         self.kept.append(self.answer)
         self.given[0] = self.answer
         self.argv = [
@@ -653,8 +653,8 @@ class Process:
         try:
             found = json.loads(self._text)
         except ValueError:
-            return {}  # it was killed before, or while it wrote it
-        return found if isinstance(found, dict) and "arguments" not in found else {}
+            return {}  # it was killed before (what is there is the order), or while it wrote it
+        return found if isinstance(found, dict) else {}
 
     def _checked(self) -> Ending:
         ending = self._known()

@@ -6,8 +6,10 @@ import errno
 import gc
 import io
 import os
+import random
 import re
 import select
+import shlex
 import signal
 import sys
 import threading
@@ -17,6 +19,7 @@ import pytest
 from beside import children, interrupt
 
 import ipcx
+from ipcx import _pipeline
 from ipcx._lines import Cutter
 from ipcx._pipeline import _Run
 from ipcx.pipes import Completed, Pipeline, StageEnding, StageFailed
@@ -31,6 +34,23 @@ def nothing_left():
     gc.collect()
     assert sorted(os.listdir("/proc/self/fd")) == fds
     assert children() == there  # a zombie is one, too
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_words_are_split_as_shlex_does(seed):
+    """But for the time, which grows with the square of a word's length there."""
+    dice = random.Random(seed)
+
+    def outcome(split, text):
+        try:
+            return split(text)
+        except ValueError as error:
+            return str(error).partition(":")[0]
+
+    for _ in range(5000):
+        text = "".join(dice.choices(" \t\n'\"\\ab|é$#\v\u2003\0", k=dice.randrange(14)))
+        assert outcome(_pipeline.split, text) == outcome(shlex.split, text), text
+    assert _pipeline.split("true '" + "é" * 10**6 + "'") == ["true", "é" * 10**6]
 
 
 def test_the_lectures_sort():

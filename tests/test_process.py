@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
 import itertools
@@ -90,6 +91,15 @@ def test_what_can_be_sent_comes_out_the_same(value):
     assert out == value
     if type(value) is not int:  # a long one cannot be shown
         assert repr(out) == repr(value)
+
+
+def test_large_arguments():
+    large = [b"\x00\xff" * 10**6, bytearray(10**6), "grüß" * 10**5]
+    with process.spawn("process_help:give", large, channel=None) as child:
+        assert child.result(60) == large
+    with pytest.raises(OSError, match="128 KiB") as caught:
+        process.spawn(["true", "x" * (1 << 17)], channel=None)
+    assert caught.value.errno == errno.E2BIG
 
 
 def test_what_cannot_be_sent_is_named():

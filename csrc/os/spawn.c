@@ -232,6 +232,11 @@ static ipcx_status start(const char *program, const char *const *argv,
         if (failed == ENOEXEC) {
             status = ipcx_error_set(err, IPCX_SYSTEM, ENOEXEC, OP,
                                     "%s: no program (a script begins with #!)", program);
+        } else if (failed == E2BIG) {
+            status = ipcx_error_set(err, IPCX_SYSTEM, E2BIG, OP,
+                                    "a word is over 128 KiB, or all of them and the environment "
+                                    "are over what the stack may hold: %s",
+                                    program);
         } else if (failed != 0) {
             status = ipcx_status_from_errno(failed);
             status = ipcx_error_set(err, status < 0 ? status : IPCX_EXHAUSTED, failed, OP, "%s",
