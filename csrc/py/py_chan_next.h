@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The next message of a channel, for the calls that receive one: tried, then waited for.
+ * The next message of a channel, for the calls that receive one: tried, then waited for; and what
+ * those that send share with them.
  * Invariant: as py_chan.h says. */
 #ifndef IPCX_PY_CHAN_NEXT_H
 #define IPCX_PY_CHAN_NEXT_H
 
+#include "link/chan.h"
 #include "link/chan_front.h"
 #include "py/py_chan.h"
 #include "py/py_layer.h"
@@ -59,6 +61,22 @@ static inline ipcx_status ipcx_py_chan_next_one(ipcx_py_chan *self, ipcx_message
         }
     } while (ipcx_py_signals() == 0);
     return IPCX_INTR;
+}
+
+/* ipcx_py_chan_slept: how often sends of this end had to wait, if somebody records. */
+static inline uint64_t ipcx_py_chan_slept(const ipcx_py_chan *self, const ipcx_py_seen *seen)
+{
+    return IPCX_LIKELY(seen->begun == 0)
+               ? 0
+               : atomic_load_explicit(&self->core->send_waits, memory_order_relaxed);
+}
+
+/* ipcx_py_truth: a flag that may be missing; false: an exception is set. */
+static inline bool ipcx_py_truth(PyObject *value, bool *out)
+{
+    int yes = value == NULL || value == Py_False ? 0 : PyObject_IsTrue(value);
+    *out = yes > 0;
+    return yes >= 0;
 }
 
 /* ipcx_py_chan_fill: a front was lent, and `to` is where it goes. OK: it is whole now, and lent as

@@ -124,7 +124,7 @@ static PyObject *take_front(ipcx_py_chan *self, ipcx_message *message, ipcx_py_p
 
 /* NULL without an exception: the end, and `iterating`. */
 static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, bool iterating,
-                                const ipcx_py_seen *seen)
+                                ipcx_py_seen *seen)
 {
     ipcx_py_patient how = {.ns = ns, .front = true};
     ipcx_message message;
@@ -142,6 +142,7 @@ static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, 
         status = ipcx_py_chan_wait_for(self, &message, &how, &err);
     }
     if (IPCX_LIKELY(status == IPCX_OK)) {
+        seen->at_once = self->objects && how.until == IPCX_NOW; /* tried with the GIL, no more */
         return take(self, &message);
     }
     if (status == IPCX_EOF && iterating) {
@@ -224,7 +225,7 @@ static bool take_into(ipcx_py_chan *self, PyObject *list)
     return PyList_SetItem(list, last, made) == 0;
 }
 
-static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns, const ipcx_py_seen *seen)
+static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns, ipcx_py_seen *seen)
 {
     PyObject *made;
     if (PyList_Append(list, Py_None) < 0) {

@@ -3,7 +3,7 @@
  * Invariant: what a message is made of stays pinned until the core has let go of it. An object of
  * inproc:// has a reference for the core from before the call; it is taken back if the core did
  * not take it. */
-#include "py/py_chan.h"
+#include "py/py_chan_next.h"
 
 #include "link/chan.h"
 #include "py/py_layer.h"
@@ -183,13 +183,6 @@ static PyObject *sent_traced(ipcx_py_chan *self, PyObject *what, ipcx_py_seen *s
     Py_RETURN_NONE;
 }
 
-static bool truth(PyObject *value, bool *out)
-{
-    int yes = value == NULL || value == Py_False ? 0 : PyObject_IsTrue(value);
-    *out = yes > 0;
-    return yes >= 0;
-}
-
 PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
 {
     static const char *const names[] = {"msg", "sync", "timeout", NULL};
@@ -197,6 +190,7 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
     PyObject *values[3] = {NULL};
     ipcx_sending sending = {0};
     ipcx_error err;
+    uint64_t slept;
     ipcx_status status;
     ipcx_py_seen seen;
     int64_t ns = IPCX_PY_EVER;
@@ -204,7 +198,8 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
     if (plain) {
         values[0] = args[0];
     } else if (!ipcx_py_named(values, names, 1, "send", args, nargs, kwnames) ||
-               !truth(values[1], &sync) || !ipcx_py_patience(values[2], IPCX_PY_EVER, &ns)) {
+               !ipcx_py_truth(values[1], &sync) ||
+               !ipcx_py_patience(values[2], IPCX_PY_EVER, &ns)) {
         return NULL;
     }
     if (IPCX_UNLIKELY(self->layered) && !sync && !self->rendezvous && ipcx_py_layer_within(self) &&
@@ -215,6 +210,7 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
         return NULL;
     }
     ipcx_py_see(&seen, self->state);
+    slept = ipcx_py_chan_slept(self, &seen);
     status = plain ? push_bytes(self, values[0], &sending, &err, &tried) : IPCX_AGAIN;
     if (status == IPCX_AGAIN) {
         (void)send_value(self, values[0], sync, ns, tried, &sending, &status, &err);
@@ -222,6 +218,7 @@ PyObject *ipcx_py_chan_send(IPCX_PY_FAST)
     if (IPCX_UNLIKELY(status != IPCX_OK)) {
         return failed(self, "send", status, &err, ns, &sending, &seen);
     }
+    seen.at_once = self->objects && slept == ipcx_py_chan_slept(self, &seen);
     return sent_traced(self, values[0], &seen);
 }
 
@@ -296,7 +293,7 @@ PyObject *ipcx_py_chan_send_now(PyObject *op, PyObject *const *args, Py_ssize_t 
         PyErr_SetString(PyExc_TypeError, "the third argument is None or what this returned");
         return NULL;
     }
-    if (!truth(args[1], &sync)) {
+    if (!ipcx_py_truth(args[1], &sync)) {
         return NULL;
     }
     if (given != NULL) {

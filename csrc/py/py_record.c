@@ -55,10 +55,12 @@ static uint8_t code_of(const char *op)
 typedef struct ipcx_py_known {
     uint64_t key; /* 0: free */
     int64_t number;
+    const char *op; /* the last one's name, a constant of ours, and its code: most calls repeat */
+    uint8_t code;
     uint8_t stuck; /* the verb that would have blocked last: a loop that asks again says it once */
 } known;
 
-static size_t slot_of(const ipcx_py_state *state, uint64_t key)
+static inline size_t slot_of(const ipcx_py_state *state, uint64_t key)
 {
     size_t mask = state->known_room - 1;
     size_t at = (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & mask;
@@ -68,7 +70,7 @@ static size_t slot_of(const ipcx_py_state *state, uint64_t key)
     return at;
 }
 
-static known *find(const ipcx_py_state *state, uint64_t key)
+static inline known *find(const ipcx_py_state *state, uint64_t key)
 {
     known *found = state->known_room > 0 ? &state->known[slot_of(state, key)] : NULL;
     return found != NULL && found->key == key ? found : NULL;
@@ -114,18 +116,19 @@ static bool widen(ipcx_py_state *state)
     return true;
 }
 
-static uint64_t key_of(PyObject *self)
+static uint64_t key_of_pipe(PyObject *number)
 {
     struct stat seen;
-    long fd;
-    if (!PyLong_CheckExact(self)) {
-        return (uint64_t)(uintptr_t)self;
-    }
-    fd = PyLong_AsLong(self);
+    long fd = PyLong_AsLong(number);
     if (fstat((int)fd, &seen) != 0) {
         return 0;
     }
     return ((uint64_t)seen.st_ino * 2 + 1) ^ ((uint64_t)seen.st_dev << 40);
+}
+
+static inline uint64_t key_of(PyObject *self)
+{
+    return IPCX_UNLIKELY(PyLong_CheckExact(self)) ? key_of_pipe(self) : (uint64_t)(uintptr_t)self;
 }
 
 void ipcx_py_record_forget(ipcx_py_state *state)
@@ -340,18 +343,57 @@ static bool succeeded(entry *line, const ipcx_py_seen *seen, PyObject *detail)
     return moved_of(line, seen, detail);
 }
 
-bool ipcx_py_record_plain(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
-                          const ipcx_py_seen *seen)
+static inline uint8_t code_for(known *of, const char *op)
+{
+    if (IPCX_UNLIKELY(of->op != op)) {
+        of->code = code_of(op);
+        of->op = op;
+    }
+    return of->code;
+}
+
+/* When a call has ended. The clock is a fifth of what a call of inproc:// costs: one that did not
+ * wait is spared its second look. */
+static inline int64_t end_of(const ipcx_py_seen *seen)
+{
+    return seen->at_once && seen->begun > 0 ? seen->begun : ipcx_clock_now();
+}
+
+/* Bytes that moved, on one tape: nothing is converted, and nothing copied twice. */
+static inline bool bytes_moved(ipcx_py_state *state, known *of, uint8_t code, PyObject *detail,
+                               const ipcx_py_seen *seen)
+{
+    ipcx_py_tape_record record = {.op = code, .begun = seen->begun, .number = of->number};
+    Py_ssize_t size;
+    if (detail == NULL || seen->what == NULL || !PyBytes_CheckExact(seen->what) ||
+        !PyLong_CheckExact(detail) || PyTuple_GET_SIZE(state->record_tapes) != 1) {
+        return false;
+    }
+    size = PyBytes_GET_SIZE(seen->what);
+    record.moved = PyLong_AsLongLong(detail);
+    if (record.moved == 0 && (code == SEND || code == RECEIVE)) {
+        record.moved = size;
+    }
+    if (record.moved < 0 || record.moved > size) {
+        PyErr_Clear();
+        return false;
+    }
+    record.data = (uint16_t)(record.moved < KEPT ? record.moved : KEPT);
+    of->stuck = 0;
+    record.ended = end_of(seen);
+    ipcx_py_tape_call(PyTuple_GET_ITEM(state->record_tapes, 0), &record,
+                      (ipcx_py_tape_parts){.data = PyBytes_AS_STRING(seen->what)});
+    return true;
+}
+
+/* Whatever else a record has room for; its parts are put together here first. Apart, because it
+ * needs much room on the stack. */
+__attribute__((noinline)) static bool converted(ipcx_py_state *state, uint64_t key, uint8_t code,
+                                                PyObject *detail, const ipcx_py_seen *seen)
 {
     entry line;
     bool blocked = false;
-    uint8_t code;
-    uint64_t key;
     known *of;
-    if (state->known_count == 0 || self == NULL || (seen->flags & (MSG_PEEK | MSG_OOB)) ||
-        (code = code_of(op)) == 0 || (key = key_of(self)) == 0 || find(state, key) == NULL) {
-        return false;
-    }
     line.record = (ipcx_py_tape_record){.op = code, .begun = seen->begun};
     if (!(detail != NULL ? succeeded(&line, seen, detail) : failed(&line, seen, &blocked))) {
         return false;
@@ -365,12 +407,26 @@ bool ipcx_py_record_plain(ipcx_py_state *state, const char *op, PyObject *self, 
     }
     of->stuck = blocked ? code : 0;
     line.record.number = of->number;
-    line.record.ended = ipcx_clock_now();
+    line.record.ended = end_of(seen);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(state->record_tapes); i++) {
-        ipcx_py_tape_call(PyTuple_GET_ITEM(state->record_tapes, i), line.record,
+        ipcx_py_tape_call(PyTuple_GET_ITEM(state->record_tapes, i), &line.record,
                           (ipcx_py_tape_parts){line.data, line.address, line.error});
     }
     return true;
+}
+
+bool ipcx_py_record_plain(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
+                          const ipcx_py_seen *seen)
+{
+    uint8_t code;
+    uint64_t key;
+    known *of;
+    if (state->known_count == 0 || self == NULL || (seen->flags & (MSG_PEEK | MSG_OOB)) ||
+        (key = key_of(self)) == 0 || (of = find(state, key)) == NULL ||
+        (code = code_for(of, op)) == 0) {
+        return false;
+    }
+    return bytes_moved(state, of, code, detail, seen) || converted(state, key, code, detail, seen);
 }
 
 int ipcx_py_record_init(PyObject *module, ipcx_py_state *state)

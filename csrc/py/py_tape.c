@@ -94,14 +94,18 @@ static bool next_chunk(tape *self, size_t need)
     return true;
 }
 
-/* Room for a record of `need` bytes (a multiple of 8), or NULL. */
-static unsigned char *room_for(tape *self, size_t need)
+/* Whether it may be written on: it is open, and this process's own. */
+static inline bool usable(const tape *self)
+{
+    return self->head != NULL && self->made_in == ipcx__fork_generation();
+}
+
+/* Room for a record of `need` bytes (a multiple of 8) on a usable tape, or NULL. */
+static inline unsigned char *room_for(tape *self, size_t need)
 {
     unsigned char *place;
-    if (self->head == NULL || self->made_in != ipcx__fork_generation()) {
-        return NULL;
-    }
-    if ((self->chunk == NULL || self->size - self->at < need) && !next_chunk(self, need)) {
+    if (IPCX_UNLIKELY(self->chunk == NULL || self->size - self->at < need) &&
+        !next_chunk(self, need)) {
         return NULL;
     }
     place = self->chunk + self->at;
@@ -109,20 +113,20 @@ static unsigned char *room_for(tape *self, size_t need)
     return place;
 }
 
-/* Its size comes last: from then on the record is there. */
-static void publish(unsigned char *place, const ipcx_py_tape_record *record)
+/* The record but its size, which comes last: from then on it is there. */
+static inline void publish(unsigned char *place, const ipcx_py_tape_record *record, size_t size)
 {
     memcpy(place + sizeof record->size, (const char *)record + sizeof record->size,
            sizeof *record - sizeof record->size);
-    atomic_store_explicit((_Atomic uint32_t *)(void *)place, record->size, memory_order_release);
+    atomic_store_explicit((_Atomic uint32_t *)(void *)place, (uint32_t)size, memory_order_release);
 }
 
-static bool counted(tape *self)
+static inline bool counted(tape *self)
 {
-    if (self->head == NULL || self->made_in != ipcx__fork_generation()) {
+    if (!usable(self)) {
         return false;
     }
-    if (self->head->left <= 0) {
+    if (IPCX_UNLIKELY(self->head->left <= 0)) {
         self->head->missed++;
         return false;
     }
@@ -135,10 +139,10 @@ bool ipcx_py_is_tape(const ipcx_py_state *state, PyObject *object)
     return Py_IS_TYPE(object, (PyTypeObject *)state->tape_type);
 }
 
-void ipcx_py_tape_call(PyObject *op, ipcx_py_tape_record record, ipcx_py_tape_parts parts)
+void ipcx_py_tape_call(PyObject *op, const ipcx_py_tape_record *record, ipcx_py_tape_parts parts)
 {
     tape *self = (tape *)op;
-    size_t need = sizeof record + record.data + record.address + record.error;
+    size_t need = sizeof *record + record->data + record->address + record->error;
     unsigned char *place;
     if (!counted(self)) {
         return;
@@ -149,14 +153,13 @@ void ipcx_py_tape_call(PyObject *op, ipcx_py_tape_record record, ipcx_py_tape_pa
         self->head->missed++;
         return;
     }
-    record.size = (uint32_t)need;
-    memcpy(place + sizeof record, parts.data, record.data);
-    if (IPCX_UNLIKELY(record.address + record.error > 0)) {
-        unsigned char *at = place + sizeof record + record.data;
-        memcpy(at, parts.address, record.address);
-        memcpy(at + record.address, parts.error, record.error);
+    memcpy(place + sizeof *record, parts.data, record->data);
+    if (IPCX_UNLIKELY(record->address + record->error > 0)) {
+        unsigned char *at = place + sizeof *record + record->data;
+        memcpy(at, parts.address, record->address);
+        memcpy(at + record->address, parts.error, record->error);
     }
-    publish(place, &record);
+    publish(place, record, need);
 }
 
 /* ---- the object */
@@ -165,13 +168,15 @@ static bool add_row(tape *self, const Py_buffer *row)
 {
     ipcx_py_tape_record record = {.moved = row->len};
     size_t need = (sizeof record + (size_t)row->len + 7) & ~(size_t)7;
-    unsigned char *place = need <= UINT32_MAX ? room_for(self, need) : NULL;
+    unsigned char *place = NULL;
+    if (usable(self) && need <= UINT32_MAX) {
+        place = room_for(self, need);
+    }
     if (place == NULL) {
         return false;
     }
-    record.size = (uint32_t)need;
     memcpy(place + sizeof record, row->buf, (size_t)row->len);
-    publish(place, &record);
+    publish(place, &record, need);
     return true;
 }
 

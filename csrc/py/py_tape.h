@@ -43,8 +43,9 @@ typedef struct ipcx_py_tape_parts {
     const void *data, *address, *error;
 } ipcx_py_tape_parts;
 
-/* ipcx_py_tape_call: appends a call, or counts it as missed. `tape` is one (ipcx_py_is_tape). */
+/* ipcx_py_tape_call: appends a call, or counts it as missed. `tape` is one (ipcx_py_is_tape); the
+ * record's size is found here. */
 bool ipcx_py_is_tape(const ipcx_py_state *state, PyObject *tape);
-void ipcx_py_tape_call(PyObject *tape, ipcx_py_tape_record record, ipcx_py_tape_parts parts);
+void ipcx_py_tape_call(PyObject *tape, const ipcx_py_tape_record *record, ipcx_py_tape_parts parts);
 
 #endif

@@ -97,26 +97,11 @@ int64_t ipcx_py_see_slowly(ipcx_py_state *state)
     return state->record != NULL ? ipcx_clock_now() : 0;
 }
 
-static void show(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
-                 const ipcx_py_seen *seen, bool trace)
+/* The callbacks are told. */
+static void show_slowly(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
+                        const ipcx_py_seen *seen, bool trace)
 {
     PyObject *type = NULL, *error = NULL, *traceback = NULL;
-    ipcx_py_seen late;
-    int saved = errno;
-    if (state->control != NULL) {
-        follow(state);
-    }
-    if (seen != NULL && seen->begun == 0 && state->record != NULL) {
-        late = *seen; /* who records came while it waited */
-        late.begun = -1;
-        seen = &late;
-    }
-    if (seen != NULL && seen->begun != 0 && (!trace || state->trace == NULL) &&
-        ipcx_py_record_plain(state, op, self, detail, seen)) {
-        Py_XDECREF(detail);
-        errno = saved;
-        return;
-    }
     if (detail == NULL) {
         PyErr_Fetch(&type, &error, &traceback);
         PyErr_NormalizeException(&type, &error, &traceback);
@@ -129,6 +114,30 @@ static void show(ipcx_py_state *state, const char *op, PyObject *self, PyObject 
     if (type != NULL) {
         PyErr_Restore(type, error, traceback);
     }
+}
+
+static inline void show(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,
+                        const ipcx_py_seen *seen, bool trace)
+{
+    ipcx_py_seen late;
+    int saved = errno;
+    if (state->control != NULL) {
+        follow(state);
+    }
+    if (IPCX_UNLIKELY(seen != NULL && seen->begun == 0 && state->record != NULL)) {
+        late = *seen; /* who records came while it waited */
+        late.begun = -1;
+        seen = &late;
+    }
+    if (IPCX_LIKELY(seen != NULL && seen->begun != 0 && (!trace || state->trace == NULL))) {
+        bool kept = ipcx_py_record_plain(state, op, self, detail, seen);
+        errno = saved;
+        if (IPCX_LIKELY(kept)) {
+            Py_XDECREF(detail);
+            return;
+        }
+    }
+    show_slowly(state, op, self, detail, seen, trace);
 }
 
 void ipcx_py_show(ipcx_py_state *state, const char *op, PyObject *self, PyObject *detail,

@@ -20,6 +20,7 @@ typedef struct ipcx_py_seen {
     PyObject *what; /* what was sent or received, or a buffer with it in front; or NULL */
     size_t moved;   /* of a call that failed: the bytes that went before */
     int flags;      /* MSG_PEEK … */
+    bool at_once;   /* nothing else of this interpreter ran meanwhile: it has one moment */
 } ipcx_py_seen;
 
 /* IPCX_PY_UNWATCHED: a build without all this, for bench/bench_record.py to compare with. */

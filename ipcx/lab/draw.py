@@ -312,6 +312,8 @@ def main(argv: Sequence[str]) -> int:
         options = _parse(argv)
         if options.out and Path(options.out).suffix not in _KINDS:
             raise _WrongError(f"-o {options.out}: it ends with one of {' '.join(_KINDS)}")
+        if options.out and not os.access(Path(options.out).parent, os.W_OK):  # before they run
+            raise _WrongError(f"-o {options.out}: nothing can be written into that folder")
     except _WrongError as wrong:
         print(f"ipcx draw: {wrong}\n{USAGE}", end="", file=sys.stderr)
         return 2
@@ -322,7 +324,11 @@ def main(argv: Sequence[str]) -> int:
         print("ipcx draw: nothing was recorded: they used no sockets of Python's", file=sys.stderr)
         return 1
     if options.out:
-        _write(record, options.out)
+        try:
+            _write(record, options.out)
+        except OSError as error:
+            print(f"ipcx draw: -o {options.out}: {error.strerror}", file=sys.stderr)
+            return 1
         print(f"ipcx draw: {options.out}", file=sys.stderr)
     if options.json:
         print(record.json())

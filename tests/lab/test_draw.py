@@ -150,6 +150,7 @@ def test_ctrl_c_ends_them_and_the_picture_is_drawn(programs, tmp_path):
         (["--timeout", "soon", "-c", "pass", "--", "-c", "pass"], "a number of seconds"),
         (["--timeout", "0", "-c", "pass", "--", "-c", "pass"], "a number of seconds"),
         (["-o", "x.png", "-c", "pass", "--", "-c", "pass"], "it ends with one of .svg"),
+        (["-o", "/no/such/x.svg", "-c", "pass", "--", "-c", "pass"], "nothing can be written into"),
         (["-o"], "-o needs an argument"),
         ([], "usage"),
     ],

@@ -185,3 +185,29 @@ def test_threads_share_a_lane():
     lamports = {m.send: record.events[m.send].lamport for m in record.messages}
     for m in record.messages:
         assert lamports[m.send] < record.events[m.receive].lamport
+
+
+def test_what_did_not_wait_in_inproc_has_one_moment():
+    with lab.record() as record:
+        a, b = ipcx.pair("inproc://", capacity=1)
+        with a, b:
+            a.send(b"at once")
+            b.receive()
+            waits = threading.Thread(target=b.receive)
+            waits.start()
+            while not b.stats().receive_waits:
+                pass
+            a.send(b"woken")
+            waits.join()
+            a.send(b"fills it")
+            waits = threading.Thread(target=a.send, args=[b"waits"])
+            waits.start()
+            while not a.stats().send_waits:
+                pass
+            b.receive()
+            waits.join()
+    took = {(e.op, e.data): e.took for e in record.events if e.op in ("send", "receive")}
+    assert took["send", b"at once"] == took["receive", b"at once"] == took["send", b"woken"] == 0
+    assert took["receive", b"woken"] > 0
+    assert took["send", b"waits"] > 0
+    assert [m.data for m in record.messages] == [b"at once", b"woken", b"fills it", b"waits"]
