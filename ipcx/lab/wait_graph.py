@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ipcx.lab._kernel import Process, holders, look, other_ends, parent
 from ipcx.lab._places import Places, Spot
 from ipcx.lab.display import Display, Drawing, quantity, short, visible, width_of
 from ipcx.lab.kernel_view import named
 
-if TYPE_CHECKING:
-    import xml.etree.ElementTree as ET
-
 __all__ = ["Edge", "WaitGraph", "waits"]
+
+_Points: TypeAlias = tuple[float, float, float, float]  # of an arrow
 
 MOST_NODES = 20
 MOST_EDGES = 60
@@ -203,7 +202,7 @@ class WaitGraph(Display):
         wide = max(sizes.values(), default=100.0)
         radius = 0.0 if len(nodes) < 2 else max(len(nodes) * 30.0, 105.0)
         across = radius + max(wide * 0.35, 50) if len(nodes) > 1 else 0.0
-        told, notes = self.words(), self._notes()
+        told = self.words()
         width = max(2 * across + wide + 200, 480.0)
         middle = (width / 2, radius + 62.0 if len(nodes) != 2 else 84.0)
         places = {}
@@ -213,10 +212,12 @@ class WaitGraph(Display):
             places[name] = (
                 middle[0] + across * math.cos(angle), middle[1] + radius * math.sin(angle)
             )  # fmt: skip
+        ends, labels, legend = self._labels(edges, places, sizes)
+        notes = self._notes() + legend
         bottom = max((y for _, y in places.values()), default=30.0) + 64
         lines = sum(1 + len(one) // int((width - 32) / 7.6) for one in told)
         drawing = Drawing(width, bottom + 17 * lines + 17 * len(notes) + 4)
-        self._arrows(drawing, edges, places, sizes)
+        self._arrows(drawing, edges, places, ends, labels)
         self._nodes(drawing, places, sizes)
         y = bottom
         for one in told:
@@ -260,15 +261,10 @@ class WaitGraph(Display):
         drawing: Drawing,
         edges: list[Edge],
         places: dict[str, tuple[float, float]],
-        sizes: dict[str, float],
+        ends: list[_Points],
+        labels: list[tuple[str, Spot] | None],
     ) -> None:
-        caught, pairs = self._in_cycle(), {edge[:2] for edge in edges}
-        room = Places()
-        for name, (x, y) in places.items():
-            room.text(Spot(x, y + 4.5, sizes[name], "middle", 0, BOX * 0.9))
-        ends = [self._ends(edge, pairs, places, sizes) for edge in edges]
-        for at, points in enumerate(ends):
-            room.line(at, *points)
+        caught = self._in_cycle()
         groups = []
         for edge, points in zip(edges, ends, strict=True):
             bad = edge[:2] in caught
@@ -286,8 +282,48 @@ class WaitGraph(Display):
             else:
                 drawing.arrow(*points, colour, width, bad, 11 if bad else 9, into=group)
             groups.append(group)
+        for label, group in zip(labels, groups, strict=True):
+            if label is not None:
+                words, spot = label
+                drawing.text(spot.x, spot.y, words, 11, anchor=spot.anchor, halo=True, into=group)
+
+    def _labels(
+        self,
+        edges: list[Edge],
+        places: dict[str, tuple[float, float]],
+        sizes: dict[str, float],
+    ) -> tuple[list[_Points], list[tuple[str, Spot] | None], list[str]]:
+        """Where the arrows are, what stands at each, and what stands below the picture instead.
+
+        Words that would cross a line, or others, give way to a number.
+        """
+        pairs = {edge[:2] for edge in edges}
+        ends = [self._ends(edge, pairs, places, sizes) for edge in edges]
+        room = Places()
+        for name, (x, y) in places.items():
+            room.text(Spot(x, y + 4.5, sizes[name], "middle", 0, BOX * 0.9))
+            if name in self.alone:
+                words = f"in {short(self.alone[name], 34)}"
+                room.text(Spot(x, y + BOX / 2 + 14, width_of(words, 10), "middle", 0, 10))
+        for at, points in enumerate(ends):
+            room.line(at, *points)
+        labels: list[tuple[str, Spot] | None] = []
+        legend: list[str] = []
         for at, (edge, points) in enumerate(zip(edges, ends, strict=True)):
-            self._label(drawing, room, at, edge, points, groups[at])
+            label = None
+            if edge.what:
+                words = short(edge.what, 34)
+                spot = room.best(_spots(edge, points, width_of(words, 11)), at, limit=1e9)
+                if spot is None or room.cost(spot, at) > 0:
+                    words = str(len(legend) + 1)
+                    who = f"{short(edge.waiter, 20)} → {short(edge.holder, 20)}"
+                    legend.append(f"{words}  {who}: {short(edge.what, 60)}")
+                    spot = room.best(_spots(edge, points, width_of(words, 11)), at, limit=1e9)
+                if spot is not None:
+                    room.text(spot)
+                    label = words, spot
+            labels.append(label)
+        return ends, labels, legend
 
     def _ends(
         self,
@@ -295,7 +331,7 @@ class WaitGraph(Display):
         pairs: set[tuple[str, str]],
         places: dict[str, tuple[float, float]],
         sizes: dict[str, float],
-    ) -> tuple[float, float, float, float]:
+    ) -> _Points:
         """From the border of one box to that of the other; beside the one that comes back."""
         (x1, y1), (x2, y2) = places[edge.waiter], places[edge.holder]
         length = math.hypot(x2 - x1, y2 - y1)
@@ -314,38 +350,6 @@ class WaitGraph(Display):
             x2 - ux * last - uy * side, y2 - uy * last + ux * side,
         )  # fmt: skip
 
-    def _label(
-        self,
-        drawing: Drawing,
-        room: Places,
-        at: int,
-        edge: Edge,
-        points: tuple[float, float, float, float],
-        into: ET.Element,
-    ) -> None:
-        if not edge.what:
-            return
-        x1, y1, x2, y2 = points
-        words = short(edge.what, 34)
-        width = width_of(words, 11)
-        length = math.hypot(x2 - x1, y2 - y1) or 1.0
-        # To the right of the way that the arrow goes: away from one that comes back.
-        nx, ny = -(y2 - y1) / length, (x2 - x1) / length
-        spots = []
-        for part in (0.5, 0.4, 0.6, 0.3, 0.7):
-            x, y = x1 + (x2 - x1) * part, y1 + (y2 - y1) * part
-            for side in (1, -1):
-                for off in (11, 18):
-                    px, py = x + nx * side * off, y + ny * side * off
-                    anchor = "middle" if abs(nx) < 0.35 else "start" if nx * side > 0 else "end"
-                    spots.append(Spot(px, py + 4, width, anchor))
-        if edge.waiter == edge.holder:
-            spots = [Spot(x1 + 52, y1 - 6, width), Spot(x1 - 20, y1 - 6, width, "end")]
-        spot = room.best(spots, at, limit=1e9)
-        if spot is not None:
-            room.text(spot)
-            drawing.text(spot.x, spot.y, words, 11, anchor=spot.anchor, halo=True, into=into)
-
     def text(self) -> str:
         """A line an edge, and what it means."""
         edges = self._drawn()[1]
@@ -359,6 +363,25 @@ class WaitGraph(Display):
         lines += [f"{short(one, 30)} is in {short(why, 60)}" for one, why in self.alone.items()]
         told = [("✗ " if one.startswith("Deadlock") else "") + one for one in self.words()]
         return "\n".join([*lines, *([""] if edges or self.alone else []), *told, *self._notes()])
+
+
+def _spots(edge: Edge, points: _Points, width: float) -> list[Spot]:
+    """Where words at an arrow can stand, the best first."""
+    x1, y1, x2, y2 = points
+    if edge.waiter == edge.holder:
+        return [Spot(x1 + 52, y1 - 6, width), Spot(x1 - 20, y1 - 6, width, "end")]
+    length = math.hypot(x2 - x1, y2 - y1) or 1.0
+    # To the right of the way that the arrow goes: away from one that comes back.
+    nx, ny = -(y2 - y1) / length, (x2 - x1) / length
+    spots = []
+    for off in (11, 18, 26):
+        for part in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8):
+            x, y = x1 + (x2 - x1) * part, y1 + (y2 - y1) * part
+            for side in (1, -1):
+                px, py = x + nx * side * off, y + ny * side * off
+                anchor = "middle" if abs(nx) < 0.35 else "start" if nx * side > 0 else "end"
+                spots.append(Spot(px, py + 4, width, anchor))
+    return spots
 
 
 def waits(*what: int | str | Iterable[Sequence[str]], title: str = "") -> WaitGraph:

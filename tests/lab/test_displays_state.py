@@ -16,7 +16,7 @@ from lab.svg import SVG, hint, parts, root, words
 import ipcx
 from ipcx import lab, socket
 from ipcx.lab import _kernel
-from ipcx.lab.display import MOST_BYTES
+from ipcx.lab.display import MOST_BYTES, width_of
 from ipcx.lab.kernel_view import KernelView
 from ipcx.lab.latency import Ecdf
 from ipcx.lab.ring_state import RingState, RingStep
@@ -288,6 +288,46 @@ def test_a_thousand_edges_and_hostile_names():
     shown = WaitGraph([(EVIL, "b\n", EVIL)])
     assert "<script" not in shown.svg()
     assert "\x1b" not in shown.text() + shown.svg()
+
+
+def boxes(group, label_size=11):
+    for text in group.findall(f"{SVG}text"):
+        width = width_of("".join(text.itertext()), label_size)
+        x = float(text.get("x")) - {"middle": width / 2, "end": width}.get(
+            text.get("text-anchor"), 0
+        )
+        yield x, float(text.get("y")) - label_size * 0.7, x + width, float(text.get("y"))
+
+
+def crosses(line, box):
+    """Whether some point of the line is within the box."""
+    (x1, y1, x2, y2), (left, top, right, bottom) = line, box
+    for at in range(401):
+        x, y = x1 + (x2 - x1) * at / 400, y1 + (y2 - y1) * at / 400
+        if left < x < right and top < y < bottom:
+            return True
+    return False
+
+
+def test_no_words_of_a_graph_with_many_edges_cross_an_arrow():
+    names = ["server", "client", "worker 1", "worker 2", "worker 3", "worker 4", "worker 5"]
+    pairs = [(0, 2), (2, 3), (3, 0), (4, 0), (5, 2), (6, 3), (6, 0), (1, 0), (1, 4), (4, 6), (5, 1),
+             (3, 5), (2, 1)]  # fmt: skip
+    edges = [(names[i], names[j], f"recv on 127.0.0.1:4{i}{j}00") for i, j in pairs]
+    shown = lab.waits(edges)
+    groups = parts(shown, "cycle") + parts(shown, "waits")
+    lines = [
+        tuple(float(line.get(key)) for key in ("x1", "y1", "x2", "y2"))
+        for group in groups
+        for line in group.iter(f"{SVG}line")
+    ]
+    assert len(groups) == len(lines) == 13
+    told = words(root(shown))
+    for group in groups:
+        for box in boxes(group):
+            assert not any(crosses(line, box) for line in lines)
+    for waiter, holder, what in edges:  # each stands at its arrow or below
+        assert what in told or any(word.endswith(f"{waiter} → {holder}: {what}") for word in told)
 
 
 def test_edges_that_cannot_be():
