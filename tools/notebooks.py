@@ -48,7 +48,7 @@ LIKE_A_MARKER = re.compile(r"^\s*#+\s*(BEGIN|END) +(SOLUTION|HIDDEN)", re.IGNORE
 CHECKED = """\
 verdict = p1.check(…)
 ### BEGIN HIDDEN TESTS
-assert verdict
+assert verdict, verdict.show()
 ### END HIDDEN TESTS
 verdict"""
 CHECK = re.compile(re.escape(CHECKED).replace("p1", r"p\d+").replace("…", r"[^\n]*"))
@@ -240,7 +240,8 @@ def skeleton(title: str) -> Notebook:
             code(
                 f"check-{n}",
                 f'verdict = p{n}.check("worker")\n'
-                "### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS\nverdict",
+                "### BEGIN HIDDEN TESTS\nassert verdict, verdict.show()\n"
+                "### END HIDDEN TESTS\nverdict",
             ),
         ]
     cells.append(markdown("break-it", "## Break it\n\nWhat to change, what happens then, and why."))

@@ -11,6 +11,7 @@ False
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +80,15 @@ class Verdict:
         right = sum(finding.ok for finding in self.findings)
         state = "solved" if self else "not solved yet"
         return f"<Verdict: {state}, {right} of {len(self.findings)} findings are good>"
+
+    def show(self) -> str:
+        """Shows what a notebook would show of it, and gives the sentences: for an ``assert``.
+
+        >>> assert Verdict([good("it listens")]), "not evaluated: verdict.show()"
+        """
+        if sys.modules.get("IPython") is not None and sys.modules["IPython"].get_ipython():
+            self._ipython_display_()
+        return str(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if self or (self.waits is None and self.record is None):

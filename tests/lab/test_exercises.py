@@ -235,6 +235,7 @@ def test_what_may_be_handed_in(tmp_path, capsys):
     assert not verdict
     assert repr(verdict) == "<Verdict: not solved yet, 0 of 1 findings are good>"
     assert verdict._repr_mimebundle_() == {"text/plain": repr(verdict)}
+    assert verdict.show() == str(verdict)
     for wrong, words in [
         (("nowhere",), "no cell 'nowhere'"),
         (("print(1)",), "a source ends with a newline"),

@@ -11,7 +11,7 @@ from ipcx.lab.student import instructor, otter, student, without_solutions
 from meta.tree import files
 
 NOTEBOOKS = files(".ipynb", under="notebooks")
-HIDDEN = "### BEGIN HIDDEN TESTS\nassert verdict\n### END HIDDEN TESTS\n"
+HIDDEN = "### BEGIN HIDDEN TESTS\nassert verdict, verdict.show()\n### END HIDDEN TESTS\n"
 CHECK = f'verdict = p1.check("worker")\n{HIDDEN}verdict'
 ANSWER = "%%process worker\nn = 6\n### BEGIN SOLUTION\nprint(n * 7)\n### END SOLUTION\nprint(n)"
 
