@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from ipcx.lab.recorder import EVENTS_READ
+
 if TYPE_CHECKING:
     from ipcx.lab.model import Record
 
@@ -224,12 +226,15 @@ def _until(ready: threading.Event, deadline: float, condition: Callable[..., boo
 
 
 def run(
-    programs: list[list[str]], timeout: float = 30.0, out: IO[str] | None = None
+    programs: list[list[str]],
+    timeout: float = 30.0,
+    out: IO[str] | None = None,
+    most: int | None = None,
 ) -> tuple[Record, list[str]]:
     """Runs the programs; the record, and what there is to say about their ends.
 
     A sentence is there for each that failed or had to be ended, but for the first, which is ended
-    when the others are done.
+    when the others are done. Of each the first `most` calls are read; None: all that were kept.
     """
     from ipcx.lab.matching import settled
     from ipcx.lab.recorder import new_folder
@@ -251,7 +256,7 @@ def run(
             for one in running:
                 one.end("was interrupted")
         failed += [one.told() for one in running if one.told() and one.ended_by_us != _DONE]
-        record = settled(folder, began, 0)
+        record = settled(folder, began, 0, most)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return record, failed
@@ -317,7 +322,9 @@ def main(argv: Sequence[str]) -> int:
     except _WrongError as wrong:
         print(f"ipcx draw: {wrong}\n{USAGE}", end="", file=sys.stderr)
         return 2
-    record, failed = run(options.programs, options.timeout)
+    whole = options.json or (options.out or "").endswith((".json", ".pcapng"))
+    most = None if whole else EVENTS_READ
+    record, failed = run(options.programs, options.timeout, most=most)
     for sentence in (*failed, *record.notes):
         print(f"ipcx draw: {sentence}", file=sys.stderr)
     if not record.events:

@@ -379,6 +379,8 @@ def load(
         ),
         key=lambda call: call.at,
     )
+    # Beyond the first that is cut short nobody can tell what became of a message.
+    end = min((file.calls[-1].at for file in files if file.missed and file.calls), default=None)
     ends = [end for file in files for end in file.ends]
     notes = [
         f"{file.name} did more than is kept: {file.missed} calls are missing"
@@ -394,6 +396,12 @@ def load(
     ]
     # What was sent before the record began may have been received before, too.
     found = [one for one in found if one.receive is not None or not one.send.late]
+    waits = end is None and _waits(calls, found, files)
+    if end is not None:
+        calls = [call for call in calls if call.at <= end]  # those in front: their places stay
+        found = list(_until(found, end))
+        left = {call.lane for call in calls}
+        named = [name for name in named if name in left]
     events = _events(calls, began)
     # A send may end, for us, after its answer was sent: what was sent first began first.
     found.sort(key=lambda one: (one.send.begun, one.send.index, one.offset or 0))
@@ -406,7 +414,17 @@ def load(
     ]  # fmt: skip
     made = Record(named, stamped(named, events, messages), messages)
     made.notes = notes
-    return made, _waits(calls, found, files)
+    return made, waits
+
+
+def _until(found: list[Found], end: int) -> Iterator[Found]:
+    """What was received by then, and what was lost: not what was still on its way."""
+    latest = max((one.send.begun for one in found if one.receive is not None), default=1 << 63)
+    for one in found:
+        if one.send.at <= end and (
+            one.send.begun < latest if one.receive is None else one.receive.at <= end
+        ):
+            yield one
 
 
 def _lanes(files: list[_File]) -> list[str]:

@@ -36,6 +36,7 @@ _SUFFIX = ".tape"
 FOLDER = "IPCX_RECORD"  # the environment's variable
 NAME = "IPCX_RECORD_NAME"  # what the process is to be called; else the program's name
 EVENTS_KEPT = 200_000  # of a process; a loop that never ends must not fill the disk
+EVENTS_READ = 20_000  # of these, for a picture: nobody shall wait a minute for what nobody sees
 
 _MEMORY, _PLENTY = "/dev/shm", 1 << 30  # a container's 64 MB are its programs' own
 _STREAM, _DATAGRAM, _SEQPACKET = 1, 2, 5  # SOCK_…, without loading `socket` before ipcx.run does
@@ -445,9 +446,10 @@ def new_folder() -> str:
 class Recorder(Record):
     """What `record` gives: in its ``with`` it collects, afterwards it is the `Record`."""
 
-    def __init__(self, name: str = "notebook") -> None:
+    def __init__(self, name: str = "notebook", most: int | None = EVENTS_READ) -> None:
         super().__init__([], [], [])
         self.name = name
+        self.most = most
         self.folder = ""
         self._begun = 0
         self._before: dict[str, str | None] = {}
@@ -501,17 +503,22 @@ class Recorder(Record):
         """
         from ipcx.lab.matching import settled
 
-        found = settled(self.folder, self._begun, wait)
+        found = settled(self.folder, self._begun, wait, self.most)
         self.processes, self.events, self.messages = found.processes, found.events, found.messages
         self.notes = found.notes
 
 
-def record(name: str = "notebook") -> Recorder:
+def record(name: str = "notebook", most: int | None = EVENTS_READ) -> Recorder:
     """Records, in ``with``, what this process and those started meanwhile send and receive.
 
     Processes of the lab, ``python -m ipcx.run`` and their children take part; whoever uses the
     stdlib's sockets does not. Those that run already take part from now on: what they did before is
     not known, and the offsets of a stream that was open count from here. This process is `name` in
     it. Not one byte that passes is changed.
+
+    Of a process the first `most` calls are read, so that a loop without an end has a picture soon;
+    the record's `notes` say how many are missing. None: all that were kept, 200 000 of a process.
     """
-    return Recorder(name)
+    if most is not None and not most > 0:
+        raise ValueError(f"most is a number of calls above 0, or None for all, not {most!r}")
+    return Recorder(name, most)

@@ -411,6 +411,43 @@ def test_a_record_is_bounded(tmp_path, monkeypatch):
     assert "me did more than is kept: 44 calls are missing" in made.notes
 
 
+def test_a_picture_is_made_of_the_first_calls_and_nothing_on_its_way_is_lost():
+    with lab.record(most=20) as record:
+        a, b = socket.socketpair()
+        c, d = socket.socketpair(type=socket.SOCK_DGRAM)
+        with a, b, c, d:
+            for _ in range(50):
+                a.send(b"x")
+                c.send(b"y")
+                d.recv(10)
+                b.recv(10)
+    assert 0 < len(record.events) <= 20
+    assert record.messages
+    assert not record.lost
+    assert max(m.receive for m in record.messages) < len(record.events)
+    (note,) = record.notes
+    assert note.startswith("notebook did more than is kept: ")
+    with pytest.raises(ValueError, match="most is a number of calls above 0"):
+        lab.record(most=0)
+
+
+def test_where_a_lane_is_cut_the_others_are_cut_too():
+    with lab.record(most=30) as record:
+        a, b = socket.socketpair()
+        with a, b:
+            for _ in range(100):
+                a.send(b"x")
+            pid = os.fork()
+            if pid == 0:
+                b.recv(100)
+                os._exit(0)
+            os.waitpid(pid, 0)
+    # The sender's lane ends long before anything was received.
+    assert record.processes == ["notebook"]
+    assert 0 < len(record.events) <= 30
+    assert record.messages == []
+
+
 def test_its_folder_may_go_and_the_program_goes_on(tmp_path):
     record = lab.record()
     with record:
