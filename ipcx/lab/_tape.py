@@ -21,6 +21,7 @@ _MAGIC = b"ipcxtap1"
 _HEAD = struct.Struct("=8sqq")
 _HEAD_SIZE = 4096
 _CHUNK = struct.Struct("=Q")
+_SIZE = struct.Struct("=I")
 _RECORD = struct.Struct("=IBBHqqqqHHI")
 _TEXT = ("utf-8", "surrogatepass")  # a str may hold what UTF-8 has no place for
 
@@ -41,6 +42,24 @@ class Plain(NamedTuple):
 def missed(tape: bytes) -> int:
     """How many calls there was no room for."""
     return int(_HEAD.unpack_from(tape)[2]) if is_tape(tape) else 0
+
+
+def held(tape: bytes) -> int:
+    """How many records it has: by their sizes alone, so of a long one soon."""
+    count, at = 0, _HEAD_SIZE
+    while at + _CHUNK.size <= len(tape):
+        (size,) = _CHUNK.unpack_from(tape, at)
+        if size < _CHUNK.size:
+            break
+        end, place = min(at + size, len(tape)), at + _CHUNK.size
+        at += size
+        while place + _RECORD.size <= end:
+            (size,) = _SIZE.unpack_from(tape, place)
+            if size < _RECORD.size or place + size > end:
+                break
+            place += size
+            count += 1
+    return count
 
 
 def is_tape(tape: bytes) -> bool:

@@ -56,7 +56,9 @@ def read_file(path: str, most: int | None = None) -> _File | None:
     if not isinstance(head, dict) or "process" not in head:
         return None
     kept = list(itertools.islice(rows, most))
-    made = _File(head["process"], head["pid"], missed=_tape.missed(tape) + sum(1 for _ in rows))
+    made = _File(head["process"], head["pid"], missed=_tape.missed(tape))
+    if most is not None and len(kept) == most:
+        made.missed += max(0, _tape.held(tape) - 1 - most)
     known: dict[int, End] = {}
     for row in kept:
         if isinstance(row, _tape.Plain):

@@ -427,6 +427,7 @@ def test_a_picture_is_made_of_the_first_calls_and_nothing_on_its_way_is_lost():
     assert max(m.receive for m in record.messages) < len(record.events)
     (note,) = record.notes
     assert note.startswith("notebook did more than is kept: ")
+    assert int(note.split()[-4]) > 150
     with pytest.raises(ValueError, match="most is a number of calls above 0"):
         lab.record(most=0)
 
