@@ -286,8 +286,11 @@ def _finish(running: list[_Program], deadline: float, timeout: float, out: IO[st
     waiting = threading.Event()
     first, others = running[0], running[1:]
     if not _until(waiting, deadline, lambda: not any(one.running() for one in others)):
+        why = f"was not done after {timeout:g} s: it was ended"
+        for one in running:  # now: the end of one may be what another has waited for
+            one.ended_by_us = why if one.running() else ""
         for one in running:
-            one.end(f"was not done after {timeout:g} s: it was ended")
+            one.end(why)
         return
     grace = min(deadline, time.monotonic() + ALONE)
     if not _until(waiting, grace, lambda: not first.running()):
