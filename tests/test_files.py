@@ -618,7 +618,7 @@ with MessageLog(path, segment_size=int(1e6)) as log:
 """
 
 
-@pytest.mark.hang_guard(60)
+@pytest.mark.hang_guard(600 if NIGHT else 60)
 def test_writers_killed_at_random(path, spawn):
     """None torn, none that was acknowledged lost, none twice."""
     rounds, chance = (40 if NIGHT else 4), random.Random(8)
