@@ -25,8 +25,16 @@ class Descriptor:
     but its own; an event that finds nobody waiting disarms it.
     """
 
-    def __init__(self, add: str, remove: str, again: float | None = None) -> None:
+    def __init__(
+        self,
+        add: str,
+        remove: str,
+        again: float | None = None,
+        answers: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._add, self._remove = add, remove
+        self._answers = answers  # how many were taken in, of those that one waits for aside
+        self._seen = 0  # how many of them when those aside tried the last time
         self._again = again  # seconds after which those who wait try again, whatever it shows
         self._comes_again = False
         self.queue: deque[_Entry] = deque()  # in turn: who comes first is served first
@@ -53,6 +61,8 @@ class Descriptor:
         entry = (future, attempt)
         line = self.aside if aside else self.queue
         line.append(entry)
+        if self.aside:  # the descriptor was asked for just now, which reads
+            self.look_aside()
         timer = None if timeout is None else loop.call_later(timeout, _expire, future, what)
         self._try_again_later(loop)
         try:
@@ -69,15 +79,28 @@ class Descriptor:
 
     def serve(self) -> None:
         """Lets the waiting ones try, the first first, until one has to wait on."""
-        for entry in tuple(self.aside):
-            if entry[0].done() or _try(*entry):
-                self.aside.remove(entry)
+        if self.aside:
+            self.look_aside()
         queue = self.queue
         while queue:
             future, attempt = queue[0]
             if not future.done() and not _try(future, attempt):
-                return
+                break
             queue.popleft()
+        if self.aside and self._answers() != self._seen:
+            self.look_aside()
+
+    def look_aside(self) -> None:
+        """For after a call that may read: what it took in, the descriptor does not show any more.
+
+        An attempt reads, too, and may take in what another one waits for.
+        """
+        seen = -1
+        while self.aside and seen != self._answers():
+            seen = self._seen = self._answers()
+            for entry in tuple(self.aside):
+                if entry[0].done() or _try(*entry):
+                    self.aside.remove(entry)
 
     def end(self, error: BaseException) -> None:
         """Ends every wait with `error`; the descriptor is about to go."""

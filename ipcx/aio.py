@@ -137,7 +137,7 @@ class Channel:
 
     def __init__(self, core: sync.Channel) -> None:
         self.core = core
-        self._read = Descriptor("add_reader", "remove_reader")
+        self._read = Descriptor("add_reader", "remove_reader", None, lambda: core._answers)
         # What receives is woken for a look at the peer's host by its descriptor, who sends is not.
         watched = core.url.startswith(("tcp:", "tls:"))
         self._write = Descriptor("add_writer", "remove_writer", 1.0 if watched else None)
@@ -160,6 +160,8 @@ class Channel:
         sending = None
         if not self._senders:
             sending = self._send_now(message, sync, None)
+            if sync and self._read.aside:
+                self._read.look_aside()
             if sending is None:
                 return
         await self._send_on(message, sync, timeout, sending)
@@ -223,7 +225,7 @@ class Channel:
         if not self._receivers:
             message = self._receive_now()
             if self._read.aside:  # the answer that a sender waits for may have been behind it
-                self._read.serve()
+                self._read.look_aside()
             if message is not NotImplemented:
                 return message
         self._not_now(timeout, "receive: nothing there yet")
@@ -246,10 +248,10 @@ class Channel:
     async def poll(self, timeout: float | None = 0) -> bool:
         """Whether `receive` would not wait, at the latest after `timeout` seconds."""
         check_timeout(timeout)
-        if self._returned or self.core.poll(0):
-            return True
-        if timeout == 0:
-            return False
+        there = bool(self._returned) or self.core.poll(0)
+        self._read.look_aside()
+        if there or timeout == 0:
+            return there
         try:
             await self._read.wait(
                 self.core.fileno(),
@@ -296,6 +298,7 @@ class Channel:
                 continue
             with contextlib.suppress(WouldBlock, PeerClosed):
                 messages += self.core.receive_many(max - len(messages), timeout=0)
+                self._read.look_aside()
             break
         return messages
 
@@ -311,6 +314,7 @@ class Channel:
 
         if not self._read:
             size = attempt()
+            self._read.look_aside()
             if size is not NotImplemented:
                 return int(size)
         self._not_now(timeout, "receive_into: nothing there yet")
@@ -350,7 +354,7 @@ class Channel:
                 return View(self._returned.popleft())
             view = self.core._receive_view_now() if not self._receivers else NotImplemented
             if self._read.aside:
-                self._read.serve()
+                self._read.look_aside()
             if view is NotImplemented:
                 self._not_now(timeout, "receive_view: nothing there yet")
                 view = await self._read.wait(
@@ -426,7 +430,9 @@ class Channel:
 
     def fileno(self) -> int:
         """The descriptor that shows when `receive` would not wait."""
-        return self.core.fileno()
+        fd = self.core.fileno()
+        self._read.look_aside()
+        return fd
 
     def stats(self) -> ChannelStats:
         """What passed through this end."""

@@ -157,6 +157,37 @@ def test_sync_while_messages_wait_to_be_received(url):
     run(scenario())
 
 
+@pytest.mark.parametrize("call", ["fileno", "poll", "receive", "receive_into", "send"])
+@pytest.mark.parametrize("url", ["unix://", "tcp://"])
+def test_whatever_takes_an_acknowledgement_in_wakes_its_sender(url, call):
+    """What a call has read, the descriptor does not show any more."""
+
+    async def scenario():
+        async with pair(url) as (a, b):
+            await a.send("first")
+            assert await b.receive() == "first"  # from here on the loop is armed
+            sending = asyncio.create_task(b.send("now", sync=True))
+            await spin()
+            assert b._read.aside
+            assert a.core.receive(timeout=5) == "now"
+            if call == "send":
+                other = asyncio.create_task(b.send("behind it", sync=True))
+                await sending
+                assert a.core.receive(timeout=5) == "behind it"
+                await other
+                return
+            a.core.send("more", timeout=5)
+            if call == "fileno":
+                assert b.fileno() >= 0
+            elif call == "receive_into":
+                assert await b.receive_into(bytearray(4)) == 4
+            else:
+                assert await getattr(b, call)() in (True, "more")
+            await sending
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("url", ["unix://", "tcp://", "pipe://"])
 def test_a_large_message_waits_for_room_without_blocking_the_loop(url):
     async def scenario():

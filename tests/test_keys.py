@@ -304,6 +304,24 @@ def test_a_send_that_waits_for_the_proof_ends_with_close(url):
         assert len(said) == 1
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_who_awaits_the_proof_is_woken_by_an_accept_that_helped(url):
+    """accept lets the ends of its own process finish, and takes in what they wait for."""
+
+    async def main():
+        with ipcx.listen(url, authkey=KEY) as listener:
+            async with aio.connect(listener.url, authkey=KEY) as end:
+                waiting = asyncio.ensure_future(end.flush(timeout=SOON))
+                while not end._read.aside:
+                    await asyncio.sleep(0)
+                with listener.accept(timeout=SOON):
+                    with pytest.raises(ipcx.Timeout):
+                        listener.accept(timeout=0.01)
+                    await waiting
+
+    asyncio.run(main())
+
+
 def test_flush_finishes_it(place):
     with ipcx.connect(place.url, authkey=KEY) as end:
         end.flush(timeout=SOON)

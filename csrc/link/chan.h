@@ -86,8 +86,8 @@ typedef struct ipcx__transport {
  * for an END. */
 #define IPCX__MESSAGE_KEEP 0x100u
 
-/* The head of every channel object. chan.c counts sent, received and timeouts; the waits and what
- * is owed are the transport's to count. */
+/* The head of every channel object. chan.c counts sent, received and timeouts; the waits, what
+ * is owed, and the answers (each ACK, a PROOF) it has taken in are the transport's to count. */
 struct ipcx_chan {
     ipcx__own own; /* in the list of ends in use, for the at-fork handler; first: see chan.c */
     const ipcx__transport *transport;
@@ -103,7 +103,7 @@ struct ipcx_chan {
     _Atomic bool exported; /* on its way to another process: no use of it here */
     bool hung_up;          /* under ipcx__own_lock */
     _Atomic uint64_t sent, sent_bytes, received, received_bytes;
-    _Atomic uint64_t send_waits, receive_waits, timeouts, owed;
+    _Atomic uint64_t send_waits, receive_waits, timeouts, owed, answers;
     _Atomic uint64_t error_offset; /* where in what it received the error is: the transport's */
 };
 

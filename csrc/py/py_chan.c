@@ -256,6 +256,11 @@ static PyObject *chan_unproven(PyObject *op, void *Py_UNUSED(closure))
     return PyBool_FromLong(ipcx__chan_stream_unproven(chan_of(op)->core));
 }
 
+static PyObject *chan_answers(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(atomic_load(&chan_of(op)->core->answers));
+}
+
 static PyObject *chan_tls(PyObject *op, void *Py_UNUSED(closure))
 {
     return ipcx_py_layer_object((ipcx_py_chan *)op);
@@ -346,6 +351,7 @@ static PyGetSetDef chan_getset[] = {
     {"max_message", chan_max_message, NULL, DOC_MAX_MESSAGE, NULL},
     {"closed", chan_closed, NULL, DOC_CLOSED, NULL},
     {"_unproven", chan_unproven, NULL, DOC_UNPROVEN, NULL},
+    {"_answers", chan_answers, NULL, DOC_ANSWERS, NULL},
     {"tls", chan_tls, NULL, DOC_TLS, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

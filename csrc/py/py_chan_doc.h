@@ -84,8 +84,8 @@
 
 #define DOC_URL "What it was connected to or accepted from; the scheme alone for a pair's end."
 #define DOC_MAX_MESSAGE "The longest message this end receives, in bytes."
-#define DOC_UNPROVEN                                                                               \
-    "Whether a send would wait for the proof of the peer's key; poll() finishes it."
+#define DOC_UNPROVEN "Whether a send would wait for the peer's PROOF; poll() finishes it."
+#define DOC_ANSWERS "How many acknowledgements and proofs were taken in, by whatever call."
 #define DOC_CLOSED "Whether close() was called."
 
 #define DOC_SEND_NOW                                                                               \

@@ -92,6 +92,7 @@ void ipcx__dgram_acked(ipcx__dgram *self, uint64_t sequence)
     if (sync != NULL) {
         sync->received = true;
         sync->again = IPCX_FOREVER;
+        atomic_fetch_add(&self->head.answers, 1);
     }
     (void)pthread_mutex_unlock(&self->lock);
     if (sync != NULL) {

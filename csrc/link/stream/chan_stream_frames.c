@@ -116,6 +116,7 @@ static ipcx_status on_ack(ipcx__stream *self, const ipcx_frame *frame)
                      (unsigned long long)frame->correlation);
     }
     atomic_store(&self->acked, next);
+    atomic_fetch_add(&self->chan.answers, 1);
     ipcx__stream_tell(self);
     return IPCX_OK;
 }

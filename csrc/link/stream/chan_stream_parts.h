@@ -99,9 +99,10 @@ ipcx_status ipcx__stream_poll(ipcx_chan *chan, ipcx_deadline deadline, ipcx_erro
 /* ipcx__stream_sleep: with pump: until there is something to read, or to do. OK: look. */
 ipcx_status ipcx__stream_sleep(ipcx__stream *self, ipcx_deadline deadline, ipcx_error *err);
 void ipcx__stream_leave_pump(ipcx__stream *self);
-void ipcx__stream_nudge(ipcx__stream *self);    /* wakes who sleeps there */
-void ipcx__stream_tell(ipcx__stream *self);     /* wakes who waits for pump or for room */
-void ipcx__stream_set_bell(ipcx__stream *self); /* under guard: rings when a message waits */
+void ipcx__stream_nudge(ipcx__stream *self);      /* wakes who sleeps there */
+void ipcx__stream_tell(ipcx__stream *self);       /* wakes who waits for pump or for room */
+void ipcx__stream_set_bell(ipcx__stream *self);   /* under guard: rings when a message waits */
+void ipcx__stream_raise_bell(ipcx__stream *self); /* whatever waits: until somebody has looked */
 ipcx_status ipcx__stream_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
 ipcx_status ipcx__stream_send_fileno(ipcx_chan *chan, int *fd, ipcx_error *err);
 

@@ -95,6 +95,7 @@ static void believe(ipcx__stream *self)
     ipcx__decoder_limit(&self->decoder, self->chan.options.max_message);
     atomic_store(&self->heard, true);
     atomic_store(&self->unproven, false);
+    atomic_fetch_add(&self->chan.answers, 1);
     ipcx__stream_tell(self);
 }
 
@@ -200,7 +201,10 @@ static bool help(ipcx__stream *self)
         ipcx__own_remove(&self->offered);
         ipcx__own_unlock();
     }
-    ipcx__turn_leave(&self->pump);
+    ipcx__stream_leave_pump(self);
+    if (moved) {
+        ipcx__stream_raise_bell(self); /* what was read here, its descriptor shows no more */
+    }
     ipcx__gate_leave(gate);
     return moved;
 }

@@ -152,6 +152,16 @@ void ipcx__stream_set_bell(ipcx__stream *self)
     }
 }
 
+void ipcx__stream_raise_bell(ipcx__stream *self)
+{
+    (void)pthread_mutex_lock(&self->guard);
+    if (atomic_load(&self->watched) && !self->bell_is_up) {
+        self->bell_is_up = true;
+        raise_event(self->bell);
+    }
+    (void)pthread_mutex_unlock(&self->guard);
+}
+
 void ipcx__stream_leave_pump(ipcx__stream *self)
 {
     if (IPCX_UNLIKELY(atomic_load(&self->watched))) {
