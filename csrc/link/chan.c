@@ -9,6 +9,7 @@
 
 #include "ipcx/alloc.h"
 #include "link/address/vigil.h"
+#include "link/chan_quick.h"
 #include "os/gate.h"
 #include "wire/frame.h"
 
@@ -278,12 +279,15 @@ ipcx_status ipcx_chan_send(ipcx_chan *chan, const ipcx_message *message, ipcx_de
 {
     ipcx_sending local = {0};
     call self = {.chan = chan, .op = "send", .deadline = deadline, .err = err};
-    int before;
-    ipcx_status status = enter(&self);
+    int before = sending != NULL ? sending->begun : 0;
+    ipcx_status status;
+    if (ipcx__quick_send(chan, message, sending)) {
+        return IPCX_OK;
+    }
+    status = enter(&self);
     if (status != IPCX_OK) {
         return ipcx__call_answer(&self, status, 0);
     }
-    before = sending != NULL ? sending->begun : 0;
     do {
         status =
             chan->transport->send(chan, message, deadline, sending != NULL ? sending : &local, err);

@@ -32,8 +32,7 @@ typedef struct ipcx__transport {
                         ipcx_sending *sending, ipcx_error *err);
     ipcx_status (*send_many)(ipcx_chan *chan, const ipcx_message *messages, size_t count,
                              ipcx_deadline deadline, ipcx_sending *sending, ipcx_error *err);
-    /* After an OK of receive the thread stays inside the gate up to its release, so what was lent
-     * outlives a close() meanwhile. */
+    /* After an OK the thread is inside the gate until its release: what is lent outlives close() */
     ipcx_status (*receive)(ipcx_chan *chan, ipcx_message *message, ipcx_deadline deadline,
                            ipcx_error *err);
     void (*release)(ipcx_chan *chan, ipcx_message *message);
@@ -77,6 +76,7 @@ typedef struct ipcx__transport {
                                 ipcx_error *err);
     ipcx_status (*return_view)(ipcx_chan *chan, ipcx_loan *view, ipcx_deadline deadline);
     const struct ipcx__fronts *fronts; /* see chan_front.h; NULL: there are none */
+    const struct ipcx__quick *quick;   /* see chan_quick.h; NULL: there is none */
     /* trim: gives memory back. lossy: puts in what became of datagrams. NULL: there is none. */
     ipcx_status (*trim)(ipcx_chan *chan, size_t *bytes, ipcx_error *err);
     void (*lossy)(ipcx_chan *chan, ipcx_chan_stats *stats);

@@ -32,6 +32,7 @@ PyObject *ipcx_py_chan_around(ipcx_py_state *state, ipcx_chan *core)
     self->layered = core->transport->scheme == IPCX_SCHEME_TLS;
     self->lingers = core->transport->fronts != NULL;
     self->rendezvous = core->options.rendezvous != 0;
+    self->quick = self->rendezvous ? NULL : core->transport->quick;
     ipcx_py_enlist(&state->channels, &self->listed);
     return (PyObject *)self;
 }

@@ -32,10 +32,11 @@ typedef struct ipcx_py_chan {
     PyObject_HEAD ipcx_py_state *state;
     ipcx_chan *core;
     PyObject *weakrefs;
-    PyObject *kept;        /* a list of ends that receive_into could not hand out, or NULL */
-    bool layered;          /* tls: every call is made without the GIL (py_layer.h) */
-    bool objects;          /* messages are Python objects, by reference */
-    bool rendezvous;       /* each send waits for its receiver */
+    PyObject *kept; /* a list of ends that receive_into could not hand out, or NULL */
+    const struct ipcx__quick *quick; /* the short way of a small message, or NULL (chan_quick.h) */
+    bool layered;                    /* tls: every call is made without the GIL (py_layer.h) */
+    bool objects;                    /* messages are Python objects, by reference */
+    bool rendezvous;                 /* each send waits for its receiver */
     bool lingers;          /* a try may stay awake for a moment, where it keeps nobody (shm) */
     bool expect_wait;      /* the last receive had to wait: a try would be in vain */
     ipcx_py_listed listed; /* in state->channels */
@@ -99,8 +100,9 @@ PyObject *ipcx_py_listener_around(ipcx_py_state *state, ipcx_listener *core,
 /* ipcx_py_chan_free: frees a core; one with a layer without the GIL. */
 void ipcx_py_chan_free(ipcx_chan *core);
 
-/* The methods, by file. py_chan_send.c: */
+/* The methods, by file. py_chan_quick.c; py_chan_send.c: */
 PyObject *ipcx_py_chan_send(IPCX_PY_FAST);
+PyObject *ipcx_py_chan_send_slowly(IPCX_PY_FAST);
 PyObject *ipcx_py_chan_send_now(PyObject *op, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ipcx_py_chan_send_many(IPCX_PY_FAST);
 PyObject *ipcx_py_chan_flush(IPCX_PY_FAST);

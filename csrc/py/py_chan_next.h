@@ -15,6 +15,7 @@ typedef struct ipcx_py_patient {
     int64_t ns;
     ipcx_deadline until; /* IPCX_NOW: not set yet */
     bool front;          /* it copies: the front of a message will do (chan_front.h) */
+    bool tried;          /* it has stayed awake already */
 } ipcx_py_patient;
 
 /* ipcx_py_chan_wait_for: the next message, lent, or its front. INTR: an exception is set. */
@@ -40,7 +41,7 @@ static inline ipcx_status ipcx_py_chan_next_once(ipcx_py_chan *self, ipcx_messag
     if (IPCX_UNLIKELY(self->layered) && ipcx_py_layer_within(self)) {
         return ipcx_py_layer_barred("receive", how->ns, err);
     }
-    if (!self->expect_wait || how->ns == IPCX_PY_NEVER) {
+    if ((!self->expect_wait && !how->tried) || how->ns == IPCX_PY_NEVER) {
         ipcx_status status = ipcx_py_chan_try(self, message, how, err);
         if (IPCX_LIKELY(status != IPCX_AGAIN) || how->ns == IPCX_PY_NEVER) {
             return status;

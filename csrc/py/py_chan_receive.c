@@ -8,6 +8,7 @@
 
 #include "link/chan.h"
 #include "py/py_chan_next.h"
+#include "py/py_chan_quick.h"
 #include "py/py_layer.h"
 
 static const char *const timeout_only[] = {"timeout", NULL};
@@ -123,10 +124,9 @@ static PyObject *take_front(ipcx_py_chan *self, ipcx_message *message, ipcx_py_p
 }
 
 /* NULL without an exception: the end, and `iterating`. */
-static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, bool iterating,
-                                ipcx_py_seen *seen)
+static PyObject *receive(ipcx_py_chan *self, const char *op, ipcx_py_patient how, bool iterating,
+                         ipcx_py_seen *seen)
 {
-    ipcx_py_patient how = {.ns = ns, .front = true};
     ipcx_message message;
     ipcx_error err;
     ipcx_status status;
@@ -149,16 +149,27 @@ static inline PyObject *receive(ipcx_py_chan *self, const char *op, int64_t ns, 
         ipcx_py_exit_check(self->state);
         return NULL;
     }
-    return failed(self, op, status, &err, ns, seen);
+    return failed(self, op, status, &err, how.ns, seen);
 }
 
-static inline PyObject *receive_one(ipcx_py_chan *self, int64_t ns, bool iterating)
+static PyObject *receive_slowly(ipcx_py_chan *self, ipcx_py_patient how, bool iterating)
 {
     ipcx_py_seen seen;
     PyObject *made;
     ipcx_py_see(&seen, self->state);
-    made = receive(self, "receive", ns, iterating, &seen);
+    made = receive(self, "receive", how, iterating, &seen);
     return made != NULL ? taken(self, made, &seen) : NULL;
+}
+
+static inline PyObject *receive_one(ipcx_py_chan *self, int64_t ns, bool iterating)
+{
+    ipcx_py_patient how = {.ns = ns, .front = true};
+    PyObject *made = NULL;
+    if (IPCX_LIKELY(ns != IPCX_PY_NEVER) &&
+        IPCX_LIKELY(ipcx_py_chan_pull_awake(self, &made, &how.tried) != IPCX_AGAIN)) {
+        return made;
+    }
+    return receive_slowly(self, how, iterating);
 }
 
 PyObject *ipcx_py_chan_receive(IPCX_PY_FAST)
@@ -182,12 +193,16 @@ PyObject *ipcx_py_chan_next(PyObject *op)
 PyObject *ipcx_py_chan_receive_now(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     ipcx_py_chan *self = (ipcx_py_chan *)op;
+    PyObject *made = NULL;
     ipcx_message message;
     ipcx_error err;
     ipcx_status status;
     ipcx_py_seen seen;
     if (IPCX_UNLIKELY(self->kept != NULL)) {
         return kept_take(self);
+    }
+    if (ipcx_py_chan_pull(self, &made) != IPCX_AGAIN) {
+        return made;
     }
     ipcx_py_see(&seen, self->state);
     status = ipcx_py_chan_lend(self, &message, IPCX_PY_NEVER, &err);
@@ -213,7 +228,7 @@ static bool take_into(ipcx_py_chan *self, PyObject *list)
     }
     if (self->kept != NULL) {
         made = kept_take(self);
-    } else {
+    } else if (ipcx_py_chan_pull(self, &made) == IPCX_AGAIN) {
         IPCX_PY_TRYING_ONCE(self, status = ipcx_chan_receive(self->core, &message, IPCX_NOW, NULL));
         made = status == IPCX_OK ? take(self, &message) : NULL; /* INTR: later */
     }
@@ -227,11 +242,14 @@ static bool take_into(ipcx_py_chan *self, PyObject *list)
 
 static bool first_into(ipcx_py_chan *self, PyObject *list, int64_t ns, ipcx_py_seen *seen)
 {
-    PyObject *made;
+    const ipcx_py_patient how = {.ns = ns, .front = true};
+    PyObject *made = NULL;
     if (PyList_Append(list, Py_None) < 0) {
         return false;
     }
-    made = receive(self, "receive_many", ns, false, seen);
+    if (ipcx_py_chan_pull(self, &made) == IPCX_AGAIN) {
+        made = receive(self, "receive_many", how, false, seen);
+    }
     return made != NULL && PyList_SetItem(list, 0, made) == 0;
 }
 

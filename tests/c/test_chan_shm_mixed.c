@@ -7,6 +7,7 @@
 
 #include <poll.h>
 
+#include "link/chan_quick.h"
 #include "link/shared/chan_shm.h"
 #include "streams.h"
 
@@ -77,11 +78,22 @@ static void send_all(ipcx_chan *chan, uint64_t count, uint64_t seed)
     }
 }
 
+static bool is_next(void *expected, const void *data, size_t size)
+{
+    REQUIRE(size >= sizeof(uint64_t) && memcmp(data, expected, sizeof(uint64_t)) == 0);
+    return true;
+}
+
 static void receive_all(ipcx_chan *chan, uint64_t count, uint64_t seed)
 {
+    const ipcx__quick *quick = chan->transport->quick;
     mood now = {.state = seed};
     for (uint64_t i = 0; i < count;) {
         int way = way_of(&now);
+        if (i % 8 < 4 && quick->pull(chan, is_next, &i) == IPCX_OK) {
+            i++;
+            continue;
+        }
         ipcx_message got;
         uint64_t number;
         ipcx_status status = ipcx_chan_receive(chan, &got, patience(way), NULL);

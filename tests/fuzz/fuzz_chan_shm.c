@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "link/chan_quick.h"
 #include "link/shared/chan_shm.h"
 #include "link/shared/chan_shm_wait.h"
 #include "os/map.h"
@@ -46,9 +47,22 @@ static void send_some(ipcx_chan *end, uint32_t size, uint8_t byte)
     (void)!ipcx_chan_send_many(end, &message, 1, IPCX_NOW, &sending, NULL);
 }
 
+static bool look_at(void *context, const void *data, size_t size)
+{
+    (void)context;
+    must(size <= IPCX__QUICK_MAX);
+    for (size_t k = 0; k < size; k++) {
+        sink = ((const uint8_t *)data)[k];
+    }
+    return true;
+}
+
 static void receive_some(ipcx_chan *end, uint8_t byte)
 {
     ipcx_message got;
+    if (byte & 16 && end->transport->quick->pull(end, look_at, NULL) == IPCX_OK) {
+        return;
+    }
     if (ipcx_chan_receive(end, &got, soon(byte), NULL) != IPCX_OK) {
         return;
     }

@@ -385,4 +385,5 @@ static const ipcx__transport transport = {
     .return_view = ipcx__shm_return_view,
     .trim = ipcx__shm_trim,
     .fronts = &ipcx__shm_fronts,
+    .quick = &ipcx__shm_quick,
 };

@@ -3,12 +3,11 @@
  *
  *     chan_shm.c          making, exporting, closing an end; the table
  *     chan_shm_meet.c     the segment: made, passed, checked, mapped
- *     chan_shm_send.c, chan_shm_receive.c     what they say
+ *     chan_shm_send.c, chan_shm_receive.c     what they say; most of it: chan_shm_quick.c
  *     chan_shm_wait.c, chan_shm_bell.c     sleeping and spinning; waking, and who is there
- * Locks: tx and rx are turns (os/turn.h), one for each direction, which a thread may hold while it
- * sleeps (tx) or while a message is lent (rx); `control`, held for a moment, guards descriptors
- * that are made late and the reading of the socket. Order: tx or rx, then `control`.
- * Invariant: nothing in the segment is believed: see ring.h, and `side` below. */
+ * Locks: tx and rx are turns (os/turn.h), one a direction, which last as long as a sleep (tx) or a
+ * loan (rx); `control`, for a moment, guards late descriptors and the socket's bytes. It comes
+ * last. Invariant: nothing in the segment is believed: see ring.h, and `side` below. */
 #ifndef IPCX_LINK_CHAN_SHM_PARTS_H
 #define IPCX_LINK_CHAN_SHM_PARTS_H
 
@@ -114,7 +113,7 @@ static inline bool ipcx__shm_refused(int error)
     return error == ENOSYS || error == EPERM || error == EACCES;
 }
 
-/* Adds under a turn: one writer at a time, and readers that see some value of it. */
+/* Adds under a turn: one writer at a time. */
 static inline void ipcx__shm_add(_Atomic uint64_t *to, uint64_t n)
 {
     n += atomic_load_explicit(to, memory_order_relaxed);
@@ -135,7 +134,8 @@ bool ipcx__shm_read_socket(ipcx__shm *self);
 
 /* ---- chan_shm_send.c, chan_shm_receive.c: as in ipcx__transport */
 extern const struct ipcx__fronts ipcx__shm_fronts;
-void ipcx__shm_show_front(void *end); /* chan_shm_bell.c: for ipcx__ring_tx */
+extern const struct ipcx__quick ipcx__shm_quick; /* chan_shm_quick.c */
+void ipcx__shm_show_front(void *end);            /* chan_shm_bell.c: for ipcx__ring_tx */
 ipcx_status ipcx__shm_send(ipcx_chan *chan, const ipcx_message *message, ipcx_deadline deadline,
                            ipcx_sending *sending, ipcx_error *err);
 ipcx_status ipcx__shm_send_many(ipcx_chan *chan, const ipcx_message *messages, size_t count,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/crash.h"
+#include "link/shared/ring_quick.h"
 
 /* A record's header is one word: the payload's length in the low half, what it is in the high one.
  * 0 (a hole punched into the memory) is no record. */
@@ -26,11 +27,6 @@ enum {
 #define WHOLE_KEPT                                                                                 \
     (1u << 20) /* memory a finished fragmented message leaves behind for the next                  \
                 */
-
-static uint64_t record_bytes(uint64_t size)
-{
-    return HEAD + ((size + 7) & ~UINT64_C(7));
-}
 
 /* ---- the producer */
 
@@ -119,7 +115,7 @@ static void put_record(ipcx__ring_tx *tx, uint64_t size, unsigned kind)
         tx->tail += tx->skip;
     }
     put_header(tx, size, kind);
-    tx->tail += record_bytes(size);
+    tx->tail += ipcx__ring_bytes(size);
     IPCX_CRASH_POINT("ring: written");
 }
 
@@ -133,7 +129,7 @@ static void pass_by(ipcx__ring_tx *tx)
 ipcx_status ipcx__ring_reserve(ipcx__ring_tx *tx, uint64_t size, uint8_t **room)
 {
     /* What is larger takes the whole ring for its fragments. */
-    uint64_t need = size < tx->size ? record_bytes(size) : tx->size;
+    uint64_t need = size < tx->size ? ipcx__ring_bytes(size) : tx->size;
     pass_by(tx);
     grow(tx, need);
     if (need > tx->limit / 2) {
@@ -154,28 +150,10 @@ void ipcx__ring_commit(ipcx__ring_tx *tx, uint64_t size, unsigned flags)
     tx->room = 0;
 }
 
-/* Lines that the next records will be written to are still the consumer's, from the last round.
- * Asked for now, they come while the producer does something else; its next store of `tail`, a
- * fence, would wait for them. */
-static void fetch_ahead(const ipcx__ring_tx *tx)
-{
-#if defined(__x86_64__)
-    const uint8_t *at = place(tx, tx->tail);
-    __asm__ volatile("prefetchw %0" : : "m"(at[128])); /* within the mapping, or nothing happens */
-    __asm__ volatile("prefetchw %0" : : "m"(at[192]));
-#else
-    (void)tx;
-#endif
-}
-
 void ipcx__ring_publish(ipcx__ring_tx *tx)
 {
     if (tx->published != tx->tail) {
-        IPCX_CRASH_POINT("ring: to be published");
-        atomic_store_explicit(&tx->words->tail, tx->tail, memory_order_seq_cst);
-        IPCX_CRASH_POINT("ring: published");
-        tx->published = tx->tail;
-        fetch_ahead(tx);
+        ipcx__ring_show_tail(tx);
     }
 }
 
@@ -193,7 +171,7 @@ void ipcx__ring_begin(ipcx__ring_tx *tx, uint64_t size)
 
 void ipcx__ring_end(ipcx__ring_tx *tx, uint64_t size)
 {
-    tx->tail += record_bytes(size);
+    tx->tail += ipcx__ring_bytes(size);
     tx->room = 0;
     IPCX_CRASH_POINT("ring: written");
 }
@@ -216,7 +194,7 @@ static ipcx_status send_fragment(ipcx__ring_tx *tx, const uint8_t *data, uint64_
         n = size - *done;
         kind = RING_LAST;
     }
-    if (!fits(tx, record_bytes(before + n))) {
+    if (!fits(tx, ipcx__ring_bytes(before + n))) {
         return no_room(tx);
     }
     to = place(tx, tx->tail + tx->skip) + HEAD;
@@ -249,9 +227,9 @@ ipcx_status ipcx__ring_send(ipcx__ring_tx *tx, const void *data, uint64_t size, 
 
 bool ipcx__ring_room(ipcx__ring_tx *tx, uint64_t size)
 {
-    uint64_t need = size < tx->size ? record_bytes(size) : tx->size;
+    uint64_t need = size < tx->size ? ipcx__ring_bytes(size) : tx->size;
     pass_by(tx);
-    return fits(tx, need <= tx->limit / 2 ? need : record_bytes(fragment_bytes(tx)));
+    return fits(tx, need <= tx->limit / 2 ? need : ipcx__ring_bytes(fragment_bytes(tx)));
 }
 
 bool ipcx__ring_passed(const ipcx__ring_words *words, uint64_t at)
@@ -273,7 +251,7 @@ uint64_t ipcx__ring_unreceived(const ipcx__ring_tx *tx)
         count +=
             (kind == RING_MESSAGE && (header >> 32 & IPCX__RING_PAD) == 0) || kind == RING_LAST;
         step = kind == RING_SKIP ? tx->size - (at & (tx->size - 1))
-                                 : record_bytes(header & UINT32_MAX);
+                                 : ipcx__ring_bytes(header & UINT32_MAX);
         if (step > tx->published - at) {
             break; /* the other side has scribbled over our records */
         }
@@ -350,7 +328,7 @@ static ipcx_status look_at(ipcx__ring_rx *rx, record *found)
                       .size = header & UINT32_MAX,
                       .kind = (unsigned)(header >> 32) & 0xff,
                       .flags = (unsigned)(header >> 32) & ~0xffu};
-    found->bytes = found->kind == RING_SKIP ? rx->size - at : record_bytes(found->size);
+    found->bytes = found->kind == RING_SKIP ? rx->size - at : ipcx__ring_bytes(found->size);
     if (found->kind < RING_MESSAGE || found->kind > RING_LAST ||
         found->flags & ~(IPCX__RING_TEXT | IPCX__RING_PAD)) {
         return broken(rx, IPCX_PROTOCOL, "a record of an unknown kind");
