@@ -602,7 +602,7 @@ def test_a_thread_that_spawned_may_end():
 
 
 def test_the_guardian_ends_with_the_child():
-    code = "import os; os.write(1, b'x'); input()"
+    code = f"import os; os.write(1, b'x'); input()  # {os.getpid()}: nobody else's on this machine"
     with process.spawn(python(code), die_with_parent=True, output="capture") as child:
         found = child.wait(GUARD)
         assert found.status == 1  # EOFError: its stdin is empty

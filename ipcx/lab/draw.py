@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -236,19 +235,19 @@ def run(
     A sentence is there for each that failed or had to be ended, but for the first, which is ended
     when the others are done. Of each the first `most` calls are read; None: all that were kept.
     """
+    from ipcx.lab._folder import Folder
     from ipcx.lab.matching import settled
-    from ipcx.lab.recorder import new_folder
 
     if out is None:
         out = sys.stderr
     assert out is not None
-    folder = new_folder()
+    folder = Folder()
     began, deadline = time.monotonic_ns(), time.monotonic() + timeout
     running: list[_Program] = []
     failed: list[str] = []
     try:
         try:
-            _start(programs, folder, running, deadline, out)
+            _start(programs, folder.path, running, deadline, out)
             _finish(running, deadline, timeout, out)
         except KeyboardInterrupt:
             failed.append("interrupted")
@@ -256,9 +255,9 @@ def run(
             for one in running:
                 one.end("was interrupted")
         failed += [one.told() for one in running if one.told() and one.ended_by_us != _DONE]
-        record = settled(folder, began, 0, most)
+        record = settled(folder.path, began, 0, most)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
     return record, failed
 
 

@@ -13,7 +13,6 @@ A process records when ``IPCX_RECORD`` names the folder; `record` sets it for wh
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import stat
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipcx import _core
 from ipcx.lab import _board
+from ipcx.lab._folder import Folder
 from ipcx.lab.model import DATA_KEPT, Record
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ NAME = "IPCX_RECORD_NAME"  # what the process is to be called; else the program'
 EVENTS_KEPT = 200_000  # of a process; a loop that never ends must not fill the disk
 EVENTS_READ = 20_000  # of these, for a picture: nobody shall wait a minute for what nobody sees
 
-_MEMORY, _PLENTY = "/dev/shm", 1 << 30  # a container's 64 MB are its programs' own
 _STREAM, _DATAGRAM, _SEQPACKET = 1, 2, 5  # SOCK_…, without loading `socket` before ipcx.run does
 _UNIX, _INET6 = 1, 10
 _PEEK, _OOB = 0x2, 0x1
@@ -432,17 +431,6 @@ def program_name(path: str) -> str:
 # --- the record -----------------------------------------------------------------------------------
 
 
-def new_folder() -> str:
-    """A folder for a record: in memory if there is plenty, so that no disk is kept busy."""
-    import tempfile
-
-    with contextlib.suppress(OSError):
-        seen = os.statvfs(_MEMORY)
-        if seen.f_bavail * seen.f_frsize > _PLENTY:
-            return tempfile.mkdtemp(prefix="ipcx-record-", dir=_MEMORY)
-    return tempfile.mkdtemp(prefix="ipcx-record-")
-
-
 class Recorder(Record):
     """What `record` gives: in its ``with`` it collects, afterwards it is the `Record`."""
 
@@ -451,13 +439,15 @@ class Recorder(Record):
         self.name = name
         self.most = most
         self.folder = ""
+        self._place: Folder | None = None
         self._begun = 0
         self._before: dict[str, str | None] = {}
 
     def __enter__(self) -> Recorder:
         if self.folder:
             raise RuntimeError("this record is open already; make another one")
-        self.folder = new_folder()
+        self._place = Folder()
+        self.folder = self._place.path
         self._begun = monotonic_ns()
         self._before = {key: os.environ.get(key) for key in (FOLDER, NAME)}
         os.environ[FOLDER] = self.folder
@@ -472,8 +462,6 @@ class Recorder(Record):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        import shutil
-
         end(self.folder)
         for key, value in self._before.items():
             os.environ.pop(key, None)
@@ -483,8 +471,9 @@ class Recorder(Record):
             self.refresh(wait=1.0)
         finally:
             _board.closed(self.folder)  # now: what others are about to tell belongs to it
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = ""
+            if self._place is not None:
+                self._place.remove()
+            self.folder, self._place = "", None
 
     def start(self) -> Recorder:
         """As the beginning of the ``with``, for a record that spans several cells."""

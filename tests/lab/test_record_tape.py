@@ -5,12 +5,13 @@ import contextlib
 import json
 import os
 import socket as stdlib
+import tempfile
 
 import pytest
 
 import ipcx
 from ipcx import _core, lab, pipes, socket
-from ipcx.lab import _tape, recorder
+from ipcx.lab import _folder, _tape, recorder
 from ipcx.lab.matching import load
 
 
@@ -258,10 +259,35 @@ def _state(tid):
 
 
 def test_where_memory_is_short_a_record_is_on_the_disk(monkeypatch, tmp_path):
-    monkeypatch.setattr(recorder, "_PLENTY", 1 << 60)
-    folder = recorder.new_folder()
-    assert not folder.startswith("/dev/shm")
-    os.rmdir(folder)
-    monkeypatch.setattr(recorder, "_MEMORY", str(tmp_path / "none"))
-    os.rmdir(recorder.new_folder())
+    for what, value in (("_PLENTY", 1 << 60), ("_MEMORY", str(tmp_path / "none"))):
+        monkeypatch.setattr(_folder, what, value)
+        folder = _folder.Folder()
+        assert os.path.dirname(folder.path) == tempfile.gettempdir()
+        folder.remove()
+        assert not os.path.exists(folder.path)
     assert stdlib.socket is not socket.socket
+
+
+def test_the_folder_of_who_was_killed_goes_with_the_next_record(spawn):
+    """And that of a record that is open stays, as does what looks like one and is somebody's."""
+    told = "with record() as r: print(r.folder, flush=True); input()"
+    program = f"from ipcx.lab.recorder import record\n{told}"
+    killed, other = spawn("-c", program), spawn("-c", program)
+    left, held = killed.stdout.readline().strip(), other.stdout.readline().strip()
+    killed.kill()
+    killed.wait()
+    assert os.listdir(left)
+    assert os.listdir(held)
+    stranger = os.path.join(os.path.dirname(left), f"ipcx-record-{os.getpid()}")
+    with open(stranger, "w"):
+        pass
+    try:
+        with recorder.record() as record:
+            assert not os.path.exists(left)
+            assert os.listdir(held)
+            assert os.path.exists(stranger)
+        assert not os.path.exists(record.folder or left)
+    finally:
+        os.unlink(stranger)
+    other.communicate("done\n")
+    assert not os.path.exists(held)
