@@ -10,13 +10,12 @@ rounds, between brackets the middle half. "off" is within the spread when 1 lies
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from ipcx.lab import recorder
+from ipcx.lab._folder import Folder
 
 ROOT = Path(__file__).parent.parent
 GOAL = 2.0
@@ -34,7 +33,7 @@ import ipcx
 from ipcx import socket
 kind, rounds, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if folder:
-    from ipcx.lab import recorder
+    from ipcx.lab._folder import Folder
     recorder.EVENTS_KEPT = 1 << 60
     recorder.begin(folder, "bench")
 data = b"x" * 64
@@ -87,15 +86,15 @@ def without_hook() -> str:
 def trial(kind: str, rounds: int, contestant: str, unwatched: str) -> float:
     environment = dict(os.environ)
     environment["PYTHONPATH"] = unwatched if contestant == "without" else str(ROOT)
-    folder = recorder.new_folder()  # where a record of the lab would be
+    folder = Folder()  # where a record of the lab would be
     try:
         command = [sys.executable, "-c", TRIAL, kind, str(rounds)]
-        command.append(folder if contestant == "on" else "")
+        command.append(folder.path if contestant == "on" else "")
         done = subprocess.run(
             command, env=environment, cwd="/", capture_output=True, text=True, check=True
         )
     finally:
-        shutil.rmtree(folder)
+        folder.remove()
     return float(done.stdout) * 1e6
 
 
