@@ -33,7 +33,7 @@ import ipcx
 from ipcx import socket
 kind, rounds, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if folder:
-    from ipcx.lab._folder import Folder
+    from ipcx.lab import recorder
     recorder.EVENTS_KEPT = 1 << 60
     recorder.begin(folder, "bench")
 data = b"x" * 64
