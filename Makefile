@@ -55,16 +55,11 @@ test: $(VENV)/.built $(VENV)/.test ## run the whole test suite (ARGS="-k name" f
 TEST_PARTS := contract lab notebooks
 TEST_RUNS := $(TEST_PARTS:%=test-%) test-rest
 .PHONY: $(TEST_RUNS)
-# A make that a test starts has nothing to do with this one and its job server.
-# Which test hung is said once more at the end, after the tracebacks of all its threads.
-PYTEST = hung=$(VENV)/.hung-$@; rm -f $$hung; \
-	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL IPCX_HUNG=$$hung $(PY) -m pytest -q
-NAME_HUNG = || { status=$$?; cat $$hung 2>/dev/null; exit $$status; }
 $(TEST_RUNS): $(VENV)/.built $(VENV)/.test $(VENV)/.lab
 $(TEST_PARTS:%=test-%): test-%:
-	@$(PYTEST) tests/$* $(ARGS) $(NAME_HUNG)
+	@tools/test_part.sh $(PY) $* tests/$* $(ARGS)
 test-rest:
-	@$(PYTEST) $(TEST_PARTS:%=--ignore=tests/%) $(ARGS) $(NAME_HUNG)
+	@tools/test_part.sh $(PY) rest $(TEST_PARTS:%=--ignore=tests/%) $(ARGS)
 
 # ---- form
 

@@ -1,10 +1,12 @@
 """A thread beside the test, and knowing, without a sleep of one's own, that a thread waits."""
 
 import contextlib
+import gc
 import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -19,6 +21,22 @@ def in_thread(target, *arguments):
     thread = threading.Thread(target=target, args=arguments)
     thread.start()
     return thread
+
+
+def keeps(call, rounds, most):
+    """Whether so many calls keep `most` blocks of memory and more.
+
+    A leak shows whenever one looks; a table of the interpreter's that grows, once.
+    """
+    for _ in range(3):
+        gc.collect()
+        before = sys.getallocatedblocks()
+        for _ in range(rounds):
+            call()
+        gc.collect()
+        if sys.getallocatedblocks() - before < most:
+            return False
+    return True
 
 
 def children():

@@ -4,7 +4,6 @@
 import asyncio
 import doctest
 import errno
-import gc
 import itertools
 import multiprocessing
 import os
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beside import Background, in_thread, interrupt, small_disk
+from beside import Background, in_thread, interrupt, keeps, small_disk
 
 import ipcx
 from ipcx import files
@@ -720,12 +719,7 @@ def test_many_leave_nothing(path):
 
     for _ in range(10):
         once()
-    gc.collect()
-    blocks = sys.getallocatedblocks()
-    for _ in range(200):
-        once()
-    gc.collect()
-    assert sys.getallocatedblocks() - blocks < 50
+    assert not keeps(once, 200, 50)
 
 
 # ---- watch

@@ -6,7 +6,6 @@ import contextlib
 import doctest
 import errno
 import faulthandler
-import gc
 import multiprocessing
 import os
 import resource
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beside import Background, in_thread, interrupt, until_asleep
+from beside import Background, in_thread, interrupt, keeps, until_asleep
 
 import ipcx
 from ipcx import _core, signals
@@ -470,12 +469,7 @@ def test_a_thousand_leave_nothing():
 
     for _ in range(20):
         once()
-    gc.collect()
-    blocks = sys.getallocatedblocks()
-    for _ in range(1000):
-        once()
-    gc.collect()
-    assert sys.getallocatedblocks() - blocks < 50
+    assert not keeps(once, 1000, 50)
 
 
 # ---- children
