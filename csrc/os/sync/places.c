@@ -20,12 +20,14 @@ static bool lock_byte(const ipcx_sync *self, uint32_t place, short type)
 
 /* ---- what the dead have left */
 
+/* Once: whoever takes it after that may be another thread of the process whose place it is. */
 static void abandon(_Atomic uint32_t *word, uint32_t as, int wake)
 {
     uint32_t seen = atomic_load(word);
     while ((seen & IPCX__WORD_OWNER) == as) {
         if (atomic_compare_exchange_strong(word, &seen, IPCX__WORD_DIED)) {
             (void)ipcx__futex_wake(word, wake, IPCX__SHARED);
+            return;
         }
     }
 }
