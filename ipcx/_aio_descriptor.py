@@ -95,12 +95,13 @@ class Descriptor:
 
         An attempt reads, too, and may take in what another one waits for.
         """
-        seen = -1
-        while self.aside and seen != self._answers():
-            seen = self._seen = self._answers()
+        while self.aside:
+            self._seen = self._answers()
             for entry in tuple(self.aside):
                 if entry[0].done() or _try(*entry):
                     self.aside.remove(entry)
+            if self._answers() == self._seen:
+                break
 
     def end(self, error: BaseException) -> None:
         """Ends every wait with `error`; the descriptor is about to go."""

@@ -62,6 +62,14 @@ typedef struct ipcx_py_listener {
 bool ipcx_py_named(PyObject **values, const char *const *names, Py_ssize_t required,
                    const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
+/* ipcx_py_truth: a flag that may be missing; false: an exception is set. */
+static inline bool ipcx_py_truth(PyObject *value, bool *out)
+{
+    int yes = value == NULL || value == Py_False ? 0 : PyObject_IsTrue(value);
+    *out = yes > 0;
+    return yes >= 0;
+}
+
 /* ipcx_py_chan_raise: sets the exception for what the core answered to `op` of a call that might
  * wait `ns` (INTR: there is one already). Returns NULL. */
 PyObject *ipcx_py_chan_raise(ipcx_py_state *state, const char *op, ipcx_status status,

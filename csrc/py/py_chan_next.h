@@ -72,14 +72,6 @@ static inline uint64_t ipcx_py_chan_slept(const ipcx_py_chan *self, const ipcx_p
                : atomic_load_explicit(&self->core->send_waits, memory_order_relaxed);
 }
 
-/* ipcx_py_truth: a flag that may be missing; false: an exception is set. */
-static inline bool ipcx_py_truth(PyObject *value, bool *out)
-{
-    int yes = value == NULL || value == Py_False ? 0 : PyObject_IsTrue(value);
-    *out = yes > 0;
-    return yes >= 0;
-}
-
 /* ipcx_py_chan_fill: a front was lent, and `to` is where it goes. OK: it is whole now, and lent as
  * any other. AGAIN: its sender has stopped in the middle: from now on `how` waits for the whole. */
 ipcx_status ipcx_py_chan_fill(ipcx_py_chan *self, ipcx_message *message, void *to,

@@ -11,6 +11,8 @@ import contextlib
 import fcntl
 import os
 
+from ipcx import _ledger
+
 __all__: list[str] = []
 
 _MEMORY, _PLENTY = "/dev/shm", 1 << 30  # a container's 64 MB are its programs' own
@@ -34,7 +36,7 @@ class Folder:
         except OSError:  # no descriptor is left
             os.rmdir(made)
             raise
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        _ledger.lock(self._fd, fcntl.LOCK_EX)
         os.rename(made, self.path)
 
     def remove(self) -> None:
@@ -79,11 +81,10 @@ def _high(fd: int) -> int:
 def _swept(path: str) -> bool:
     import shutil
 
-    with contextlib.suppress(OSError):  # not a folder, somebody else's, gone meanwhile, held
+    with contextlib.suppress(OSError):  # not a folder, somebody else's, gone meanwhile
         fd = os.open(path, _OPEN)
         try:
-            if os.fstat(fd).st_uid == os.geteuid():
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_uid == os.geteuid() and _ledger.lock(fd, fcntl.LOCK_EX):
                 shutil.rmtree(path)
                 return True
         finally:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from ipcx.lab._folder import Folder
 from ipcx.lab.recorder import EVENTS_READ
 
 if TYPE_CHECKING:
@@ -235,7 +236,6 @@ def run(
     A sentence is there for each that failed or had to be ended, but for the first, which is ended
     when the others are done. Of each the first `most` calls are read; None: all that were kept.
     """
-    from ipcx.lab._folder import Folder
     from ipcx.lab.matching import settled
 
     if out is None:

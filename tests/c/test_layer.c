@@ -520,19 +520,26 @@ TEST(a_server_of_many_with_threads)
     CHECK_INT(atomic_load(&sessions), 0);
 }
 
+/* A server with these options, and who has connected to it. */
+static ipcx_mux *open_and_connect(const ipcx_mux_options *options, ipcx_chan **peer)
+{
+    const char *url = "tls://127.0.0.1:0";
+    ipcx_mux *mux = NULL;
+    REQUIRE_OK(ipcx_mux_open(&url, 1, options, &mux, NULL));
+    REQUIRE_OK(ipcx_connect(ipcx_mux_url(mux, 0), &with_toy, SOON, peer, NULL));
+    return mux;
+}
+
 TEST(a_server_refuses_and_tells)
 {
     ipcx_chan_options refusing = {.layer = &toy_layer, .layer_context = &refusing};
     ipcx_mux_options options = {.channel = refusing};
-    const char *url = "tls://127.0.0.1:0";
     const ipcx_mux_event *events;
     ipcx_mux_stats stats;
     ipcx_message got;
-    ipcx_mux *mux = NULL;
     ipcx_chan *a = NULL;
+    ipcx_mux *mux = open_and_connect(&options, &a);
     size_t count;
-    REQUIRE_OK(ipcx_mux_open(&url, 1, &options, &mux, NULL));
-    REQUIRE_OK(ipcx_connect(ipcx_mux_url(mux, 0), &with_toy, SOON, &a, NULL));
     do {
         CHECK_STATUS(ipcx_mux_next(mux, &events, &count, ipcx_deadline_after(MS), NULL),
                      IPCX_TIMEOUT);
@@ -554,16 +561,13 @@ TEST(who_is_refused_does_not_stay)
 {
     ipcx_chan_options refusing = {.layer = &toy_layer, .layer_context = &refusing};
     ipcx_mux_options options = {.channel = refusing, .close_timeout = INT64_C(1000) * 1000 * MS};
-    const char *url = "tls://127.0.0.1:0";
     const ipcx_mux_event *events;
     ipcx_deadline deadline = SOON;
     ipcx_mux_stats stats = {0};
     ipcx_message got;
-    ipcx_mux *mux = NULL;
     ipcx_chan *a = NULL;
+    ipcx_mux *mux = open_and_connect(&options, &a);
     size_t count;
-    REQUIRE_OK(ipcx_mux_open(&url, 1, &options, &mux, NULL));
-    REQUIRE_OK(ipcx_connect(ipcx_mux_url(mux, 0), &with_toy, SOON, &a, NULL));
     while (stats.refused == 0 && ipcx_deadline_left(deadline) > 0) {
         CHECK_STATUS(ipcx_mux_next(mux, &events, &count, ipcx_deadline_after(MS), NULL),
                      IPCX_TIMEOUT);

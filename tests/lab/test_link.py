@@ -71,37 +71,42 @@ def test_a_datagram_is_overtaken_and_the_last_one_arrives_nevertheless():
     assert through(5, reorder=[1, 4])[0] == [0, 2, 1, 3, 4]
 
 
-def test_answers_come_back_and_have_a_trouble_of_their_own():
+@contextlib.contextmanager
+def two_of_udp(host):
+    """A server, bound so, and a client."""
     with (
         socket.socket(type=socket.SOCK_DGRAM) as server,
         socket.socket(type=socket.SOCK_DGRAM) as client,
     ):
-        server.bind(("127.0.0.1", 0))
+        server.bind((host, 0))
         server.settimeout(10)
         client.settimeout(10)
-        with link("udp", server.getsockname(), delay="1ms", back={"loss": [0]}) as between:
-            for word in (b"one", b"two"):
-                client.sendto(word, (between.host, between.port))
-                data, where = server.recvfrom(100)
-                server.sendto(data * 2, where)
-            assert client.recv(100) == b"twotwo"
-            assert [fate for fate in between.fates if fate.what == "lost"] == [("back", 0, "lost")]
+        yield server, client
+
+
+def test_answers_come_back_and_have_a_trouble_of_their_own():
+    with (
+        two_of_udp("127.0.0.1") as (server, client),
+        link("udp", server.getsockname(), delay="1ms", back={"loss": [0]}) as between,
+    ):
+        for word in (b"one", b"two"):
+            client.sendto(word, (between.host, between.port))
+            data, where = server.recvfrom(100)
+            server.sendto(data * 2, where)
+        assert client.recv(100) == b"twotwo"
+        assert [fate for fate in between.fates if fate.what == "lost"] == [("back", 0, "lost")]
 
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0", ""])
 def test_answers_come_back_however_the_server_is_called(host):
     with (
-        socket.socket(type=socket.SOCK_DGRAM) as server,
-        socket.socket(type=socket.SOCK_DGRAM) as client,
+        two_of_udp("") as (server, client),
+        link("udp", (host, server.getsockname()[1])) as between,
     ):
-        server.bind(("", 0))
-        server.settimeout(10)
-        client.settimeout(10)
-        with link("udp", (host, server.getsockname()[1])) as between:
-            client.sendto(b"who", (between.host, between.port))
-            data, where = server.recvfrom(100)
-            server.sendto(data * 2, where)
-            assert client.recv(100) == b"whowho"
+        client.sendto(b"who", (between.host, between.port))
+        data, where = server.recvfrom(100)
+        server.sendto(data * 2, where)
+        assert client.recv(100) == b"whowho"
 
 
 @pytest.mark.parametrize("host", ["::1", "no such host"])

@@ -385,12 +385,21 @@ def test_without_ipython_the_magic_says_what_to_install():
 # ---- an interrupt of another cell
 
 
-def test_an_interrupt_of_any_cell_ends_all_processes(kernel, cell):
-    pids = three(kernel)
-    request = kernel.start("print('going')\nimport time\ntime.sleep(600)")
+def interrupted(kernel, code):
+    """What a cell shows that says "going" and is interrupted then."""
+    request = kernel.start(code)
     kernel.finish(request, until=lambda shown: "going" in shown.text)
     kernel.interrupt()
-    shown = kernel.finish(request)
+    return kernel.finish(request)
+
+
+SLEEPS = "print('going')\nimport time\ntime.sleep(600)"
+AWAITS = "import asyncio\nprint('going')\nawait asyncio.sleep(600)"
+
+
+def test_an_interrupt_of_any_cell_ends_all_processes(kernel, cell):
+    pids = three(kernel)
+    shown = interrupted(kernel, SLEEPS)
     assert "KeyboardInterrupt" in shown.error
     assert "interrupted: all processes of the lab were ended" in shown.text
     until_gone(*pids)
@@ -398,18 +407,12 @@ def test_an_interrupt_of_any_cell_ends_all_processes(kernel, cell):
 
 def test_an_interrupt_of_a_cell_that_awaits_ends_it_and_all_processes(kernel, cell):
     pids = three(kernel)
-    request = kernel.start("import asyncio\nprint('going')\nawait asyncio.sleep(600)")
-    kernel.finish(request, until=lambda shown: "going" in shown.text)
-    kernel.interrupt()
-    shown = kernel.finish(request)
+    shown = interrupted(kernel, AWAITS)
     assert "CancelledError" in shown.error
     assert "interrupted: all processes of the lab were ended (" in shown.text
     until_gone(*pids)
     # And the next cell is interrupted as any other one.
-    request = kernel.start("print('going')\nimport time\ntime.sleep(600)")
-    kernel.finish(request, until=lambda shown: "going" in shown.text)
-    kernel.interrupt()
-    assert "KeyboardInterrupt" in kernel.finish(request).error
+    assert "KeyboardInterrupt" in interrupted(kernel, SLEEPS).error
 
 
 def test_an_interrupt_between_two_cells_ends_them_too(kernel, cell):

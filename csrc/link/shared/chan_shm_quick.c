@@ -3,8 +3,6 @@
  * bytes when nothing is in its way, in a tenth of the instructions; all else is theirs.
  * Invariant: as theirs: the turn of its direction while a side of the ring is touched, and what was
  * published or freed is told to who sleeps for it. */
-#include <time.h>
-
 #include "link/chan_quick.h"
 #include "link/shared/chan_shm_wait.h"
 #include "link/shared/ring_quick.h"
@@ -21,19 +19,6 @@ static inline void count(_Atomic uint64_t *here, _Atomic uint64_t *there, uint64
 
 #define SAY_CPU 16 /* messages, so many, between two looks at where this thread runs */
 
-/* Whether the peer is there; asked of the kernel once in each tick of its coarse clock. */
-static inline bool peer_is_there(ipcx__shm *self)
-{
-    struct timespec coarse;
-    int64_t tick;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
-    tick = coarse.tv_sec * INT64_C(1000000000) + coarse.tv_nsec;
-    if (IPCX_LIKELY(tick == atomic_load_explicit(&self->looked, memory_order_relaxed))) {
-        return !atomic_load_explicit(&self->gone, memory_order_acquire);
-    }
-    return !ipcx__shm_peer_gone(self, false);
-}
-
 /* With the turn: as acceptable() and may_send() of chan_shm_send.c. */
 static inline bool may_push(ipcx__shm *self, size_t size)
 {
@@ -41,7 +26,7 @@ static inline bool may_push(ipcx__shm *self, size_t size)
     return (size <= most || most == 0) &&
            !atomic_load_explicit(&self->closing, memory_order_relaxed) &&
            atomic_load_explicit(&self->theirs->bye, memory_order_acquire) == 0 &&
-           peer_is_there(self);
+           !ipcx__shm_peer_gone(self, false);
 }
 
 static inline ipcx_status push_in_turn(ipcx__shm *self, const void *data, size_t size)
