@@ -66,11 +66,11 @@ class Hosts:
             until(lambda end=end: unacknowledged(end) == 0)  # or it would ask, and be heard
         return (accepted, connected) if swapped else (connected, accepted)
 
-    def server(self) -> tuple[Server, ipcx.Channel]:
+    def server(self, **options) -> tuple[Server, ipcx.Channel]:
         """A server on b and its client on a, which has said hello and got an answer."""
         with self.link.inside("b"):
             url = f"tcp://{self.link.b}:0"
-            server = Server(url, insecure=True, vanish_timeout=self.seconds)
+            server = Server(url, insecure=True, vanish_timeout=self.seconds, **options)
         self.stack.callback(server.close, 0)
         with self.link.inside("a"):
             client = ipcx.connect(server.urls[0], vanish_timeout=self.seconds)
@@ -235,6 +235,22 @@ def test_whoever_waits_notices(hosts: Hosts, ways: str, old: bool) -> None:
         assert error.errno is not None, name
         if ways == "both" or "accepted" not in name:  # a's reset still reaches b
             assert "its host has vanished: nothing was heard from it for" in str(error), name
+
+
+def test_a_server_that_waits_for_a_peer_notices(hosts: Hosts) -> None:
+    """Nobody asks for messages meanwhile: its only thread sends, or closes the server."""
+    sending, closing = (hosts.server(on_full="block", max_backlog=100_000)[0] for _ in range(2))
+    peers = [next(iter(server.peers)) for server in (sending, closing)]
+    hosts.link.cut()
+    for peer in peers:
+        with contextlib.suppress(ipcx.Timeout):
+            while True:
+                peer.send(LARGE, timeout=0)
+    seen = [Sees(lambda: peers[0].send(LARGE)), Sees(lambda: closing.close(None))]
+    for one in seen:
+        assert one.finish() is None
+    assert seen[0].answer is False
+    assert peers[0].reason == "its host has vanished: nothing was heard from it for too long"
 
 
 @pytest.mark.hang_guard(90)

@@ -62,6 +62,19 @@ void ipcx__mux_attend(ipcx_mux_peer *peer)
     ipcx__wait_in(peer->mux, &peer->mux->rarely, &peer->host);
 }
 
+bool ipcx__mux_vanished(const ipcx_mux_peer *peer)
+{
+    int64_t timeout = peer->mux->options.channel.vanish_timeout;
+    ipcx__vigil seen;
+    return !peer->is_unix && timeout != IPCX_FOREVER && ipcx__vigil_owes(peer->fd) &&
+           ipcx__vigil_look(peer->fd, timeout, &seen) && seen.vanished;
+}
+
+ipcx_deadline ipcx__mux_next_look(const ipcx_mux *self)
+{
+    return self->often.span != 0 ? ipcx_deadline_after(self->often.span) : IPCX_FOREVER;
+}
+
 static void look_at_host(ipcx_mux_peer *peer)
 {
     ipcx_mux *self = peer->mux;

@@ -33,6 +33,10 @@ void ipcx__mux_rang(ipcx_mux *self);
 bool ipcx__mux_has_sent(const ipcx_mux_peer *peer);
 /* ipcx__mux_attend: something goes to a tcp peer that is in no queue of its host's. */
 void ipcx__mux_attend(ipcx_mux_peer *peer);
+/* For who waits for peers outside next. ipcx__mux_vanished: whether a peer's host has;
+ * ipcx__mux_next_look: when to look again, IPCX_FOREVER where nobody does. */
+bool ipcx__mux_vanished(const ipcx_mux_peer *peer);
+ipcx_deadline ipcx__mux_next_look(const ipcx_mux *self);
 #define IPCX__MUX_VANISHED "its host has vanished: nothing was heard from it for too long"
 
 #endif

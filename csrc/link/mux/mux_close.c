@@ -46,8 +46,9 @@ bool ipcx__mux_confirmed(const ipcx_mux_peer *peer)
     return peer->is_unix || ioctl(peer->fd, SIOCOUTQ, &left) != 0 || left == 0;
 }
 
-/* Lets go of who has got everything; how many are left. */
-static size_t part(ipcx_mux *self)
+/* Lets go of who has got everything, and, if it `looks`, of whose host is gone; how many are left.
+ */
+static size_t part(ipcx_mux *self, bool looks)
 {
     for (size_t i = self->peer_count; i-- > 0;) {
         ipcx_mux_peer *peer = self->peers[i];
@@ -61,6 +62,8 @@ static size_t part(ipcx_mux *self)
         }
         if (peer->stage == IPCX__LEAVING && !ipcx__mux_owes(peer) && ipcx__mux_confirmed(peer)) {
             ipcx__mux_leave(peer, IPCX_OK, NULL);
+        } else if (looks && peer->stage == IPCX__LEAVING && ipcx__mux_vanished(peer)) {
+            ipcx__mux_leave(peer, IPCX_PEER_DIED, IPCX__MUX_VANISHED);
         }
     }
     return self->peer_count;
@@ -69,7 +72,9 @@ static size_t part(ipcx_mux *self)
 static ipcx_status drain(ipcx_mux *self, ipcx_deadline deadline)
 {
     int nap = LOOK_MS;
-    while (part(self) > 0 && ipcx_deadline_left(deadline) > 0) {
+    ipcx_deadline look = ipcx__mux_next_look(self);
+    bool looks = false;
+    while (part(self, looks) > 0 && ipcx_deadline_left(deadline) > 0) {
         int64_t left = ipcx_deadline_left(deadline) / 1000000 + 1;
         int ms = left < nap ? (int)left : nap;
         bool interrupted;
@@ -80,6 +85,8 @@ static ipcx_status drain(ipcx_mux *self, ipcx_deadline deadline)
             return IPCX_INTR;
         }
         nap = nap * 2 < LOOK_LONGEST_MS ? nap * 2 : LOOK_LONGEST_MS;
+        looks = ipcx_deadline_left(look) <= 0;
+        look = looks ? ipcx__mux_next_look(self) : look;
     }
     return IPCX_OK;
 }

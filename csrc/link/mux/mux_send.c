@@ -310,18 +310,26 @@ static ipcx_status say(const ipcx_mux_peer *peer, ipcx_status status, ipcx_error
     }
 }
 
+/* Who waits looks at the peer's host itself: whoever would do so in next may be who waits. */
 static ipcx_status wait_for_room(ipcx_mux_peer *peer, ipcx_deadline deadline, ipcx_error *err)
 {
     ipcx_mux *self = peer->mux;
     int fd = peer->fd;
+    ipcx_deadline look = ipcx__mux_next_look(self), until = look < deadline ? look : deadline;
     ipcx_status status;
     if (deadline == IPCX_NOW) {
         return IPCX_AGAIN;
     }
     peer->pins++;
     (void)pthread_mutex_unlock(&self->lock);
-    status = ipcx__gate_poll(&self->gate, fd, POLLOUT, deadline, err);
+    status = ipcx__gate_poll(&self->gate, fd, POLLOUT, until, err);
     (void)pthread_mutex_lock(&self->lock);
+    if (status == IPCX_TIMEOUT && until != deadline) {
+        status = IPCX_OK;
+        if (peer->stage == IPCX__JOINED && ipcx__mux_vanished(peer)) {
+            ipcx__mux_doom(peer, IPCX_PEER_DIED, IPCX__MUX_VANISHED);
+        }
+    }
     ipcx__mux_unpin(peer);
     return status;
 }
