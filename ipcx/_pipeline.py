@@ -17,6 +17,7 @@ import re
 import select
 import shlex
 import signal
+import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -41,6 +42,9 @@ PIECE = 1 << 18  # bytes read or written at a time
 ROOM = 1 << 20  # what our own ends of pipes may hold, where the system lets them
 BETWEEN = 1 << 18  # and those between stages: four times what a shell gives them for a turn
 GRACE = 0.5  # seconds that a stage has to end by itself when nobody wants it any more
+BRIEF = 0.05  # … when somebody waits for us to end, with Ctrl-C or in an event loop
+TURN = 0.01  # seconds until the event loop's other tasks have theirs
+LINES = 64  # lines between two looks at that
 
 
 class StageEnding(NamedTuple):
@@ -196,8 +200,10 @@ class Pipeline:
         with _Run(self, None, None, None) as run:
             lines = Cutter()
             async for piece in run.pieces_async():
-                for line in lines.cut(piece):
+                for number, line in enumerate(lines.cut(piece), 1):
                     yield _text(line)
+                    if number % LINES == 0:
+                        await run.give_turn()
             for line in lines.end():
                 yield _text(line)
             await run.endings_async()
@@ -256,8 +262,10 @@ def words_of(command: _Command, what: str, cure: str) -> tuple[str, ...]:
             raise ValueError(
                 f"{meant[1]!r} in {command!r} is for a shell, and there is none: {cure}"
             )
-    else:
+    elif isinstance(command, Sequence) and not isinstance(command, bytes | bytearray | memoryview):
         words = tuple(os.fspath(word) for word in command)
+    else:
+        raise TypeError(f"{what} is a text or a list of words, not {command!r}")
     if not words:
         raise ValueError(f"{what} is a command, not nothing")
     return words
@@ -301,10 +309,12 @@ class _Run:
         self.writes = self.reads = -1  # our ends: of the first stage's input, of the last's output
         self.taken: list[bytes] = []  # for who asks after a time-out
         self.opened: list[int] = []  # closed when all stages have theirs
+        self.in_loop = False  # asyncio's, which must not stand still
+        self.next_turn = 0.0
         try:
             self.start(*self.ends(input, output))
         except BaseException:
-            self.end_all(at_once=True)
+            self.end_all(0)
             raise
         finally:
             for fd in self.opened:
@@ -314,8 +324,9 @@ class _Run:
     def __enter__(self) -> _Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.end_all()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        left = kind is None or kind is GeneratorExit
+        self.end_all(GRACE if left and not self.in_loop else BRIEF)
 
     # -- beginning
 
@@ -403,6 +414,8 @@ class _Run:
                 yield piece
             elif piece is None and (self.reads >= 0 or self.writes >= 0):
                 self.wait_for(self.wanted())
+            if self.deadline.passed:  # there may always be something to do
+                raise self.timed_out()
 
     def endings(self) -> tuple[StageEnding, ...]:
         """When all stages have ended."""
@@ -415,12 +428,16 @@ class _Run:
 
     async def pieces_async(self) -> AsyncIterator[bytes]:
         """As `pieces`, in the running loop."""
+        self.in_loop = True
         while self.reads >= 0 or self.writes >= 0:
             piece = self.step()
             if piece:
                 yield piece
             elif piece is None and (self.reads >= 0 or self.writes >= 0):
                 await self.wait_async(self.wanted())
+            if self.deadline.passed:
+                raise self.timed_out()
+            await self.give_turn()
 
     async def endings_async(self) -> tuple[StageEnding, ...]:
         """As `endings`, in the running loop."""
@@ -493,6 +510,13 @@ class _Run:
         if not poll.poll(self.deadline.left_ms()) and self.deadline.passed:
             raise self.timed_out()
 
+    async def give_turn(self) -> None:
+        """To the other tasks of the loop, which stands still while there is always more to do."""
+        now = time.monotonic()
+        if now >= self.next_turn:
+            await asyncio.sleep(0)
+            self.next_turn = time.monotonic() + TURN
+
     async def wait_async(self, fds: list[tuple[int, int]]) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
@@ -518,10 +542,11 @@ class _Run:
         self.ended[number] = StageEnding(command, *status_and_signal(ending))
 
     def timed_out(self) -> Timeout:
-        self.end_all(at_once=True)
-        running = [
-            shlex.join(e.command) for e in self.ended if e is not None and e.signal is not None
-        ]
+        for number in self.unknown():
+            with contextlib.suppress(WouldBlock):
+                self.note(number, self.children[number].wait(0))
+        running = [shlex.join(self.pipeline.commands[number]) for number in self.unknown()]
+        self.end_all(0)
         ended = (
             f"ended by us: {', '.join(running)}" if running
             else "all stages have ended, and something that they started has the output open"
@@ -532,19 +557,21 @@ class _Run:
         )
         return error
 
-    def end_all(self, at_once: bool = False) -> None:
-        """Closes our ends, which tells the stages to end, and ends those that do not. Whatever goes
-        wrong, or is raised by the input's own end, all of it is done."""
+    def end_all(self, seconds: float) -> None:
+        """Closes our ends, which tells the stages to end, and ends those that do not in so many
+        seconds. Whatever goes wrong, or is raised by the input's own end, all of it is done."""
         with contextlib.ExitStack() as then:
             then.callback(self.kill)
-            if not at_once:
-                then.callback(self.give_time)
+            if seconds > 0:
+                then.callback(self.give_time, seconds)
             then.callback(self.end_output)
             self.end_input()
 
-    def give_time(self) -> None:
-        """To end by themselves."""
-        until = Deadline(GRACE)
+    def give_time(self, seconds: float) -> None:
+        """To end by themselves; asked to, if it is little."""
+        if seconds < GRACE:
+            self.signal_groups(signal.SIGTERM)
+        until = Deadline(seconds)
         for number in self.unknown():
             poll = select.poll()
             with contextlib.suppress(ValueError):  # no descriptor: it has ended, unseen
@@ -555,22 +582,23 @@ class _Run:
         """Those that run, and waits for all that nobody has waited for."""
         left = self.unknown()
         if left:
-            self.kill_group()
+            self.signal_groups(signal.SIGKILL)
         for number in left:
             with contextlib.suppress(ProcessLookupError):
                 self.children[number].signal(signal.SIGKILL)
             self.note(number, self.children[number].wait(None))
+        self.children.clear()  # and with them their descriptors
 
     def unknown(self) -> list[int]:
         """The stages that were not waited for."""
         return [n for n in range(len(self.children)) if self.ended[n] is None]
 
-    def kill_group(self) -> None:
+    def signal_groups(self, sig: int) -> None:
         """Also what the stages have started; before the group's leader was waited for: so long
         the group's number is theirs."""
         for number in set(self.leaders).intersection(self.unknown()):
             with contextlib.suppress(OSError):
-                self.children[number].signal_group(signal.SIGKILL)
+                self.children[number].signal_group(sig)
 
 
 def _enlarge(fd: int, size: int) -> None:

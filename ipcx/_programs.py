@@ -31,7 +31,7 @@ def why_not(program: str, number: int, path: str) -> str:
     """In words, what it was that did not start: the core's own text holds a part of a long PATH."""
     if "/" not in program:
         why = "not executable" if number == errno.EACCES else "not found"
-        return f"{program}: {why}, PATH is {path}"
+        return f"{program or 'an empty word'}: {why}, PATH is {path}"
     if number == errno.EACCES:
         why = "a directory" if os.path.isdir(program) else "not executable"
     else:

@@ -225,6 +225,18 @@ def test_a_time_out_when_all_stages_have_ended():
         assert [ending.status for ending in error.completed.endings] == [0]
 
 
+def endless():
+    return iter(lambda: b"", None)  # gives nothing, and never ends
+
+
+def test_a_time_out_while_there_is_always_something_to_do():
+    with pytest.raises(ipcx.Timeout, match="ended by us: cat") as caught:
+        Pipeline("cat").run(endless(), timeout=0.1)
+    assert caught.value.completed.output == b""
+    with pytest.raises(ipcx.Timeout, match="ended by us: cat"):
+        asyncio.run(Pipeline("cat").complete(endless(), timeout=0.1))
+
+
 def test_ctrl_c_ends_it():
     interrupt(lambda: Pipeline("sleep 1000").run())
     interrupt(lambda: Pipeline("sleep 1000").run(output="/dev/null"))
@@ -307,6 +319,11 @@ def test_wrong_input():
             Pipeline("cat").run(wrong)
     with pytest.raises(TypeError):
         Pipeline("cat").run(3)
+    for wrong in (None, 5, b"echo hi"):
+        with pytest.raises(TypeError, match="a text or a list of words"):
+            Pipeline(wrong)
+    with pytest.raises(FileNotFoundError, match="an empty word: not found"):
+        Pipeline("''").run()
     with pytest.raises(ValueError, match="NUL"):
         Pipeline(["echo", "a\0b"]).run()
 
@@ -319,6 +336,23 @@ def failing():
 def test_an_input_that_raises():
     with pytest.raises(LookupError, match="the input failed"):
         Pipeline("cat").run(failing())
+
+
+def test_when_the_input_raises_the_stages_are_asked_to_end(tmp_path, monkeypatch):
+    """With SIGTERM, as soon as that is known; not after half a second, and not only killed."""
+    monkeypatch.setattr(_pipeline, "BRIEF", 60)
+    monkeypatch.setattr(_pipeline, "GRACE", 600)
+    ready, asked = tmp_path / "ready", tmp_path / "asked"
+    script = f"trap 'touch {asked}; exit' TERM; touch {ready}; while :; do sleep 0.01; done"
+
+    def given():
+        while not ready.exists():
+            yield b""
+        raise LookupError("the input failed")
+
+    with pytest.raises(LookupError, match="the input failed"):
+        Pipeline(["sh", "-c", script]).run(given())
+    assert asked.exists()
 
 
 def test_sigpipe_never_kills_us():
@@ -378,6 +412,34 @@ def test_in_asyncio():
             await task
         both = await asyncio.gather(*(Pipeline(f"echo {i}").complete() for i in range(10)))
         assert [done.text for done in both] == [f"{i}\n" for i in range(10)]
+
+    asyncio.run(main())
+
+
+def test_other_tasks_have_their_turns():
+    """However much there is to be taken, or to be given."""
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main():
+        nonlocal turns
+        task = asyncio.create_task(other())
+        async for line in Pipeline("yes"):
+            assert line == "y"
+            if turns > 3:
+                break
+        turns = 0
+        fed = asyncio.create_task(Pipeline("cat").complete(endless()))
+        while turns < 30:
+            await asyncio.sleep(0)
+        fed.cancel()
+        task.cancel()
+        await asyncio.gather(task, fed, return_exceptions=True)
 
     asyncio.run(main())
 
