@@ -416,9 +416,37 @@ def test_off_the_main_thread():
     thread = in_thread(lambda: result.append(work()))
     thread.join()
     assert result == [list(range(100))]
-    # What the main thread has blocked when it handed signals on, it unblocks here by hand: another
-    # thread cannot.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [RT])
+    assert RT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_afterwards_it_ends_the_process_again():
+    """Not only the thread that received it has it unblocked then."""
+    program = """
+import os, signal, threading, time
+from ipcx import signals
+
+def work():
+    with signals.SignalReceiver(signal.SIGTERM) as receiver:
+        for _ in range(10):
+            signals.send(os.getpid(), signal.SIGTERM)
+            receiver.receive()
+
+for _ in range(3):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print("received", flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"received\n")
+
+
+def test_closed_by_another_thread():
+    receiver = SignalReceiver([USR1, RT])
+    in_thread(receiver.close).join()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()).isdisjoint({USR1, RT})
 
 
 def test_what_was_not_taken_takes_its_usual_course():

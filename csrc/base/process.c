@@ -10,6 +10,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #if defined(__aarch64__)
@@ -169,9 +171,13 @@ void ipcx__claim_give(const ipcx__claim *claim, int pid)
     }
 }
 
+static int forking; /* the thread that holds the mutex to fork */
+static void owed_by_fork(void);
+
 static void fork_prepare(void)
 {
     (void)pthread_mutex_lock(&own_mutex);
+    forking = (int)syscall(SYS_gettid);
 }
 
 static void fork_in_parent(void)
@@ -198,6 +204,7 @@ static void fork_in_child(void)
     /* Runs in the child's only thread: no other writer exists. 0 means "never asked": skip it. */
     atomic_store_explicit(&ipcx__fork_mark, mark != 0 ? mark : 1, memory_order_release);
     own_let_go();
+    owed_by_fork();
     claim_words = NULL; /* what we make ourselves is not our parent's to give out */
     claim_used = claim_free = 0;
     (void)pthread_mutex_unlock(&own_mutex);
@@ -229,16 +236,107 @@ uint32_t ipcx__fork_mark_begin(void)
     return atomic_load_explicit(&ipcx__fork_mark, memory_order_acquire);
 }
 
-static void wake_handler(int number)
+/* ---- signals that are held */
+
+static ipcx__held_signal held[_NSIG]; /* by number */
+static _Atomic uint64_t held_by;      /* fork generation and lock bit */
+_Atomic uint64_t ipcx__held_set;
+
+/* What a thread is owed; nothing: anybody's entry. */
+#define DEBTS 256
+static struct {
+    _Atomic int thread;
+    _Atomic uint64_t signals;
+} debts[DEBTS];
+static _Atomic int debts_used; /* so many were ever somebody's */
+
+void ipcx__held_owe(int thread, uint64_t signals)
 {
+    for (int pass = 0; pass < 2; pass++) { /* first its own entry, then a free one */
+        for (int i = 0; i < DEBTS; i++) {
+            int whose = atomic_load(&debts[i].thread);
+            if (pass == 0 ? whose != thread
+                          : atomic_load(&debts[i].signals) != 0 ||
+                                !atomic_compare_exchange_strong(&debts[i].thread, &whose, thread)) {
+                continue;
+            }
+            (void)atomic_fetch_or(&debts[i].signals, signals);
+            if (atomic_load(&debts[i].thread) == thread) { /* else it was taken as free just then */
+                int used = atomic_load(&debts_used);
+                while (used <= i && !atomic_compare_exchange_weak(&debts_used, &used, i + 1)) {
+                }
+                return;
+            }
+        }
+    }
+}
+
+/* What can be paid of an entry, which then owes it no more. */
+static uint64_t pay(int entry)
+{
+    uint64_t kept = atomic_load(&ipcx__held_set);
+    return atomic_fetch_and(&debts[entry].signals, kept) & ~kept;
+}
+
+void ipcx__held_settle(void)
+{
+    int me = (int)syscall(SYS_gettid), used = atomic_load(&debts_used);
+    for (int i = 0; i < used; i++) {
+        int thread = atomic_load(&debts[i].thread);
+        if ((atomic_load(&debts[i].signals) & ~atomic_load(&ipcx__held_set)) == 0) {
+            continue;
+        }
+        if (thread == me) {
+            uint64_t due = pay(i);
+            sigset_t set;
+            (void)sigemptyset(&set);
+            for (int number = 1; number < _NSIG; number++) {
+                if (due >> (number - 1) & 1) {
+                    (void)sigaddset(&set, number);
+                }
+            }
+            (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        } else if (syscall(SYS_tgkill, getpid(), thread, ipcx__wake_signal()) != 0) {
+            atomic_store(&debts[i].signals, 0); /* it has ended */
+        }
+    }
+}
+
+/* In a child, whose thread was another one's copy, with its mask. */
+static void owed_by_fork(void)
+{
+    for (int i = 0; i < atomic_load(&debts_used); i++) {
+        if (atomic_load(&debts[i].thread) == forking) {
+            atomic_store(&debts[i].thread, (int)syscall(SYS_gettid));
+        } else {
+            atomic_store(&debts[i].signals, 0);
+        }
+    }
+}
+
+static void wake_handler(int number, siginfo_t *info, void *context)
+{
+    int saved = errno, used = atomic_load(&debts_used);
+    int me = used > 0 ? (int)syscall(SYS_gettid) : 0;
     (void)number;
+    (void)info;
+    for (int i = 0; i < used; i++) {
+        uint64_t due = atomic_load(&debts[i].thread) == me ? pay(i) : 0;
+        for (int one = 1; due != 0 && one < _NSIG; one++) {
+            if (due >> (one - 1) & 1) {
+                (void)sigdelset(&((ucontext_t *)context)->uc_sigmask, one);
+            }
+        }
+    }
+    errno = saved;
 }
 
 static int wake_signal_choose(void)
 {
-    struct sigaction old, ours = {.sa_handler = wake_handler, .sa_flags = SA_ONSTACK};
+    struct sigaction old, ours = {.sa_flags = SA_ONSTACK | SA_SIGINFO};
     int number;
-    (void)sigemptyset(&ours.sa_mask);
+    ours.sa_sigaction = wake_handler;
+    (void)sigfillset(&ours.sa_mask);
     /* SIGRTMAX - 2 is the JDK's for the same purpose, and the two above it are often taken. */
     for (number = SIGRTMAX - 3; number > SIGRTMIN; number--) {
         if (sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
@@ -265,9 +363,6 @@ int ipcx__wake_signal(void)
     }
     return known;
 }
-
-static ipcx__held_signal held[_NSIG]; /* by number */
-static _Atomic uint64_t held_by;      /* fork generation and lock bit */
 
 /* The lock names its generation, so that a child finds one that another thread of its parent held
  * at fork(2) free. What such a thread had half done are two words of one signal. */

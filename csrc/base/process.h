@@ -7,12 +7,12 @@
 #ifndef IPCX_BASE_PROCESS_H
 #define IPCX_BASE_PROCESS_H
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/guard.h"
+#include "base/held.h"
 #include "ipcx/api.h"
 #include "ipcx/clock.h"
 #include "ipcx/trace.h"
@@ -91,20 +91,9 @@ void ipcx__claim_give(const ipcx__claim *claim, int pid);
 
 /* ipcx__wake_signal: the signal that ends a system call of one thread of ours (os/gate.h): a
  * real-time signal, the highest below SIGRTMAX - 2 that nobody handles when it is first asked for.
- * Its handler does nothing; it has one so that the call ends with EINTR (signal(7)). The first call
- * installs it for the life of the process. */
+ * Its handler only pays what the thread is owed (base/held.h); it has one so that the call ends with
+ * EINTR (signal(7)). The first call installs it for the life of the process. */
 int ipcx__wake_signal(void);
-
-/* The signals that ipcx holds (ipcx/sig.h): how many hold each, whether a receiver is among them,
- * and what the signal did before. To be read and changed between ipcx__held_lock and unlock: short,
- * without waiting; a child of fork(2) finds the lock free. */
-typedef struct ipcx__held_signal {
-    struct sigaction before;
-    uint32_t holders;
-    bool received;
-} ipcx__held_signal;
-ipcx__held_signal *ipcx__held_lock(void);
-void ipcx__held_unlock(void);
 
 /* ipcx__cpu_has_crc32c: 1 where the CPU has instructions for CRC-32C (SSE4.2, ARMv8 CRC). Asks the
  * CPU or the kernel once. */

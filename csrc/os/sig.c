@@ -120,6 +120,7 @@ static void hand_back(int number, siginfo_t *info, void *context)
 {
     int saved = errno, tries = 0;
     (void)sigaddset(&((ucontext_t *)context)->uc_sigmask, number);
+    ipcx__held_owe((int)syscall(SYS_gettid), IPCX_SIGNAL(number));
     /* EAGAIN: a sender has just taken the place in the full queue that was ours. */
     while (syscall(SYS_rt_sigqueueinfo, getpid(), number, info) != 0) {
         if (++tries == HAND_BACK_TRIES) {
@@ -156,6 +157,7 @@ static void holders_change(int number, int by)
         ours.sa_sigaction = hand_back;
         (void)sigfillset(&ours.sa_mask);
         (void)sigaction(number, &ours, &held->before);
+        (void)atomic_fetch_or(&ipcx__held_set, IPCX_SIGNAL(number));
     } else if (by < 0 && --held->holders == 0) {
         struct sigaction now;
         /* Who has put a handler of his own there meanwhile keeps it. */
@@ -163,6 +165,7 @@ static void holders_change(int number, int by)
             now.sa_sigaction == hand_back) {
             put_back(number, &held->before);
         }
+        (void)atomic_fetch_and(&ipcx__held_set, ~IPCX_SIGNAL(number));
     }
     ipcx__held_unlock();
 }
@@ -217,6 +220,7 @@ ipcx_status ipcx_sig_hold(ipcx_sig_held *held, ipcx_signals signals, ipcx_error 
 
 void ipcx_sig_release(ipcx_sig_held *held)
 {
+    int unsaid = 1;
     if (__atomic_exchange_n(&held->active, 0, __ATOMIC_SEQ_CST)) {
         for (int number = 1; number < _NSIG; number++) {
             if (held->signals & IPCX_SIGNAL(number)) {
@@ -224,12 +228,16 @@ void ipcx_sig_release(ipcx_sig_held *held)
             }
         }
     }
-    if (__atomic_load_n(&held->owing, __ATOMIC_SEQ_CST) &&
-        (held->thread == (pid_t)syscall(SYS_gettid) || held->made_in != ipcx__fork_generation())) {
-        sigset_t set = ipcx__sigset(held->blocked);
-        __atomic_store_n(&held->owing, 0, __ATOMIC_SEQ_CST);
-        (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    if (held->thread == (pid_t)syscall(SYS_gettid) || held->made_in != ipcx__fork_generation()) {
+        if (__atomic_exchange_n(&held->owing, 0, __ATOMIC_SEQ_CST) != 0) {
+            sigset_t set = ipcx__sigset(held->blocked);
+            (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        }
+    } else if (__atomic_compare_exchange_n(&held->owing, &unsaid, 2, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST)) {
+        ipcx__held_owe(held->thread, held->blocked);
     }
+    ipcx__held_settle();
 }
 
 ipcx_signals ipcx_sig_all_held(void)

@@ -307,6 +307,103 @@ TEST(closed_by_another_thread)
     CHECK_INT(is_blocked(SIGUSR1), 0);
 }
 
+TEST(who_is_told_puts_its_mask_right)
+{
+    ipcx_sig_receiver receiver = {0};
+    ipcx_error err;
+    other closer = {.receiver = &receiver, .ready = 1};
+    REQUIRE_OK(ipcx_sig_open(&receiver, set_of(SIGUSR1, SIGUSR2), &err));
+    CHECK_INT(is_blocked(SIGUSR1), 1);
+    REQUIRE(pthread_create(&closer.thread, NULL, close_it, &closer) == 0);
+    REQUIRE(pthread_join(closer.thread, NULL) == 0);
+    if (!UNDER_TSAN) {
+        CHECK_INT(is_blocked(SIGUSR1), 0);
+    }
+    ipcx_sig_close(&receiver);
+    CHECK_INT(is_blocked(SIGUSR1), 0);
+}
+
+static void *receive_some(void *arg)
+{
+    ipcx_sig_receiver receiver = {0};
+    ipcx_signal got;
+    ipcx_error err;
+    other *self = arg;
+    ipcx_status status = ipcx_sig_open(&receiver, set_of(SIGUSR1, SIGRTMIN), &err);
+    for (int i = 0; i < 100 && status == IPCX_OK; i++) {
+        status = ipcx_sig_send(getpid(), i % 2 ? SIGUSR1 : SIGRTMIN, NULL, &err);
+        if (status == IPCX_OK) {
+            status = ipcx_sig_receive(&receiver, IPCX_FOREVER, &got, &err);
+        }
+    }
+    if (atomic_load(&self->stop)) { /* it stays open beyond a fork of the thread that handed back */
+        pid_t child = fork();
+        if (child == 0) {
+            ipcx_sig_close(&receiver);
+            _exit(is_blocked(SIGUSR1) || is_blocked(SIGRTMIN) || !is_default(SIGUSR1));
+        }
+        CHECK(check_child(child));
+    }
+    ipcx_sig_close(&receiver);
+    self->status = status;
+    return NULL;
+}
+
+TEST(who_handed_signals_back_blocks_them_no_longer)
+{
+    for (int forks = 0; forks < 2; forks++) {
+        other receives = {.stop = forks};
+        REQUIRE(pthread_create(&receives.thread, NULL, receive_some, &receives) == 0);
+        REQUIRE(pthread_join(receives.thread, NULL) == 0);
+        CHECK_STATUS(receives.status, IPCX_OK);
+        CHECK_INT(is_blocked(SIGUSR1), 0);
+        CHECK_INT(is_blocked(SIGRTMIN), 0);
+        CHECK(is_default(SIGUSR1));
+    }
+}
+
+static void *hold_it(void *arg)
+{
+    other *self = arg;
+    ipcx_sig_receiver receiver = {0};
+    ipcx_signal got;
+    ipcx_error err;
+    self->status = ipcx_sig_open(&receiver, IPCX_SIGNAL(SIGUSR1), &err);
+    self->receiver = &receiver;
+    atomic_store(&self->ready, 1);
+    while (atomic_load(&self->stop) == 0) {
+        if (ipcx_sig_receive(&receiver, ipcx_deadline_after(1000000), &got, &err) == IPCX_OK) {
+            atomic_store(&self->ready, 2);
+        }
+    }
+    ipcx_sig_close(&receiver);
+    return NULL;
+}
+
+TEST(nor_does_its_child)
+{
+    other holder = {0};
+    ipcx_error err;
+    pid_t child;
+    REQUIRE(pthread_create(&holder.thread, NULL, hold_it, &holder) == 0);
+    while (atomic_load(&holder.ready) == 0) {
+        sched_yield();
+    }
+    REQUIRE_OK(ipcx_sig_send(getpid(), SIGUSR1, NULL, &err));
+    while (atomic_load(&holder.ready) == 1) {
+        sched_yield();
+    }
+    child = fork();
+    if (child == 0) {
+        ipcx_sig_close(holder.receiver);
+        _exit(is_blocked(SIGUSR1) || !is_default(SIGUSR1));
+    }
+    CHECK(check_child(child));
+    atomic_store(&holder.stop, 1);
+    REQUIRE(pthread_join(holder.thread, NULL) == 0);
+    CHECK_INT(is_blocked(SIGUSR1), 0);
+}
+
 static void *spin(void *arg)
 {
     other *self = arg;

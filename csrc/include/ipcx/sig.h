@@ -9,8 +9,8 @@
  * Who waits for a signal *holds* it: it is blocked in the thread that called, so that it stays
  * pending until it is taken. Any other thread that has it unblocked, and so gets it from the
  * kernel, blocks it and hands it back (a handler of ours does that for as long as anybody holds
- * it): no thread of a program need be known. Programs that a thread starts meanwhile inherit what
- * it blocks (sigprocmask(2)).
+ * it, and such a thread is woken afterwards to unblock it): no thread of a program need be known.
+ * Programs that a thread starts meanwhile inherit what it blocks (sigprocmask(2)).
  * Invariant: after release each signal does what it did before. What came and was not taken takes
  * that course then; but SIGUSR1, SIGUSR2 and real-time signals whose course would be to end the
  * process are dropped: only who held them knew what they mean. */
@@ -66,7 +66,7 @@ typedef struct ipcx_sig_held {
     ipcx_signals blocked; /* those that this thread had not blocked before */
     pid_t thread;         /* gettid(2) */
     int active;           /* handlers are in place */
-    int owing;            /* the mask of `thread` is still to be put right, by itself */
+    int owing;            /* the mask of `thread` is still to be put right; 2: it was told */
     uint32_t made_in;     /* fork generation: a child has another thread id */
 } ipcx_sig_held;
 
@@ -76,7 +76,7 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_sig_hold(ipcx_sig_held *held, ipcx_sign
                                                   ipcx_error *err);
 
 /* ipcx_sig_release: ends that; idempotent. Called by another thread than the one that held them, it
- * leaves that thread's mask to its own next call of release. */
+ * wakes that one to put its mask right. */
 IPCX_API void ipcx_sig_release(ipcx_sig_held *held);
 
 /* ipcx_sig_all_held: the signals that anybody in this process holds. */
@@ -111,8 +111,7 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_sig_receive(ipcx_sig_receiver *receiver
                                                      ipcx_error *err);
 
 /* ipcx_sig_close: closes it and releases the signals; idempotent. Threads that wait in it return
- * CLOSED. As with release, the thread that opened it puts its own mask right: when it leaves
- * receive, or calls close as well. */
+ * CLOSED. As with release, the thread that opened it is woken to put its mask right. */
 IPCX_API void ipcx_sig_close(ipcx_sig_receiver *receiver);
 
 #ifdef __cplusplus
