@@ -6,6 +6,7 @@ Invariant: each end closes its descriptor once, and no call of one waits longer 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -28,15 +29,37 @@ PIPE_BUF = select.PIPE_BUF
 """Bytes that one write() puts into a pipe whole, whoever else writes: pipe(7)."""
 
 
+def _identity(fd: int) -> tuple[int, int]:
+    """Which file it is; (0, 0): it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
 class _End(Closing):
     """A descriptor that is closed once."""
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd, self.name = fd, name
         self._gate = _core.pipe_gate()
+        self._file = _identity(fd)
+        self._shown = False
 
     def fileno(self) -> int:
-        """The descriptor, for `select` and for child processes."""
+        """The descriptor, for `select`, for ``os.read`` and ``os.write``, for child processes.
+
+        These calls wait as they do in C; those of this object keep to their time-outs, unless
+        somebody else who uses the same end is faster just then.
+        """
+        fd = self._number()
+        if not self._shown:  # whoever makes it non-blocking afterwards has it so
+            os.set_blocking(fd, True)
+            self._shown = True
+        return fd
+
+    def _number(self) -> int:
         if self._fd < 0:
             raise Closed(f"{self.name} is closed")
         return self._fd
@@ -50,7 +73,8 @@ class _End(Closing):
         """Close this end; again is no error. A call of another thread that waits gets `Closed`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            _core.pipe_close(fd, self._gate)
+            # Who has closed it by its number may have another file there by now.
+            _core.pipe_close(fd if _identity(fd) == self._file else -1, self._gate)
 
     def detach(self) -> int:
         """The descriptor, which is the caller's from now on; this end counts as closed."""
@@ -76,7 +100,7 @@ class ReadEnd(_End):
         A pipe has no messages: what two writes put in may come out of one read, and the other way
         round. `Timeout` after `timeout` seconds, `WouldBlock` with 0.
         """
-        return _core.pipe_read(self.fileno(), size, timeout, self._gate)
+        return _core.pipe_read(self._number(), size, timeout, self._gate)
 
     def read_all(self, timeout: float | None = None) -> bytes:
         """Everything up to the end."""
@@ -104,13 +128,16 @@ class WriteEnd(_End):
                 f"{self.name}: {len(view)} bytes; at most {PIPE_BUF} (PIPE_BUF) are written whole"
             )
         written, deadline = 0, Deadline(timeout)
-        self.fileno()
+        blocks = os.get_blocking(self._number())
+        most = PIPE_BUF if blocks else len(view)  # so much goes in at once if there is room at all
         try:
             while written < len(view):
+                if blocks:
+                    _core.pipe_wait_room(self._number(), deadline.left(), self._gate)
                 try:
-                    written += _core.pipe_write(self.fileno(), view[written:])
+                    written += _core.pipe_write(self._number(), view[written : written + most])
                 except WouldBlock:
-                    _core.pipe_wait_room(self.fileno(), deadline.left(), self._gate)
+                    _core.pipe_wait_room(self._number(), deadline.left(), self._gate)
         except Timeout as error:
             error.written = written  # type: ignore[attr-defined]
             raise
@@ -118,7 +145,8 @@ class WriteEnd(_End):
 
 
 class Pipe(Closing):
-    """Both ends of a pipe: ``fd[0]`` is read from, ``fd[1]`` is written to, as in C.
+    """Both ends of a pipe: ``fd[0]`` is read from, ``fd[1]`` is written to, as in C: `os.read` and
+    `os.write` of them wait, and `os.close` may close them.
 
     A child that inherits an end must close the one it does not use, and so must the parent: as
     long as anybody has the writing end open, the reader waits for more. For messages instead of
@@ -158,7 +186,7 @@ class NamedPipe:
     of the with-block (or by `unlink`). open(2) would wait for the other side for ever; here nobody
     does: `reader` opens at once and its first read waits, `writer` waits as long as it is told.
 
-    A name that stands for anything else, a symbolic link too, is refused: OSError.
+    A name that stands for anything else, a symbolic link too, is refused: PermissionError.
     """
 
     def __init__(
@@ -175,7 +203,7 @@ class NamedPipe:
                 if not (exist_ok and os.path.lexists(self.path) and self._is_there()):
                     raise
         elif not self._is_there():
-            raise OSError(f"{self.path} is no named pipe")
+            raise PermissionError(errno.EPERM, f"{self.path} is no named pipe")
 
     def _is_there(self) -> bool:
         return stat.S_ISFIFO(os.lstat(self.path).st_mode)

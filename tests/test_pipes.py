@@ -56,6 +56,45 @@ def test_the_two_ends():
     fd.close()
 
 
+def test_the_descriptors_wait_as_in_c():
+    """Also in a program that has one of them as its stdout, however much that writes."""
+    with pipe() as fd:
+        waits = Background(lambda: os.read(fd[0], 100)).asleep()
+        fd.write_end.write(b"late")
+        assert waits.finish() == b"late"
+        os.write(fd[1], b"-")
+        for wait in (0, 0.01):  # the objects' own calls keep to their time-outs all the same
+            with pytest.raises(ipcx.Timeout) as caught:
+                fd.write_end.write(bytes(1_000_000), timeout=wait)
+            assert caught.value.written < 1_000_000
+        while fd.read_end.read(1_000_000, timeout=5) and select.select([fd.read_end], [], [], 0)[0]:
+            pass
+        with pytest.raises(ipcx.WouldBlock):
+            fd.read_end.read(timeout=0)
+        program = subprocess.Popen(["seq", "100000"], stdout=fd.write_end)
+        fd.write_end.close()
+        assert fd.read_end.read_all().endswith(b"99999\n100000\n")
+        assert program.wait() == 0
+    with pipe() as fd:
+        os.set_blocking(fd[0], False)
+        with pytest.raises(BlockingIOError):
+            os.read(fd[0], 1)  # who wants it otherwise has it
+
+
+def test_closed_by_its_number(tmp_path):
+    """As the lecture's programs do it; what has the number by then is not closed for it."""
+    with pipe() as fd:
+        number = fd[1]
+        os.close(fd[1])
+        assert os.read(fd[0], 1) == b""
+        other = open(tmp_path / "other", "w")
+        os.dup2(other.fileno(), number)
+    os.fstat(number)
+    if number != other.fileno():
+        os.close(number)
+    other.close()
+
+
 def test_a_full_pipe():
     with pipe() as fd:
         with pytest.raises(ipcx.Timeout) as caught:
@@ -210,7 +249,7 @@ def test_what_is_there_already(named, tmp_path):
     file.write_text("mine")
     link.symlink_to(named.path)
     for other in (file, link):
-        with pytest.raises(OSError, match="no named pipe"):
+        with pytest.raises(PermissionError, match="no named pipe"):
             NamedPipe(other)
         with pytest.raises(OSError, match="no named pipe"):
             NamedPipe(other, create=True, exist_ok=True)
@@ -219,7 +258,7 @@ def test_what_is_there_already(named, tmp_path):
     os.unlink(named.path)
     os.symlink("/dev/null", named.path)
     for opens in (named.reader, lambda: named.writer(0)):
-        with pytest.raises(OSError, match="symbolic link"):
+        with pytest.raises(PermissionError, match="symbolic link"):
             opens()
     named.unlink()  # not ours: stays
     assert os.path.islink(named.path)
@@ -245,6 +284,18 @@ def test_a_named_pipe_that_is_swapped(named, tmp_path):
     with pytest.raises(FileNotFoundError):
         named.writer(0)
     assert file.read_text() == "mine"
+
+
+def test_a_named_pipe_that_is_made_anew_while_a_writer_waits(named, tmp_path):
+    """By a server that starts again: the writer finds the new one's reader."""
+    waits = Background(lambda: named.writer(60)).asleep()
+    NamedPipe(tmp_path / "new", create=True)
+    os.rename(tmp_path / "new", named.path)
+    waits.asleep()
+    with named.reader() as reads:
+        with waits.finish() as writes:
+            writes.write(b"found")
+        assert reads.read_all(60) == b"found"
 
 
 def test_a_named_pipe_that_is_swapped_while_a_writer_waits(named, tmp_path):

@@ -91,8 +91,8 @@ void ipcx__claim_give(const ipcx__claim *claim, int pid);
 
 /* ipcx__wake_signal: the signal that ends a system call of one thread of ours (os/gate.h): a
  * real-time signal, the highest below SIGRTMAX - 2 that nobody handles when it is first asked for.
- * Its handler only pays what the thread is owed (base/held.h); it has one so that the call ends with
- * EINTR (signal(7)). The first call installs it for the life of the process. */
+ * Its handler only pays what the thread is owed (base/held.h); it has one so that the call ends
+ * with EINTR (signal(7)). The first call installs it for the life of the process. */
 int ipcx__wake_signal(void);
 
 /* ipcx__cpu_has_crc32c: 1 where the CPU has instructions for CRC-32C (SSE4.2, ARMv8 CRC). Asks the

@@ -86,10 +86,11 @@ static ipcx_status wait_for_reader(const char *path, int notify, ipcx_deadline d
     ipcx_gate gate = {0};
     char events[1024];
     ipcx_status status;
-    if (inotify_add_watch(notify, path, IN_OPEN | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
-        return ipcx_error_system(err, errno, "open", "%s", path);
-    }
     for (;;) {
+        /* Each time: it may have been removed and made anew. */
+        if (inotify_add_watch(notify, path, IN_OPEN | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
+            return ipcx_error_system(err, errno, "open", "%s", path);
+        }
         status = try_open(path, true, fd, err); /* after the watch: one who has come meanwhile */
         if (status != IPCX_AGAIN) {
             return status;

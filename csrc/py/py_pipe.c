@@ -3,6 +3,8 @@
  * Invariant: a descriptor that is returned is the caller's own. */
 #include "py/py_chan.h"
 
+#include <errno.h>
+
 #include "ipcx/pipe.h"
 #include "os/holder.h"
 
@@ -199,6 +201,10 @@ static PyObject *fifo_open(PyObject *module, PyObject *args)
     IPCX_PY_WAITING(status,
                     status = ipcx_fifo_open(PyBytes_AS_STRING(path), writes, deadline, &fd, &err));
     Py_DECREF(path);
+    if (status == IPCX_SYSTEM &&
+        (err.sys_errno == ELOOP || err.sys_errno == EINVAL || err.sys_errno == ENXIO)) {
+        err.sys_errno = EPERM; /* something else is in the pipe's place */
+    }
     if (status != IPCX_OK) {
         return ipcx_py_chan_raise(state_of(module), "open", status, &err, ns);
     }

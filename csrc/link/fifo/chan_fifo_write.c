@@ -304,7 +304,7 @@ static ipcx_status failed(const ipcx_url *url, const char *text, ipcx_status sta
                               "it is another user's");
     }
     if (why->sys_errno == ELOOP || why->sys_errno == EINVAL || why->sys_errno == ENXIO) {
-        return ipcx__url_fail(err, IPCX_SYSTEM, why->sys_errno, "connect", text,
+        return ipcx__url_fail(err, IPCX_SYSTEM, EPERM, "connect", text,
                               why->sys_errno == ELOOP ? "that is a symbolic link"
                                                       : "that is no named pipe");
     }
