@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import operator
 import os
 import warnings
 import weakref
@@ -281,11 +282,14 @@ class MessageLog(Closing, _core.LogWriter):
             raise ValueError(f"segment_size is {segment_size} bytes: it is at least 1, or None")
         if keep is not None and keep < 1:
             raise ValueError(f"keep is {keep} older segments: it is at least 1, or None for all")
+        if max_message < 1:
+            raise ValueError(f"max_message is {max_message} bytes: it is at least 1")
         self.path = path
         self.durable = durable
         self.max_message = max_message
         super().__init__(
-            path, durable, damaged == "cut", max_message, segment_size or 0, keep or 0,
+            path, durable, damaged == "cut", max_message, segment_size or 0,
+            min(keep or 0, 2**31),
             permissions, timeout,
         )  # fmt: skip
 
@@ -333,8 +337,12 @@ class Follower(Source[bytes | str], _core.LogReader):
     ) -> None:
         if isinstance(position, str) and position not in ("start", "end"):
             raise ValueError(f'position is "start", "end" or a number, not {position!r}')
+        if max_message < 1:
+            raise ValueError(f"max_message is {max_message} bytes: it is at least 1")
         self.path = path
-        number = position if isinstance(position, int) else 0 if position == "start" else _END
+        if isinstance(position, str):
+            position = 0 if position == "start" else _END
+        number = operator.index(position)
         if not 0 <= number <= _END:
             raise ValueError(f"no position of a log: {number}")
         super().__init__(path, number, max_message)

@@ -2,6 +2,7 @@
 """ipcx.files: whole or not at all, one at a time, none torn, nothing left behind."""
 
 import asyncio
+import contextlib
 import doctest
 import errno
 import itertools
@@ -143,10 +144,18 @@ def test_a_full_and_a_read_only_file_system(tmp_path):
             with pytest.raises(ipcx.ResourceExhausted) as caught:
                 atomic_write(disk / "file", bytes(1 << 20))
             assert caught.value.errno == errno.ENOSPC
+            assert "no space left: file" in str(caught.value)
             with pytest.raises(ipcx.ResourceExhausted):
                 log.append(bytes(1 << 20))
             assert list(log) == ["first"]
             log.append("second")
+            with contextlib.suppress(OSError), open(disk / "full", "wb", 0) as full:
+                while True:
+                    full.write(bytes(4096))
+            with pytest.raises(ipcx.ResourceExhausted, match=r"no space left: .*other"):
+                MessageLog(disk / "other")
+            os.unlink(disk / "full")
+        assert sorted(os.listdir(disk)) == ["file", "log", "log.lock"]
         assert (disk / "file").read_bytes() == b"old"
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         for call in (
@@ -577,6 +586,31 @@ def test_cut_by_somebody_else_in_a_log_of_many_files(path):
         assert len(rest) < 20
         assert log.append("next") > start
         assert list(log)[-1] == "next"
+
+
+@pytest.mark.parametrize("content", [b"[[package]]\n" * 1000, b"4711\n"])
+def test_another_programs_lock_file_is_left_alone(path, content):
+    lock = path.with_name("log.lock")
+    lock.write_bytes(content)
+    with pytest.raises(ipcx.ProtocolError, match="another program's file"):
+        MessageLog(path)
+    assert (lock.read_bytes(), path.exists()) == (content, False)
+    for ours in (b"", bytes(4096), b"ipcx log lock 1"):  # of a FileLock; half made; of before
+        lock.write_bytes(ours)
+        with MessageLog(path) as log:
+            log.append("one")
+    assert len(list(log)) == 3
+
+
+def test_arguments_that_are_none(path):
+    MessageLog(path).close()
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="max_message"):
+            MessageLog(path, max_message=size)
+        with pytest.raises(ValueError, match="max_message"):
+            Follower(path, max_message=size)
+    with pytest.raises(TypeError):
+        Follower(path, 1.5)
 
 
 def test_damage_is_told_and_cut_off_only_if_asked(path):

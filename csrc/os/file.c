@@ -18,7 +18,8 @@
 ipcx_status ipcx__file_failed(const char *op, const char *path, ipcx_error *err)
 {
     if (errno == ENOSPC || errno == EDQUOT) {
-        return ipcx_error_set(err, IPCX_EXHAUSTED, errno, op, "%s", path);
+        return ipcx_error_set(err, IPCX_EXHAUSTED, errno, op, "%s: %s",
+                              errno == ENOSPC ? "no space left" : "over the quota", path);
     }
     return ipcx_error_system(err, errno, op, "%s", path);
 }

@@ -4,9 +4,12 @@
  * arguments only. */
 #include "py/py_chan.h"
 
+#include <errno.h>
+
 #include "ipcx/fd.h"
 #include "ipcx/file.h"
 #include "ipcx/watch.h"
+#include "os/file.h"
 #include "os/gate.h"
 
 static void free_object(PyObject *op)
@@ -73,6 +76,10 @@ static PyObject *replacement_write(PyObject *op, PyObject *data)
     IPCX_PY_WITHOUT_GIL(status = ipcx_file_write(self->core.open ? self->core.fd : -1, bytes.buf,
                                                  (size_t)bytes.len, &err));
     PyBuffer_Release(&bytes);
+    if (status != IPCX_OK && self->core.open) { /* by its name, not by a number */
+        errno = err.sys_errno;
+        status = ipcx__file_failed("write", self->core.name, &err);
+    }
     return none_or_raise(op, status, &err);
 }
 

@@ -140,21 +140,51 @@ static ipcx_status check_alone(ipcx_log *log, ipcx_error *err)
     return status;
 }
 
+/* What stands in NAME.lock before we write there is a log's, of any version, or nothing yet. */
+static ipcx_status check_lock_file(const ipcx_log *log, int lock_fd, ipcx_error *err)
+{
+    static const char ours[] = "ipcx log lock", nothing[sizeof ours] = {0};
+    char first[sizeof ours];
+    ssize_t n = pread(lock_fd, first, sizeof first - 1, 0);
+    if (n < 0) {
+        return ipcx__file_failed("log", log->lock_path, err);
+    }
+    return memcmp(first, ours, (size_t)n) == 0 || memcmp(first, nothing, (size_t)n) == 0
+               ? IPCX_OK
+               : ipcx_error_set(err, IPCX_PROTOCOL, 0, "log",
+                                "another program's file is in the place of the log's lock; it "
+                                "stays as it is: %s",
+                                log->lock_path);
+}
+
+/* Its memory is reserved: a full disk is told here and not by SIGBUS later. */
+static ipcx_status reserve_control(const ipcx_log *log, int lock_fd, ipcx_error *err)
+{
+    struct stat info;
+    int failed = fstat(lock_fd, &info) != 0;
+    if (!failed && info.st_size < IPCX__LOG_CONTROL_SIZE) {
+        errno = posix_fallocate(lock_fd, 0, IPCX__LOG_CONTROL_SIZE);
+        failed = errno != 0;
+        if (failed && info.st_size == 0) { /* nobody else has it locked: see ipcx_file_lock */
+            int saved = errno;
+            (void)unlink(log->lock_path);
+            errno = saved;
+        }
+    }
+    return failed ? ipcx__file_failed("log", log->lock_path, err) : IPCX_OK;
+}
+
 /* NAME.lock is locked, by an OFD lock, while it is looked at and made. */
 static ipcx_status map_control(ipcx_log *log, int lock_fd, ipcx_error *err)
 {
     char boot[40] = {0};
-    struct stat info;
     void *map;
-    ipcx_status status = IPCX_OK;
-    int failed = fstat(lock_fd, &info) != 0;
-    if (!failed && info.st_size < IPCX__LOG_CONTROL_SIZE) {
-        /* Its memory is reserved: a full disk is told here and not by SIGBUS later. */
-        errno = posix_fallocate(lock_fd, 0, IPCX__LOG_CONTROL_SIZE);
-        failed = errno != 0;
+    ipcx_status status = check_lock_file(log, lock_fd, err);
+    if (status == IPCX_OK) {
+        status = reserve_control(log, lock_fd, err);
     }
-    if (failed) {
-        return ipcx__file_failed("log", log->lock_path, err);
+    if (status != IPCX_OK) {
+        return status;
     }
     map = mmap(NULL, IPCX__LOG_CONTROL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, lock_fd, 0);
     if (map == MAP_FAILED) {
