@@ -113,10 +113,7 @@ class Output:
         self._searched = 0  # bytes of it, in which there is no line's end
         self._lock = threading.Lock()
         self._awaiting = Readable()
-        self._source = Source(fd, self._hold)
-
-    def _hold(self, piece: bytes) -> None:
-        self._held += piece
+        self._source = Source(fd, self._held.extend)  # no cycle: it ends with its last user
 
     @property
     def _fd(self) -> int:
@@ -154,6 +151,11 @@ class Output:
         self._searched = len(self._held) if end < 0 else end
         return end
 
+    def __del__(self) -> None:
+        source = getattr(self, "_source", None)
+        if source is not None:
+            source.close()
+
     def __iter__(self) -> Iterator[str]:
         while True:
             line = self._line()
@@ -180,7 +182,8 @@ class Output:
             self._take_in()
             with self._lock:
                 if self._fd < 0:
-                    rest, self._held, self._searched = bytes(self._held), bytearray(), 0
+                    rest, self._searched = bytes(self._held), 0
+                    self._held.clear()
                     return rest
             _until_readable(self._fd)
 

@@ -757,6 +757,7 @@ class Process:
         if self._ending is not None and self._channel is not None:
             with contextlib.suppress(Error):
                 self._channel.close(0)
+        self._output = None  # it may have another user, and ends with the last one
         self._let_go()
 
 

@@ -533,6 +533,15 @@ def test_the_output_is_collected():
         _ = child.output
 
 
+@pytest.mark.filterwarnings("ignore:.*still runs:ResourceWarning")
+def test_the_output_outlives_its_process():
+    output = process.spawn("seq 3", output="capture", channel=None).output
+    assert output.read() == b"1\n2\n3\n"
+    assert [*process.spawn("seq 3", output="capture", channel=None).output] == ["1", "2", "3"]
+    while process._left:
+        process._reap()
+
+
 def test_waiting_takes_in_what_nobody_reads():
     with process.spawn("seq 200000", output="capture") as child:
         assert child.wait(GUARD).ok
@@ -555,6 +564,7 @@ def test_a_long_line_is_searched_once():
     writes = "import os\nfor _ in range(256): os.write(1, bytes(1 << 16))\nos.write(1, b'\\nb\\n')"
     with process.spawn([sys.executable, "-c", writes], output="capture") as child:
         held = child.output._held = Counting()
+        child.output._source.take = held.extend
         assert [len(line) for line in child.output] == [256 << 16, 1]
     # Once all that came, and of what held no line's end, nothing again.
     assert 256 << 16 <= held.searched <= (256 << 16) + 16
