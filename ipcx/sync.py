@@ -354,14 +354,14 @@ class Condition(_Shared, _core.Condition):
     def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
         """Wait until `predicate()`, called with the lock held, is true, and return what it said.
 
-        `Timeout` after so many seconds. Looks by itself once a second: whoever was notified may
+        `Timeout` after so many seconds; 0: `WouldBlock`. Looks by itself once a second: whoever was notified may
         have been killed before it could do what it was woken for.
         """
         deadline = Deadline(timeout)
         while not (answer := predicate()):
             left = deadline.left()
             if left == 0:
-                raise Timeout("wait_for: the deadline passed")
+                raise (WouldBlock if timeout == 0 else Timeout)("wait_for: the deadline passed")
             try:
                 self.wait(1.0 if left is None else min(left, 1.0))
             except Timeout:

@@ -527,6 +527,26 @@ def test_sides():
     assert "write side of <RWLock free>" in repr(lock.write)
 
 
+@pytest.mark.parametrize("side", ["read", "write"])
+def test_closed_in_the_middle(side):
+    lock = RWLock()
+    with pytest.raises(ipcx.Closed), getattr(lock, side):
+        lock.close()
+
+
+def test_one_thread_by_two_names(unique_name):
+    name = unique_name()
+    one, other = RWLock(name), RWLock(name)
+    with one.read, other.read, pytest.raises(ipcx.NotOwner):
+        one.write.release()
+    with one.read, pytest.raises(ipcx.Deadlock):
+        other.write.acquire()
+    with one.write, pytest.raises(ipcx.Deadlock):
+        other.read.acquire()
+    one.close()
+    other.close()
+
+
 def test_dead_readers_and_writers():
     lock, ready = RWLock(), Event()
     pid = forked(then_sleep(lock.read.acquire, ready.set))
@@ -596,6 +616,47 @@ def test_a_condition_without_its_lock():
         Condition("name")
 
 
+def test_a_notification_wakes_one():
+    condition = Condition()
+    inside, told = [], []
+
+    def wait():
+        with contextlib.suppress(ipcx.Closed), condition:
+            inside.append(1)
+            try:
+                condition.wait()
+            except ipcx.Closed:
+                told.append("closed")
+                raise
+            told.append("woken")
+
+    waiters = [threading.Thread(target=wait) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    while True:
+        with condition:
+            if len(inside) == 3:
+                condition.notify()
+                break
+        time.sleep(0.001)
+    while not told:
+        time.sleep(0.001)
+    time.sleep(0.15)  # longer than anybody sleeps before it looks around by itself
+    condition.close()
+    for waiter in waiters:
+        waiter.join()
+    assert sorted(told) == ["closed", "closed", "woken"]
+
+
+def test_wait_for_at_once():
+    condition = Condition()
+    with condition, pytest.raises(ipcx.WouldBlock):
+        condition.wait_for(lambda: False, timeout=0)
+    with condition, pytest.raises(ipcx.Timeout) as caught:
+        condition.wait_for(lambda: False, timeout=0.001)
+    assert not isinstance(caught.value, ipcx.WouldBlock)
+
+
 def test_who_waits_takes_over_from_a_dead_notifier():
     condition, ready = Condition(), Event()
 
@@ -635,6 +696,24 @@ def test_all_come():
     with pytest.raises(ipcx.WouldBlock):
         barrier.wait(0)
     assert (barrier.n_waiting, barrier.broken) == (0, False)
+
+
+def test_each_comes_to_a_place_of_its_own():
+    barrier = Barrier(3)
+    places = []
+
+    def come():
+        places.append(barrier.wait())
+
+    threads = [threading.Thread(target=come) for _ in range(3)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        while number < 2 and barrier.n_waiting != number + 1:
+            time.sleep(0.001)
+        time.sleep(0.1)  # longer than anybody sleeps before it looks around by itself
+    for thread in threads:
+        thread.join()
+    assert sorted(places) == [0, 1, 2]
 
 
 def test_a_death_breaks_it():

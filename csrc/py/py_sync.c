@@ -307,7 +307,7 @@ static Py_NO_INLINE PyObject *mutex_release_slowly(PyObject *op, bool leaving)
         return NULL;
     }
     status = unlock(core, &err);
-    if (status == IPCX_NOT_OWNER && leaving) {
+    if ((status == IPCX_NOT_OWNER || status == IPCX_CLOSED) && leaving) {
         Py_RETURN_NONE;
     }
     return ipcx_py_sync_none(op, status, &err);

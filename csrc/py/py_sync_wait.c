@@ -5,6 +5,8 @@
 
 #include <limits.h>
 
+#include "os/sync/parts.h"
+
 static bool wait_for_it(PyObject *op, const char *method, ipcx_py_sync_call call,
                         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -66,7 +68,7 @@ static PyObject *rwlock_release(PyObject *op, PyObject *what)
     if (core == NULL) {
         return NULL;
     }
-    if ((Py_UCS4)ipcx_rwlock_has(core) != side) {
+    if ((Py_UCS4)ipcx_rwlock_has(core) != side && !ipcx__gate_is_closed(&core->gate)) {
         (void)ipcx_error_set(&err, IPCX_NOT_OWNER, 0, "release", "this thread does not %s",
                              side == 'w' ? "write" : "read");
         return ipcx_py_sync_raise(op, IPCX_NOT_OWNER, &err);
@@ -168,14 +170,16 @@ static PyObject *cond_wait(IPCX_PY_FAST)
         !ipcx_py_sync_patience("wait", args, nargs, kwnames, &ns)) {
         return NULL;
     }
-    sequence = ipcx_cond_sequence(core);
+    sequence = ipcx_cond_begin(core);
     status = ipcx_mutex_unlock(mutex, &err);
     if (status != IPCX_OK) {
+        ipcx_cond_leave(core);
         return ipcx_py_sync_raise(op, status, &err);
     }
     deadline = ipcx_py_deadline(ns);
     IPCX_PY_WAITING(status, status = ipcx_cond_wait_from(core, sequence, deadline, &err));
-    if (status != IPCX_OK && status != IPCX_INTR) {
+    if (status != IPCX_OK) {
+        ipcx_cond_leave(core);
         (void)ipcx_py_sync_raise(op, status, &err);
     }
     if (!take_again(op, mutex) || status != IPCX_OK) {
@@ -295,7 +299,7 @@ static PyType_Slot event_slots[] = {
 static PyObject *barrier_wait(IPCX_PY_FAST)
 {
     ipcx_sync *core = ipcx_py_sync_core(op);
-    uint32_t place = 0;
+    uint32_t round = 0, place = 0;
     int64_t ns;
     ipcx_deadline deadline;
     ipcx_status status;
@@ -304,7 +308,13 @@ static PyObject *barrier_wait(IPCX_PY_FAST)
         return NULL;
     }
     deadline = ipcx_py_deadline(ns);
-    IPCX_PY_WAITING(status, status = ipcx_barrier_wait(core, deadline, &place, &err));
+    IPCX_PY_WAITING(status, status = ipcx__barrier_come(core, deadline, &round, &place, &err));
+    if (status == IPCX_OK && place > 0) {
+        IPCX_PY_WAITING(status, status = ipcx__barrier_stay(core, round, deadline, &err));
+        if (status == IPCX_INTR) {
+            (void)ipcx__barrier_leave(core, round, NULL);
+        }
+    }
     return status == IPCX_OK ? PyLong_FromUnsignedLong(place)
                              : ipcx_py_sync_raise(op, status, &err);
 }

@@ -185,6 +185,34 @@ TEST(a_reader_killed_at_each_crash_point)
     }
 }
 
+TEST(closed_while_it_reads)
+{
+    ipcx_sync *lock = make(IPCX_RWLOCK, 0, 0);
+    CHECK_OK(ipcx_rwlock_read(lock, SOON, NULL));
+    ipcx_sync_close(lock);
+    CHECK_INT(ipcx_rwlock_has(lock), 0);
+    CHECK_STATUS(ipcx_rwlock_unlock(lock, NULL), IPCX_CLOSED);
+    ipcx_sync_free(lock);
+}
+
+TEST(a_thread_has_it_by_another_handle)
+{
+    ipcx_sync *lock = make(IPCX_RWLOCK, 0, 0), *same = NULL;
+    REQUIRE_OK(ipcx_sync_from_fd(ipcx_sync_fd(lock), IPCX_RWLOCK, &same, NULL));
+    CHECK_OK(ipcx_rwlock_read(lock, SOON, NULL));
+    CHECK_OK(ipcx_rwlock_read(same, SOON, NULL));
+    CHECK_OK(ipcx_rwlock_unlock(same, NULL));
+    CHECK_STATUS(ipcx_rwlock_write(same, IPCX_NOW, NULL), IPCX_AGAIN);
+    CHECK_STATUS(ipcx_rwlock_write(same, SOON, NULL), IPCX_DEADLOCK);
+    CHECK_OK(ipcx_rwlock_unlock(lock, NULL));
+    CHECK_OK(ipcx_rwlock_write(same, SOON, NULL));
+    CHECK_STATUS(ipcx_rwlock_read(lock, SOON, NULL), IPCX_DEADLOCK);
+    CHECK_STATUS(ipcx_rwlock_write(lock, SOON, NULL), IPCX_DEADLOCK);
+    CHECK_OK(ipcx_rwlock_unlock(same, NULL));
+    ipcx_sync_free(lock);
+    ipcx_sync_free(same);
+}
+
 /* ---- conditions: a queue of one place, whose users wait for each other */
 
 static void *fill(void *arg)
@@ -233,6 +261,29 @@ TEST(nobody_is_forgotten)
     ipcx_sync_free(full);
     ipcx_sync_free(empty);
     REQUIRE(munmap(words, sizeof *words) == 0);
+}
+
+TEST(a_notification_is_for_one_of_those_who_wait)
+{
+    ipcx_sync *condition = make(IPCX_CONDITION, 0, 0);
+    uint32_t first = ipcx_cond_begin(condition), second = ipcx_cond_begin(condition), late;
+    CHECK_OK(ipcx_cond_notify(condition, 1, NULL));
+    late = ipcx_cond_begin(condition);
+    CHECK_STATUS(ipcx_cond_wait_from(condition, late, IPCX_NOW, NULL), IPCX_AGAIN);
+    CHECK_OK(ipcx_cond_wait_from(condition, second, IPCX_NOW, NULL));
+    CHECK_STATUS(ipcx_cond_wait_from(condition, first, IPCX_NOW, NULL), IPCX_AGAIN);
+    CHECK_OK(ipcx_cond_notify(condition, UINT32_MAX, NULL));
+    CHECK_OK(ipcx_cond_notify(condition, UINT32_MAX, NULL)); /* they know it already */
+    CHECK_OK(ipcx_cond_wait_from(condition, first, IPCX_NOW, NULL));
+    ipcx_cond_leave(condition); /* the late one gives up: nothing is left for who comes */
+    first = ipcx_cond_begin(condition);
+    CHECK_STATUS(ipcx_cond_wait_from(condition, first, IPCX_NOW, NULL), IPCX_AGAIN);
+    CHECK_OK(ipcx_cond_notify(condition, 1, NULL));
+    CHECK_OK(ipcx_cond_wait_from(condition, first, IPCX_NOW, NULL));
+    CHECK_OK(ipcx_cond_notify(condition, 3, NULL)); /* nobody waits */
+    first = ipcx_cond_begin(condition);
+    CHECK_STATUS(ipcx_cond_wait_from(condition, first, IPCX_NOW, NULL), IPCX_AGAIN);
+    ipcx_sync_free(condition);
 }
 
 /* ---- events */
@@ -302,6 +353,37 @@ TEST(all_go_on_together)
     CHECK_INT(ipcx_barrier_parties(barrier), 4);
     ipcx_sync_free(barrier);
     REQUIRE(munmap(words, sizeof *words) == 0);
+}
+
+static void *come_and_be_closed(void *barrier)
+{
+    uint32_t place;
+    CHECK_STATUS(ipcx_barrier_wait(barrier, SOON, &place, NULL), IPCX_CLOSED);
+    return NULL;
+}
+
+TEST(who_closes_has_not_come)
+{
+    ipcx_sync *barrier = make(IPCX_BARRIER, 2, 0), *same = NULL;
+    uint32_t place = 0, round = 0;
+    pthread_t thread;
+    REQUIRE_OK(ipcx_sync_from_fd(ipcx_sync_fd(barrier), IPCX_BARRIER, &same, NULL));
+    REQUIRE(pthread_create(&thread, NULL, come_and_be_closed, same) == 0);
+    while (ipcx_barrier_waiting(barrier) == 0) {
+        (void)sched_yield();
+    }
+    ipcx_sync_free(same);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    CHECK_INT(ipcx_barrier_waiting(barrier), 0);
+    REQUIRE_OK(ipcx_sync_from_fd(ipcx_sync_fd(barrier), IPCX_BARRIER, &same, NULL));
+    CHECK_OK(ipcx__barrier_come(same, SOON, &round, &place, NULL)); /* and looks at its signals */
+    CHECK_INT(place, 1);
+    ipcx_sync_close(same);
+    CHECK_STATUS(ipcx__barrier_leave(same, round, NULL), IPCX_CLOSED);
+    CHECK_INT(ipcx_barrier_waiting(barrier), 0);
+    CHECK_INT(ipcx_barrier_is_broken(barrier), 0);
+    ipcx_sync_free(same);
+    ipcx_sync_free(barrier);
 }
 
 TEST(who_gives_up_has_not_come)

@@ -78,7 +78,7 @@ static void use_rwlock(ipcx_sync *end, uint8_t what, uint8_t byte)
 
 static void use_condition(ipcx_sync *end, uint8_t what, uint8_t byte)
 {
-    uint32_t sequence = ipcx_cond_sequence(end);
+    uint32_t sequence = ipcx_cond_begin(end);
     switch (what % 4) {
     case 0:
         lock_mutex(end, byte);

@@ -26,18 +26,20 @@ IPCX_API int ipcx_rwlock_has(ipcx_sync *self);
 IPCX_API uint32_t ipcx_rwlock_readers(const ipcx_sync *self);
 
 /* ipcx_cond_wait, ipcx_cond_notify: releases `mutex` (the condition itself has one in it), waits
- * for a notification, takes `mutex` again, however long that lasts, with INTR and TIMEOUT too; may
- * return without a notification: look, and wait again. Wakes at most `n` who wait; UINT32_MAX: all.
- */
+ * for a notification, takes `mutex` again, however long that lasts, with INTR and TIMEOUT too;
+ * after a death among those who wait it may return without one: look, and wait again. Wakes at most
+ * `n` who wait, with the mutex held; UINT32_MAX: all. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_cond_wait(ipcx_sync *self, ipcx_sync *mutex,
                                                    ipcx_deadline deadline, ipcx_error *err);
 IPCX_API ipcx_status ipcx_cond_notify(ipcx_sync *self, uint32_t n, ipcx_error *err);
 
-/* ipcx_cond_sequence, ipcx_cond_wait_from: the halves of ipcx_cond_wait, for who releases the mutex
- * in between. */
-IPCX_API uint32_t ipcx_cond_sequence(const ipcx_sync *self);
+/* ipcx_cond_begin, ipcx_cond_wait_from, ipcx_cond_leave: the parts of ipcx_cond_wait, for who
+ * releases the mutex in between: with the mutex held; without it, and again after INTR; and at
+ * last, unless the answer was OK. */
+IPCX_API uint32_t ipcx_cond_begin(ipcx_sync *self);
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_cond_wait_from(ipcx_sync *self, uint32_t sequence,
                                                         ipcx_deadline deadline, ipcx_error *err);
+IPCX_API void ipcx_cond_leave(ipcx_sync *self);
 
 /* ipcx_event_set, ipcx_event_clear, ipcx_event_is_set, ipcx_event_wait: once it is set, nobody
  * waits until it is cleared. */

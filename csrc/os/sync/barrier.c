@@ -113,38 +113,80 @@ static ipcx_status wait_round(ipcx_sync *self, uint32_t round, ipcx_deadline dea
                                       : ipcx__sync_sleep(self, &self->memory->value, round, begun,
                                                          deadline, &look, err);
     }
-    return go(self, round, status, err);
+    return status == IPCX_INTR ? status : go(self, round, status, err);
 }
 
-static ipcx_status wait_inside(ipcx_sync *self, ipcx_deadline deadline, uint32_t *place,
-                               ipcx_error *err)
+static ipcx_status come_inside(ipcx_sync *self, ipcx_deadline deadline, uint32_t *round,
+                               uint32_t *missing, ipcx_error *err)
 {
-    uint32_t round = 0, missing = 0;
     ipcx_status status = ipcx__sync_expect(self, IPCX_BARRIER, err);
     if (status != IPCX_OK || (status = ipcx__sync_join(self, err)) != IPCX_OK ||
         (status = ipcx__sync_guard(self, deadline, err)) != IPCX_OK) {
         return status;
     }
-    status = come(self, &round, &missing, err);
+    status = come(self, round, missing, err);
     ipcx__sync_unguard(self, atomic_load(&self->mine));
-    if (status == IPCX_OK && missing > 0) {
-        status = wait_round(self, round, deadline, err);
-    }
-    if (status == IPCX_OK) {
-        *place = missing;
-    }
     return status;
 }
 
-ipcx_status ipcx_barrier_wait(ipcx_sync *self, ipcx_deadline deadline, uint32_t *place,
-                              ipcx_error *err)
+ipcx_status ipcx__barrier_come(ipcx_sync *self, ipcx_deadline deadline, uint32_t *round,
+                               uint32_t *missing, ipcx_error *err)
 {
     ipcx_status status = ipcx__sync_enter(self, err);
     if (status != IPCX_OK) {
         return status;
     }
-    status = wait_inside(self, deadline, place, err);
+    status = come_inside(self, deadline, round, missing, err);
     return ipcx__sync_leave(self, status, err);
+}
+
+ipcx_status ipcx__barrier_stay(ipcx_sync *self, uint32_t round, ipcx_deadline deadline,
+                               ipcx_error *err)
+{
+    ipcx_status status = ipcx__sync_enter(self, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = wait_round(self, round, deadline, err);
+    return ipcx__sync_leave(self, status, err);
+}
+
+ipcx_status ipcx__barrier_leave(ipcx_sync *self, uint32_t round, ipcx_error *err)
+{
+    ipcx_status status = ipcx__sync_enter(self, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = go(self, round, IPCX_INTR, err);
+    return ipcx__sync_leave(self, status, err);
+}
+
+void ipcx__barrier_quit(ipcx_sync *self, uint32_t as)
+{
+    ipcx__sync_memory *memory = self->memory;
+    if (ipcx__sync_guard_spin(self, as)) {
+        uint32_t share = atomic_exchange(&memory->places[as - 1].share, 0);
+        uint32_t count = atomic_load(&memory->count);
+        atomic_store(&memory->count, count > share ? count - share : 0);
+        ipcx__sync_unguard(self, as);
+    }
+}
+
+ipcx_status ipcx_barrier_wait(ipcx_sync *self, ipcx_deadline deadline, uint32_t *place,
+                              ipcx_error *err)
+{
+    uint32_t round = 0, missing = 0;
+    ipcx_status status = ipcx__barrier_come(self, deadline, &round, &missing, err);
+    if (status == IPCX_OK && missing > 0) {
+        status = ipcx__barrier_stay(self, round, deadline, err);
+        if (status == IPCX_INTR) {
+            status = ipcx__barrier_leave(self, round, err);
+        }
+    }
+    if (status == IPCX_OK) {
+        *place = missing;
+    }
+    return status;
 }
 
 static ipcx_status end_by_hand(ipcx_sync *self, uint32_t is_broken, ipcx_error *err)

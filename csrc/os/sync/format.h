@@ -34,9 +34,9 @@ typedef struct ipcx__sync_memory {
     ipcx__sync_header header;
     _Alignas(64) _Atomic uint32_t word; /* mutex; writer of a read-write lock */
     _Atomic uint32_t sequence;          /* condition: notifications; readers that have left */
-    _Alignas(
-        64) _Atomic uint32_t value; /* semaphore: free permits; event: EVENT_…; barrier: round */
-    _Atomic uint32_t waiters;       /* at the semaphore; too many after a death: harmless */
+    /* semaphore: free permits; event: SET, WAITED; barrier: round; condition: who waits, owed */
+    _Alignas(64) _Atomic uint32_t value;
+    _Atomic uint32_t waiters;            /* at the semaphore; too many after a death: harmless */
     _Alignas(64) _Atomic uint32_t guard; /* held for a few instructions: shares and counts */
     _Atomic uint32_t count;              /* barrier: who has come */
     _Atomic uint32_t broken;             /* barrier */

@@ -6,17 +6,16 @@
 
 #define OP "lock"
 
-/* Whether this thread has the object, by this handle or by another. */
-static bool has_it(const ipcx_sync *self, uintptr_t me)
+bool ipcx__sync_elsewhere(const ipcx_sync *self, uintptr_t me)
 {
     bool found = false;
     ipcx__own_lock();
     for (ipcx__own *own = ipcx__own_first(IPCX__OWN_SYNCS); own != NULL && !found;
          own = own->next) {
-        const ipcx_sync *other =
-            (const ipcx_sync *)(const void *)((const char *)own - offsetof(ipcx_sync, own));
-        found = other->inode == self->inode && other->device == self->device &&
-                atomic_load_explicit(&other->owner, memory_order_relaxed) == me;
+        ipcx_sync *other = (ipcx_sync *)(void *)((char *)own - offsetof(ipcx_sync, own));
+        found = other != self && other->inode == self->inode && other->device == self->device &&
+                (atomic_load_explicit(&other->owner, memory_order_relaxed) == me ||
+                 ipcx__rwlock_reads(other, me));
     }
     ipcx__own_unlock();
     return found;
@@ -31,7 +30,8 @@ ipcx_status ipcx__mutex_lock_slowly(ipcx_sync *self, ipcx_deadline deadline, ipc
         return status;
     }
     if (deadline == IPCX_NOW || !ipcx__word_spin(word, atomic_load(&self->mine))) {
-        if (deadline != IPCX_NOW && has_it(self, me)) {
+        if (deadline != IPCX_NOW &&
+            (atomic_load(&self->owner) == me || ipcx__sync_elsewhere(self, me))) {
             return ipcx_error_set(err, IPCX_DEADLOCK, 0, OP, "this thread has it already");
         }
         status = ipcx__word_lock(self, word, atomic_load(&self->mine), deadline, err);
@@ -55,6 +55,17 @@ ipcx_status ipcx_mutex_lock(ipcx_sync *self, ipcx_deadline deadline, ipcx_error 
     return ipcx__sync_leave(self, status, err);
 }
 
+static ipcx_status not_mine(const ipcx_sync *self, ipcx_error *err)
+{
+    ipcx_status status = ipcx__sync_is_open(self, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    return ipcx_error_set(err, IPCX_NOT_OWNER, 0, "unlock",
+                          ipcx_sync_owner(self) == 0 ? "nobody has it"
+                                                     : "another process or thread has it");
+}
+
 ipcx_status ipcx_mutex_unlock(ipcx_sync *self, ipcx_error *err)
 {
     int wake = self->kind == IPCX_RWLOCK ? INT32_MAX : 1;
@@ -63,9 +74,7 @@ ipcx_status ipcx_mutex_unlock(ipcx_sync *self, ipcx_error *err)
     }
     if (atomic_load(&self->mine) == 0 ||
         atomic_load_explicit(&self->owner, memory_order_relaxed) != ipcx__thread()) {
-        return ipcx_error_set(err, IPCX_NOT_OWNER, 0, "unlock",
-                              ipcx_sync_owner(self) == 0 ? "nobody has it"
-                                                         : "another process or thread has it");
+        return not_mine(self, err);
     }
     atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
     if (IPCX_UNLIKELY(!ipcx__word_free(&self->memory->word, atomic_load(&self->mine), 0, wake))) {

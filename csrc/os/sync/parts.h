@@ -41,6 +41,7 @@ struct ipcx_sync {
     uint32_t opened_in; /* fork generation in which the open file behind `fd` was made */
     dev_t device;       /* which object it is */
     ino_t inode;
+    _Atomic uint32_t closing; /* 1: somebody closes it, or has */
     ipcx_gate gate;
     ipcx__latch latch; /* joining, sweeping, the list of readers */
     ipcx__own own;     /* in the list as long as it has locks that a child must not inherit */
@@ -113,8 +114,25 @@ void ipcx__sem_repair(ipcx_sync *self);
 void ipcx__barrier_break(ipcx_sync *self);
 void ipcx__rwlock_left(ipcx_sync *self);
 
+/* ipcx__rwlock_reads: whether the thread reads by this handle. ipcx__sync_elsewhere: whether it has
+ * the object, by another handle of this process. */
+bool ipcx__rwlock_reads(ipcx_sync *self, uintptr_t thread);
+bool ipcx__sync_elsewhere(const ipcx_sync *self, uintptr_t me);
+
 /* ipcx__rwlock_forget: the thread's shares, because it has ended. */
 void ipcx__rwlock_forget(ipcx_sync *self, uintptr_t thread);
+
+/* ipcx__barrier_come, ipcx__barrier_stay, ipcx__barrier_leave: the parts of ipcx_barrier_wait, for
+ * who looks after a signal and stays: comes (*missing 0: the round has ended); waits for the end of
+ * the round, and has left, but for INTR: then stay again, or leave (INTR: it has not come). */
+ipcx_status ipcx__barrier_come(ipcx_sync *self, ipcx_deadline deadline, uint32_t *round,
+                               uint32_t *missing, ipcx_error *err);
+ipcx_status ipcx__barrier_stay(ipcx_sync *self, uint32_t round, ipcx_deadline deadline,
+                               ipcx_error *err);
+ipcx_status ipcx__barrier_leave(ipcx_sync *self, uint32_t round, ipcx_error *err);
+
+/* ipcx__barrier_quit: who waits here, by the handle whose place is `as`, has not come. */
+void ipcx__barrier_quit(ipcx_sync *self, uint32_t as);
 
 /* sync_name.c: the file of that name in the user's folder; see ipcx_sync_open. */
 ipcx_status ipcx__sync_file(const char *name, unsigned flags, const ipcx_sync_options *options,

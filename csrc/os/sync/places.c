@@ -270,9 +270,13 @@ void ipcx__sync_quit(ipcx_sync *self)
     ipcx__latch_lock(&self->latch);
     mine = atomic_exchange(&self->mine, 0);
     atomic_store(&self->owner, 0);
+    self->reader_count = 0;
     if (mine != 0) {
         atomic_store(&self->memory->places[mine - 1].party, 0); /* it says goodbye */
-        (void)clean(self, mine - 1);                            /* else the next sweep does it */
+        if (self->kind == IPCX_BARRIER) {
+            ipcx__barrier_quit(self, mine);
+        }
+        (void)clean(self, mine - 1); /* else the next sweep does it */
     }
     ipcx__latch_unlock(&self->latch);
 }

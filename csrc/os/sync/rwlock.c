@@ -55,7 +55,7 @@ static bool forget(ipcx_sync *self, uintptr_t thread)
     return true;
 }
 
-static bool reads(ipcx_sync *self, uintptr_t thread)
+bool ipcx__rwlock_reads(ipcx_sync *self, uintptr_t thread)
 {
     bool found;
     ipcx__latch_lock(&self->latch);
@@ -122,15 +122,20 @@ static ipcx_status try_read(ipcx_sync *self, uintptr_t me, ipcx_error *err)
     return status;
 }
 
+static ipcx_status has_already(ipcx_error *err)
+{
+    return ipcx_error_set(err, IPCX_DEADLOCK, 0, OP, "this thread has it already");
+}
+
 static ipcx_status read_slowly(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *err)
 {
     _Atomic uint32_t *word = &self->memory->word;
     uintptr_t me = ipcx__thread();
     int64_t begun = ipcx_clock_now();
-    bool look = deadline == IPCX_NOW;
+    bool look = deadline == IPCX_NOW, first = true;
     ipcx_status status = ipcx__sync_join(self, err);
-    if (status == IPCX_OK && (atomic_load(&self->owner) == me || reads(self, me))) {
-        return ipcx_error_set(err, IPCX_DEADLOCK, 0, OP, "this thread has it already");
+    if (status == IPCX_OK && (atomic_load(&self->owner) == me || ipcx__rwlock_reads(self, me))) {
+        return has_already(err);
     }
     while (status == IPCX_OK) {
         uint32_t seen = atomic_load(word), owner = seen & IPCX__WORD_OWNER;
@@ -151,6 +156,10 @@ static ipcx_status read_slowly(ipcx_sync *self, ipcx_deadline deadline, ipcx_err
         if (deadline == IPCX_NOW) {
             return IPCX_AGAIN;
         }
+        if (first && ipcx__sync_elsewhere(self, me)) {
+            return has_already(err);
+        }
+        first = false;
         if ((seen & IPCX__WORD_WAITED) != 0 ||
             atomic_compare_exchange_strong(word, &seen, seen | IPCX__WORD_WAITED)) {
             status =
@@ -175,12 +184,17 @@ ipcx_status ipcx_rwlock_read(ipcx_sync *self, ipcx_deadline deadline, ipcx_error
 
 /* ---- the writer */
 
+static ipcx_status reads_itself(ipcx_error *err)
+{
+    return ipcx_error_set(err, IPCX_DEADLOCK, 0, OP, "this thread reads: release that first");
+}
+
 /* Has the word; waits until the last reader has gone. */
 static ipcx_status wait_for_readers(ipcx_sync *self, ipcx_deadline deadline, ipcx_error *err)
 {
     _Atomic uint32_t *sequence = &self->memory->sequence;
     int64_t begun = ipcx_clock_now();
-    bool look = deadline == IPCX_NOW;
+    bool look = deadline == IPCX_NOW, first = true;
     ipcx_status status = IPCX_OK;
     while (status == IPCX_OK) {
         uint32_t seen = atomic_load(sequence), sum;
@@ -193,9 +207,14 @@ static ipcx_status wait_for_readers(ipcx_sync *self, ipcx_deadline deadline, ipc
         if (sum == 0) {
             return IPCX_OK;
         }
-        status = deadline == IPCX_NOW
-                     ? IPCX_AGAIN
-                     : ipcx__sync_sleep(self, sequence, seen, begun, deadline, &look, err);
+        if (deadline == IPCX_NOW) {
+            return IPCX_AGAIN;
+        }
+        if (first && ipcx__sync_elsewhere(self, ipcx__thread())) { /* by another handle */
+            return reads_itself(err);
+        }
+        first = false;
+        status = ipcx__sync_sleep(self, sequence, seen, begun, deadline, &look, err);
     }
     return status;
 }
@@ -204,8 +223,8 @@ static ipcx_status write_slowly(ipcx_sync *self, ipcx_deadline deadline, ipcx_er
 {
     uint32_t died;
     ipcx_status status;
-    if (reads(self, ipcx__thread())) {
-        return ipcx_error_set(err, IPCX_DEADLOCK, 0, OP, "this thread reads: release that first");
+    if (ipcx__rwlock_reads(self, ipcx__thread())) {
+        return reads_itself(err);
     }
     status = ipcx__mutex_lock_slowly(self, deadline, err);
     if (status != IPCX_OK) {
@@ -239,10 +258,10 @@ ipcx_status ipcx_rwlock_write(ipcx_sync *self, ipcx_deadline deadline, ipcx_erro
 int ipcx_rwlock_has(ipcx_sync *self)
 {
     uintptr_t me = ipcx__thread();
-    return atomic_load(&self->owner) == me ? 'w' : reads(self, me) ? 'r' : 0;
+    return atomic_load(&self->owner) == me ? 'w' : ipcx__rwlock_reads(self, me) ? 'r' : 0;
 }
 
-ipcx_status ipcx_rwlock_unlock(ipcx_sync *self, ipcx_error *err)
+static ipcx_status unlock_inside(ipcx_sync *self, ipcx_error *err)
 {
     uintptr_t me = ipcx__thread();
     bool found;
@@ -255,6 +274,16 @@ ipcx_status ipcx_rwlock_unlock(ipcx_sync *self, ipcx_error *err)
     return found ? uncount(self, err)
                  : ipcx_error_set(err, IPCX_NOT_OWNER, 0, "unlock",
                                   "this thread neither reads nor writes");
+}
+
+ipcx_status ipcx_rwlock_unlock(ipcx_sync *self, ipcx_error *err)
+{
+    ipcx_status status = ipcx__sync_enter(self, err);
+    if (status != IPCX_OK) {
+        return status;
+    }
+    status = unlock_inside(self, err);
+    return ipcx__sync_leave(self, status, err);
 }
 
 uint32_t ipcx_rwlock_readers(const ipcx_sync *self)

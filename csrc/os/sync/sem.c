@@ -59,15 +59,18 @@ static ipcx_status take_owned(ipcx_sync *self, ipcx_deadline deadline, ipcx_erro
 bool ipcx__sem_try_owned(ipcx_sync *self)
 {
     uint32_t mine = atomic_load(&self->mine);
-    bool taken;
-    if (!self->owned || mine == 0 || !ipcx__sync_guard_spin(self, mine)) {
+    bool taken = false;
+    if (!self->owned || mine == 0 || !ipcx__gate_enter(&self->gate)) {
         return false;
     }
-    taken = take(self, NULL) == IPCX_OK;
-    if (taken) {
-        (void)atomic_fetch_add(&my_place(self)->share, 1);
+    if (ipcx__sync_guard_spin(self, mine)) {
+        taken = take(self, NULL) == IPCX_OK;
+        if (taken) {
+            (void)atomic_fetch_add(&my_place(self)->share, 1);
+        }
+        ipcx__sync_unguard(self, mine);
     }
-    ipcx__sync_unguard(self, mine);
+    ipcx__gate_leave(&self->gate);
     return taken;
 }
 

@@ -296,7 +296,7 @@ const char *ipcx_sync_name(const ipcx_sync *self)
 
 void ipcx_sync_close(ipcx_sync *self)
 {
-    if (ipcx__gate_is_closed(&self->gate)) {
+    if (atomic_exchange(&self->closing, 1) != 0) {
         return;
     }
     atomic_store(&self->plain, 0);

@@ -42,6 +42,10 @@ static inline bool ipcx__mutex_try(ipcx_sync *self)
     if (IPCX_UNLIKELY(ipcx__guard_lost(self->guard))) {
         return false; /* zeros are free, and nobody else sees them */
     }
+    if (IPCX_UNLIKELY(atomic_load_explicit(&self->mine, memory_order_relaxed) != mine)) {
+        (void)ipcx__word_free(&self->memory->word, mine, 0, 1);
+        return false; /* closed meanwhile: the place may be somebody else's already */
+    }
     atomic_store_explicit(&self->owner, ipcx__thread(), memory_order_relaxed);
     return true;
 }
