@@ -74,8 +74,9 @@ def _locked(
 
     With *shared*, others may hold it *shared*, too. Whoever comes later waits, at most *timeout*
     seconds, then `ipcx.Timeout`; 0 asks once, then `ipcx.WouldBlock`. The lock belongs to this map
-    and goes with it, so with a killed process; all threads that use the same map share it. It is
-    advice among those who ask for it: it hinders nobody else.
+    and goes with it, so with a killed process; all threads that use the same map share it, and a
+    child of ``os.fork()`` does not. It is advice among those who ask for it: it hinders nobody
+    else.
     """
     nanoseconds = -1
     if timeout is not None:

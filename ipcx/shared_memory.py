@@ -49,6 +49,8 @@ def _as_array(memory: _Any, dtype: _Any, shape: _Any) -> _Any:
     kind = numpy.dtype(dtype)
     if kind.hasobject:
         raise ValueError(f"dtype {kind} holds Python objects, which mean nothing elsewhere")
+    if kind.itemsize == 0:
+        raise ValueError(f"dtype {kind} has no bytes")
     if memory.buf is None:
         raise ValueError("the shared memory is closed")
     if shape is None:

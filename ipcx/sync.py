@@ -39,6 +39,7 @@ asyncio would need a thread: ``await asyncio.to_thread(event.wait)``.
 from __future__ import annotations
 
 import atexit
+import operator
 import os
 import sys
 import weakref
@@ -96,7 +97,7 @@ class _Shared(_core.Sync):
         `ipcx.ProtocolError`: there is none; ValueError: it is of another kind.
         """
         self = cls.__new__(cls)
-        self._start(fd)
+        self._start(operator.index(fd))
         return self
 
     def _start(
@@ -354,8 +355,8 @@ class Condition(_Shared, _core.Condition):
     def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
         """Wait until `predicate()`, called with the lock held, is true, and return what it said.
 
-        `Timeout` after so many seconds; 0: `WouldBlock`. Looks by itself once a second: whoever was notified may
-        have been killed before it could do what it was woken for.
+        `Timeout` after so many seconds; 0: `WouldBlock`. Looks by itself once a second: whoever was
+        notified may have been killed before it could do what it was woken for.
         """
         deadline = Deadline(timeout)
         while not (answer := predicate()):

@@ -507,6 +507,44 @@ def test_a_locked_range_excludes_other_maps(path):
             pass
 
 
+def test_a_locked_range_excludes_a_child_that_has_the_map(path):
+    with mmap.map_file(path, mode="r+") as m, m.locked(0, 10):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                with pytest.raises(ipcx.WouldBlock), m.locked(5, 1, timeout=0):
+                    pass
+                with m.locked(10, timeout=0):
+                    status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        with (
+            mmap.map_file(path, mode="r+") as other,
+            pytest.raises(ipcx.WouldBlock),
+            other.locked(0, 10, timeout=0),
+        ):
+            pass
+
+
+def test_a_killed_parents_range_is_free(path, spawn):
+    code = """
+import os, signal, sys
+from ipcx import mmap
+m = mmap.map_file(sys.argv[1], mode="r+")
+with m.locked(0, 10):
+    if os.fork() == 0:
+        sys.stdin.read()  # it has the map, and lives on
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    child = spawn("-c", code, path)
+    assert child.wait() == -signal.SIGKILL
+    with mmap.map_file(path, mode="r+") as m, m.locked(0, 10, timeout=10):
+        pass
+
+
 def test_a_locked_range_is_let_go_whatever_happens(path):
     with mmap.map_file(path, mode="r+") as other:
         with pytest.raises(ZeroDivisionError), mmap.map_file(path, mode="r+") as m, m.locked():

@@ -51,6 +51,7 @@ typedef enum ipcx__own_list {
     IPCX__OWN_LISTENERS, /* the others, with the peers that wait in them */
     IPCX__OWN_UNPROVEN,  /* connected ends whose proof of a key is under way */
     IPCX__OWN_SYNCS,     /* semaphores and locks that this process has a place in */
+    IPCX__OWN_RANGES,    /* maps of which a range was locked */
     IPCX__OWN_LISTS
 } ipcx__own_list;
 

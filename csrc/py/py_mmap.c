@@ -139,6 +139,7 @@ static void map_dealloc(PyObject *self)
         type = type->tp_base;
     }
     ipcx_mapfile_unwatch(&ipcx_py_map_of(self)->file);
+    ipcx_py_map_unlock(self);
     type->tp_base->tp_dealloc(self); /* Unmaps, frees the object and lets its type go. */
 }
 
@@ -292,6 +293,9 @@ static PyObject *moving(PyObject *self, ipcx_py_map_verb verb, PyObject *const *
         ipcx_mapfile_unwatch(&own->file);
     }
     result = by_base(self, verb, args, nargs, kwnames);
+    if (result != NULL && verb == IPCX_PY_MAP_close) {
+        ipcx_py_map_unlock(self);
+    }
     if (!watched) {
         return result;
     }

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "base/guard.h"
+#include "base/process.h"
 #include "ipcx/mapfile.h"
 #include "py/state.h"
 
@@ -58,6 +59,8 @@ typedef struct ipcx_py_map {
     ipcx_mapfile file;    /* what is guarded; guard NULL: nothing, as in an anonymous map */
     ipcx_py_state *state; /* borrowed; the type keeps the module alive */
     Py_ssize_t exports;   /* buffers given out: the memory must stay, and guarded */
+    ipcx__own own;        /* in the list as long as lock_fd is open */
+    int lock_fd;          /* plus one: the open file that ranges are locked on; 0: none yet */
 } ipcx_py_map;
 
 /* Written at the first import, the same for all interpreters of a process. */
@@ -90,6 +93,7 @@ static inline bool ipcx_py_map_whole(PyObject *self)
 #define IPCX_PY_MAP_ARGS PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
 PyObject *ipcx_py_map_resident(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *ipcx_py_map_lock(PyObject *self, PyObject *args);
+void ipcx_py_map_unlock(PyObject *self); /* all of it: the map is closed */
 PyObject *ipcx_py_map_from_path(PyObject *type, PyObject *args);
 PyObject *ipcx_py_map_guard(PyObject *module, PyObject *args);
 

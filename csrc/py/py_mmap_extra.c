@@ -4,6 +4,8 @@
  * while a call has let the GIL go, a buffer of the map is out, so it cannot be closed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -203,11 +205,57 @@ PyObject *ipcx_py_map_resident(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* ---- locked ranges */
 
+/* Locks are on an open file of their own: the base class's is the map's, too, so it would live on,
+ * locks and all, in each child of fork(2) that has inherited the map. */
+static void forked(ipcx__own *own)
+{
+    ipcx_py_map *map = (ipcx_py_map *)(void *)((char *)own - offsetof(ipcx_py_map, own));
+    int saved = errno;
+    (void)close(map->lock_fd - 1);
+    map->lock_fd = 0;
+    errno = saved;
+}
+
+/* The base class's, where it cannot be opened anew. */
+static int lock_fd(PyObject *self)
+{
+    ipcx_py_map *map = ipcx_py_map_of(self);
+    int fd = ((ipcx_py_map_front *)self)->fd, flags = fcntl(fd, F_GETFL);
+    char path[40];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    (void)ipcx__fork_generation(); /* asked for once, forks are told of */
+    ipcx__own_lock();              /* a fork finds it in the list, or not open yet */
+    if (map->lock_fd == 0 && flags >= 0) {
+        map->lock_fd = open(path, (flags & O_ACCMODE) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) + 1;
+        if (map->lock_fd != 0) {
+            map->own.forked = forked;
+            ipcx__own_add(IPCX__OWN_RANGES, &map->own);
+        }
+    }
+    fd = map->lock_fd != 0 ? map->lock_fd - 1 : fd;
+    ipcx__own_unlock();
+    return fd;
+}
+
+void ipcx_py_map_unlock(PyObject *self)
+{
+    ipcx_py_map *map = ipcx_py_map_of(self);
+    int fd;
+    ipcx__own_lock();
+    ipcx__own_remove(&map->own);
+    fd = map->lock_fd;
+    map->lock_fd = 0;
+    ipcx__own_unlock();
+    if (fd != 0) {
+        (void)close(fd - 1);
+    }
+}
+
 /* Locks with the GIL let go; signal handlers run in between. */
 static PyObject *lock_range(PyObject *self, int64_t at, int64_t n, int kind, int64_t timeout)
 {
     ipcx_deadline deadline = timeout < 0 ? IPCX_FOREVER : ipcx_deadline_after(timeout);
-    int fd = ((ipcx_py_map_front *)self)->fd;
+    int fd = lock_fd(self);
     ipcx_error err = {0};
     ipcx_status status;
     do {

@@ -4,6 +4,8 @@
  * GIL goes for one call of the core. */
 #include "py/py_sync.h"
 
+#include <limits.h>
+
 #include "os/sync/word.h"
 
 ipcx_sync *ipcx_py_sync_core(PyObject *op)
@@ -55,11 +57,12 @@ static PyObject *sync_begin(PyObject *op, PyObject *args)
     if (source == Py_None) {
         status = ipcx_sync_anonymous(&options, &core, &err);
     } else if (PyLong_Check(source)) {
-        int fd = (int)PyLong_AsLong(source);
+        long fd = PyLong_AsLong(source);
         if (fd == -1 && PyErr_Occurred()) {
             return NULL;
         }
-        status = ipcx_sync_from_fd(fd, options.kind, &core, &err);
+        status =
+            ipcx_sync_from_fd(fd < 0 || fd > INT_MAX ? -1 : (int)fd, options.kind, &core, &err);
     } else if (PyUnicode_FSConverter(source, &name)) {
         const char *text = PyBytes_AS_STRING(name);
         IPCX_PY_WITHOUT_GIL(status = ipcx_sync_open(text, flags, &options, &core, &err));
