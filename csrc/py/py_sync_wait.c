@@ -198,8 +198,11 @@ static PyObject *notify(PyObject *op, uint32_t n)
         return NULL;
     }
     if (!ipcx_mutex_is_mine(mutex)) {
-        (void)ipcx_error_set(&err, IPCX_NOT_OWNER, 0, "notify", "acquire the lock first");
-        return ipcx_py_sync_raise(op, IPCX_NOT_OWNER, &err);
+        ipcx_status status = ipcx__sync_is_open(mutex, &err);
+        if (status == IPCX_OK) {
+            status = ipcx_error_set(&err, IPCX_NOT_OWNER, 0, "notify", "acquire the lock first");
+        }
+        return ipcx_py_sync_raise(op, status, &err);
     }
     return ipcx_py_sync_none(op, ipcx_cond_notify(core, n, &err), &err);
 }
