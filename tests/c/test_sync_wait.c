@@ -372,8 +372,9 @@ TEST(who_closes_has_not_come)
     while (ipcx_barrier_waiting(barrier) == 0) {
         (void)sched_yield();
     }
-    ipcx_sync_free(same);
+    ipcx_sync_close(same);
     REQUIRE(pthread_join(thread, NULL) == 0);
+    ipcx_sync_free(same);
     CHECK_INT(ipcx_barrier_waiting(barrier), 0);
     REQUIRE_OK(ipcx_sync_from_fd(ipcx_sync_fd(barrier), IPCX_BARRIER, &same, NULL));
     CHECK_OK(ipcx__barrier_come(same, SOON, &round, &place, NULL)); /* and looks at its signals */
