@@ -145,9 +145,9 @@ class FileLock(_core.FileLock):
     """One at a time, between processes and between threads: ``with FileLock(path): ...``.
 
     The lock belongs to the open file (an OFD lock of fcntl(2)): the kernel ends it when its holder
-    ends, however that happens, and whoever waits is served in order. It is advisory: it keeps out
-    those who ask for it. The file is made if it is not there, and stays. `shared` lets all those in
-    who want it shared, and keeps out those who want it for themselves.
+    ends, however that happens, and who waits sleeps until then. It is advisory: it keeps out those
+    who ask for it. The file is made if it is not there, and stays. `shared` lets all those in who
+    want it shared, and keeps out those who want it for themselves.
 
     A thread that holds it for itself and acquires it again waits for ever, as with
     ``threading.Lock``. A child made by ``os.fork()`` does not hold it.

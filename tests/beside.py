@@ -118,6 +118,21 @@ def interrupt(call):
     presser.join()
 
 
+def interrupt_unseen(call):
+    """Ctrl-C that ends no system call of the main thread, as if it had come just before `call`
+    went to sleep: another thread gets it.
+    """
+
+    def press():
+        until_asleep()
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    presser = in_thread(press)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    presser.join()
+
+
 def readable_whenever_it_would_not_wait(channel, writer):
     """Of a channel that receives what `writer` sends: fileno() says when there is something.
 

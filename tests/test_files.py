@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beside import Background, in_thread, interrupt, keeps, small_disk
+from beside import Background, in_thread, interrupt, interrupt_unseen, keeps, small_disk
 
 import ipcx
 from ipcx import files
@@ -298,6 +298,15 @@ def test_close_and_ctrl_c(path):
         with pytest.raises(ipcx.Closed):
             lock.acquire(0)
         assert "closed" in repr(lock)
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_ctrl_c_just_before_it_sleeps(path, timeout):
+    lock = FileLock(path)
+    with FileLock(path):
+        interrupt_unseen(lambda: lock.acquire(timeout))
+    with lock:
+        pass
 
 
 def test_a_forgotten_lock_warns(path):

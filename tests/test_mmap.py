@@ -16,7 +16,7 @@ import weakref
 from pathlib import Path
 
 import pytest
-from beside import keeps
+from beside import interrupt_unseen, keeps
 
 import ipcx
 from ipcx import mmap
@@ -589,6 +589,18 @@ def test_ctrl_c_ends_the_wait(path, timeout, spawn):
         child.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in child.communicate()[1]
     assert child.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_ctrl_c_just_before_the_wait_sleeps(path, timeout):
+    def wait():
+        with other.locked(timeout=timeout):
+            pass
+
+    with mmap.map_file(path, mode="r+") as m, mmap.map_file(path, mode="r+") as other:
+        with m.locked():
+            interrupt_unseen(wait)
+        wait()
 
 
 def test_a_killed_holder_leaves_no_lock(path, spawn):

@@ -3,99 +3,19 @@
  * Invariant: what is returned as locked has the name it was asked for under. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/process.h"
 #include "ipcx/fd.h"
 #include "os/file.h"
 #include "os/gate.h"
-
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
-/* The timer that ends a wait repeats this often: its first signal may come just before the sleep.
- */
-#define AGAIN_NS 1000000L
+#include "os/lock_wait.h"
 
 /* The first byte stands for the file: who locks all of it is met there, and what a log locks behind
  * the end of its files is not. */
-static ipcx_status try_lock(int fd, int command, int shared, const char *path, ipcx_error *err)
+static struct flock lock_of(int shared)
 {
-    struct flock lock = {.l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-    if (fcntl(fd, command, &lock) == 0) {
-        return IPCX_OK;
-    }
-    if (errno == EAGAIN || errno == EACCES) {
-        return IPCX_AGAIN;
-    }
-    return errno == EINTR ? IPCX_INTR : ipcx__file_failed("lock", path, err);
-}
-
-/* F_OFD_SETLKW has no time-out: a timer of the thread's own sends it the wake signal at the
- * deadline. False: there is no timer to be had. */
-static bool timer_start(ipcx_deadline deadline, timer_t *timer)
-{
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = ipcx__wake_signal()};
-    struct itimerspec when = {.it_interval = {.tv_nsec = AGAIN_NS}};
-    event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-    when.it_value.tv_sec = (time_t)(deadline / 1000000000);
-    when.it_value.tv_nsec = (long)(deadline % 1000000000);
-    if (timer_create(CLOCK_MONOTONIC, &event, timer) != 0) {
-        return false;
-    }
-    (void)timer_settime(*timer, TIMER_ABSTIME, &when, NULL);
-    return true;
-}
-
-/* Without a timer: looks again and again, at most each millisecond. */
-static ipcx_status nap(ipcx_gate *gate, ipcx_deadline deadline, ipcx_error *err)
-{
-    ipcx_deadline until = ipcx_deadline_after(AGAIN_NS);
-    ipcx_status status = ipcx__gate_poll(gate, -1, 0, until < deadline ? until : deadline, err);
-    if (status == IPCX_TIMEOUT) {
-        status = ipcx_deadline_left(deadline) > 0 ? IPCX_AGAIN : IPCX_TIMEOUT;
-    }
-    return status;
-}
-
-/* Waits inside the gate. AGAIN: look again. */
-static ipcx_status wait_lock(int fd, int shared, const char *path, ipcx_gate *gate,
-                             ipcx_deadline deadline, ipcx_error *err)
-{
-    bool timed = deadline != IPCX_FOREVER;
-    ipcx_status status = IPCX_CLOSED;
-    ipcx__sleeper self;
-    sigset_t wake, before;
-    timer_t timer;
-    if (ipcx_deadline_left(deadline) == 0) {
-        return IPCX_TIMEOUT;
-    }
-    if (timed && !timer_start(deadline, &timer)) {
-        return nap(gate, deadline, err);
-    }
-    (void)sigemptyset(&wake);
-    (void)sigaddset(&wake, ipcx__wake_signal());
-    (void)pthread_sigmask(SIG_UNBLOCK, &wake, &before);
-    if (ipcx__gate_sleep(gate, &self)) {
-        status = try_lock(fd, F_OFD_SETLKW, shared, path, err);
-    }
-    ipcx__gate_wake_up(gate, &self);
-    if (timed) {
-        (void)timer_delete(timer);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (ipcx__gate_is_closed(gate)) {
-        return ipcx__gate_closed("lock", err);
-    }
-    if (status == IPCX_INTR && ipcx_deadline_left(deadline) == 0) {
-        status = IPCX_TIMEOUT;
-    }
-    return status;
+    return (struct flock){.l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
 }
 
 static ipcx_status open_to_lock(const char *path, int shared, int *fd, ipcx_error *err)
@@ -121,28 +41,25 @@ static bool is_current(int fd, const char *path)
 static ipcx_status lock_inside(const char *path, int shared, ipcx_gate *gate,
                                ipcx_deadline deadline, int *out, ipcx_error *err)
 {
-    int fd = -1;
+    const struct flock lock = lock_of(shared);
     for (;;) {
-        ipcx_status status = IPCX_OK;
-        if (fd < 0) {
-            status = open_to_lock(path, shared, &fd, err);
-            if (status != IPCX_OK) {
-                return status;
-            }
+        int fd;
+        ipcx_status status = open_to_lock(path, shared, &fd, err);
+        if (status != IPCX_OK) {
+            return status;
         }
-        status = try_lock(fd, F_OFD_SETLK, shared, path, err);
+        status = ipcx__lock_try(fd, &lock);
         if (status == IPCX_AGAIN && deadline != IPCX_NOW) {
-            status = wait_lock(fd, shared, path, gate, deadline, err);
-            if (status == IPCX_AGAIN) {
-                continue;
-            }
+            status = ipcx__lock_wait(fd, &lock, gate, deadline, err);
+        }
+        if (status == IPCX_SYSTEM) {
+            status = ipcx__file_failed("lock", path, err);
         }
         if (status == IPCX_OK && is_current(fd, path)) {
             *out = fd;
             return IPCX_OK;
         }
         (void)ipcx_fd_close(fd, NULL);
-        fd = -1;
         if (status != IPCX_OK) {
             return status;
         }

@@ -66,10 +66,10 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_file_write(int fd, const void *data, si
  * or, `shared`, for all who want it shared. The lock belongs to the descriptor (an OFD lock): it
  * holds between threads as between processes, and ends with ipcx_file_unlock, or when the
  * descriptor and its copies are closed, be it by the kernel after kill -9. A child of fork(2) has a
- * copy: close it there, so that it does not outlive its holder. Whoever waits for ever is served in
- * the kernel's order. If the file is replaced or removed meanwhile, the one that is there now is
- * locked. Waits inside `gate`, which may be NULL. Answers: AGAIN, TIMEOUT, INTR. CLOSED: the gate
- * was closed. */
+ * copy: close it there, so that it does not outlive its holder. If the file is
+ * replaced or removed meanwhile, the one that is there now is locked. Waits inside `gate`, which
+ * may be NULL. Answers: AGAIN, TIMEOUT, INTR (a signal came, or a tenth of a second has gone by:
+ * look at signals, and call again). CLOSED: the gate was closed. */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_file_lock(const char *path, int shared, ipcx_gate *gate,
                                                    ipcx_deadline deadline, int *fd,
                                                    ipcx_error *err);

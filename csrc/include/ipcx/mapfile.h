@@ -93,7 +93,8 @@ IPCX_API IPCX_NODISCARD ipcx_status ipcx_mapfile_resident(const void *data, size
  * that will be). The lock is the open file's: it holds against every other open of that file, in
  * this process too, and goes with its last descriptor, so with a killed process. Advice among those
  * who ask: memory can be used without. Statuses: OK; AGAIN (IPCX_NOW) and TIMEOUT: somebody has it;
- * INTR; SYSTEM (EBADF: the descriptor is not open in that direction). */
+ * INTR (a signal came, or a tenth of a second has gone by: look at signals, and call again); SYSTEM
+ * (EBADF: the descriptor is not open in that direction). */
 IPCX_API IPCX_NODISCARD ipcx_status ipcx_mapfile_lock(int fd, int64_t at, int64_t n,
                                                       ipcx_mapfile_lock_kind kind,
                                                       ipcx_deadline deadline, ipcx_error *err);
