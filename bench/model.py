@@ -24,11 +24,16 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Goal:
-    """The least median of `peer`/ours that the row is to reach; `slack` is the noise granted."""
+    """The least median of `peer`/ours that the row is to reach; `slack` is the noise granted.
+
+    `attainable`: the contestant that does only what nobody can do without, such as calls that do
+    nothing. What it reaches is the most that anybody can.
+    """
 
     ratio: float
     slack: float = 0.0
     peer: str = "stdlib"
+    attainable: str = ""
 
 
 @dataclass(frozen=True)

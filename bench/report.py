@@ -138,6 +138,35 @@ def reached(result: Result, ours: str) -> bool | None:
     return median(pairs) >= goal.ratio * (1 - goal.slack) if goal and pairs else None
 
 
+def attainable(result: Result) -> list[float]:
+    """What nobody can exceed, of each pair: the goal's peer / what nobody can do without."""
+    goal = result.row.goal
+    return ratios(result, goal.peer, goal.attainable) if goal and goal.attainable else []
+
+
+def beyond(result: Result) -> bool:
+    """Whether the row's goal asks for more than anybody can reach."""
+    goal, most = result.row.goal, attainable(result)
+    return goal is not None and bool(most) and median(most) < goal.ratio * (1 - goal.slack)
+
+
+def _of_attainable(result: Result, ours: str) -> list[float]:
+    """What we reach of what is attainable, in each pair: they have the peer in common."""
+    goal = result.row.goal
+    return ratios(result, goal.attainable, ours) if goal and goal.attainable else []
+
+
+def _attainable_text(result: Result, ours: str) -> str:
+    goal, most, part = result.row.goal, attainable(result), _of_attainable(result, ours)
+    if not (goal and most and part):
+        return ""
+    (low, high), (least, largest) = spread(most), spread(part)
+    return (
+        f"attainable {goal.peer}/{goal.attainable} {median(most):.3f} [{low:.2f}–{high:.2f}], "
+        f"reached/attainable {median(part):.3f} [{least:.2f}–{largest:.2f}]"
+    )
+
+
 def _goal_text(goal: Goal | None) -> str:
     if goal is None:
         return "-"
@@ -172,8 +201,11 @@ class Lines:
         cells.append(f"{_goal_text(row.goal):>8}")
         verdict = reached(result, self._ours)
         noise = "" if verdict is None or sure(result, self._ours) else " (unsure)"
-        cells.append({True: "reached", False: "NOT REACHED", None: "–"}[verdict] + noise)
+        failed = "NOT ATTAINABLE" if beyond(result) else "NOT REACHED"
+        cells.append({True: "reached", False: failed, None: "–"}[verdict] + noise)
         print(" ".join(cells), file=self._out, flush=True)
+        if most := _attainable_text(result, self._ours):
+            print(f"{'':<24} {most}", file=self._out, flush=True)
         for name, why in result.absent.items():
             print(f"{'':<24} {name}: {why}", file=self._out)
         for name, why in result.failed.items():
@@ -181,9 +213,11 @@ class Lines:
 
     def summary(self, results: list[Result]) -> None:
         verdicts = [reached(result, self._ours) for result in results]
+        too_far = sum(beyond(result) and not reached(result, self._ours) for result in results)
         print(
-            f"\ngoals: {verdicts.count(True)} reached, {verdicts.count(False)} not, "
-            f"{verdicts.count(None)} without",
+            f"\ngoals: {verdicts.count(True)} reached, {verdicts.count(False)} not"
+            + (f" ({too_far} of them not attainable)" if too_far else "")
+            + f", {verdicts.count(None)} without",
             file=self._out,
         )
         trials = [t for result in results for own in result.trials.values() for t in own]
@@ -206,7 +240,11 @@ def _spread_of(values: list[float]) -> dict[str, Any]:
 
 def _goal_document(result: Result, ours: str) -> dict[str, Any]:
     verdict = {"reached": reached(result, ours), "sure": sure(result, ours)}
-    return {**vars(result.row.goal), **verdict}
+    goal = {**vars(result.row.goal), **verdict}
+    if most := attainable(result):
+        goal["attainable_ratio"] = _spread_of(most)
+        goal["reached_of_attainable"] = _spread_of(_of_attainable(result, ours))
+    return goal
 
 
 def _row_document(result: Result, bench: Subject) -> dict[str, Any]:

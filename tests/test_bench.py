@@ -103,3 +103,17 @@ def test_what_a_record_costs_comes_through():
     for row in rows.values():
         assert row["off"] > 0
         assert row["on/off low"] <= row["on/off"] <= row["on/off high"]
+
+
+@pytest.mark.hang_guard(60)
+def test_what_is_attainable_stands_beside_a_goal_that_asks_for_more():
+    file = BENCH.with_name("bench_sync.py")
+    command = [sys.executable, file, "--quick", "--pairs", "1", "--only", "mutex", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    goal = row["goal"]
+    most, part = goal["attainable_ratio"]["median"], goal["reached_of_attainable"]["median"]
+    reached = row["ratios"]["multiprocessing"]["median"]
+    assert most * part == pytest.approx(reached)
+    assert f"attainable multiprocessing/empty {most:.3f}" in done.stderr
