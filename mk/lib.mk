@@ -116,11 +116,13 @@ asan-c: $(C_TESTS:%=build/c/asan/%)
 
 # The binding: a copy of the tree, so that the instrumented _core is nobody else's, and the real
 # interpreter with the sanitizers preloaded. Leaks are the C tests' business: the interpreter keeps
-# memory to its end.
+# memory to its end. SIGBUS is not the sanitizer's: ipcx.mmap handles it (docs/adr/0009). Segments
+# and locks have names for all of this machine, which the same tests beside would sweep: at night.
 ASAN_TREE := build/asan/tree
 ASAN_TESTS ?= $(filter-out tests/test_c.py tests/test_lib.py tests/test_install.py, \
-                $(wildcard tests/test_status.py tests/test_socket*.py tests/test_faults*.py tests/test_core*.py tests/test_framing.py tests/test_channel*.py tests/test_signals.py tests/test_files.py tests/test_server.py tests/test_server_hostile.py tests/test_udp_channel.py))
-ASAN_ENV = PYTHONPATH="$(abspath $(ASAN_TREE))" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+                $(wildcard tests/test_status.py tests/test_socket*.py tests/test_faults*.py tests/test_core*.py tests/test_framing.py tests/test_channel*.py tests/test_signals.py tests/test_files.py tests/test_server.py tests/test_server_hostile.py tests/test_udp_channel.py tests/test_mmap.py) \
+                $(if $(filter 1,$(IPCX_NIGHT)),tests/test_shared_memory.py tests/test_sync.py))
+ASAN_ENV = PYTHONPATH="$(abspath $(ASAN_TREE))" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:handle_sigbus=0 \
            UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 IPCX_HANG_GUARD=120 \
            IPCX_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)"
 

@@ -1,6 +1,7 @@
 """ipcx.sync: locks and semaphores across threads, forks and processes, some of which are killed."""
 
 import contextlib
+import fcntl
 import gc
 import inspect
 import json
@@ -877,12 +878,14 @@ def test_a_file_of_that_name_that_is_no_lock(unique_name, content, size):
     name = unique_name()
     with Mutex(unique_name()):  # keeps the folder
         path = folder() / name
-        path.write_bytes(content)
-        os.truncate(path, size)
-        with pytest.raises(ipcx.ProtocolError):
-            Mutex(name, create=False)
-        assert path.exists()
-        path.unlink()
+        with open(path, "wb", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # in use: what others sweep away it is not
+            file.write(content)
+            file.truncate(size)
+            with pytest.raises(ipcx.ProtocolError):
+                Mutex(name, create=False)
+            assert path.exists()
+            path.unlink()
 
 
 def test_what_has_a_name_and_is_no_file(unique_name):
