@@ -246,3 +246,26 @@ TEST(both_ways_mixed_between_threads)
     REQUIRE(pthread_join(sender, NULL) == 0);
     stream_free(a, b);
 }
+
+static void *send_one(void *chan)
+{
+    const ipcx_message message = {.data = bytes, .size = 1000};
+    REQUIRE_OK(ipcx_chan_send(chan, &message, IPCX_FOREVER, NULL, NULL));
+    return NULL;
+}
+
+/* Who finds the ring full stays awake for more room than it needs, and goes with what it needs. */
+TEST(room_for_one_is_enough)
+{
+    static taken into;
+    ipcx_chan *a, *b;
+    pthread_t sender;
+    pair_of(&a, &b, IPCX_TRUST_SAME_UID);
+    begin(a, b);
+    while (push(a, 1, 1000) == IPCX_OK) { /* until there is no room */
+    }
+    REQUIRE(pthread_create(&sender, NULL, send_one, a) == 0);
+    CHECK_OK(pull(b, &into));
+    REQUIRE(pthread_join(sender, NULL) == 0);
+    stream_free(a, b);
+}

@@ -93,12 +93,12 @@ static bool peer_awake(const ipcx__shm *self)
 
 /* Whoever only receives finds several messages at each look if it looks less often; a look at each
  * as it comes makes both CPUs wait for the cache line with the cursor. Who has sent since its last
- * wait waits for an answer, and looks all the time. */
+ * wait waits for an answer, and looks all the time. The same holds for who waits for plenty. */
 static int between_looks(ipcx__shm *self, const ipcx__shm_wish *wish)
 {
     uint64_t sent =
         atomic_load_explicit(&self->segment->words[self->role].tail, memory_order_relaxed);
-    bool stream = wish->data && sent == self->rx_spin.sent;
+    bool stream = wish->plenty || (wish->data && sent == self->rx_spin.sent);
     if (wish->data) {
         self->rx_spin.sent = sent;
     }
@@ -313,14 +313,29 @@ static ipcx_status sleep_for_all(ipcx__shm *self, const ipcx__shm_wish *wish,
     return status;
 }
 
+/* What to stay awake for. Who finds a ring full sends small messages faster than they are taken:
+ * room for one at a time would be one look at the peer's cursor for each, and the peer would wait
+ * for that line as often. So it waits for a quarter; who sleeps, for as much as it needs. */
+static ipcx__shm_wish awake_for(const ipcx__shm *self, const ipcx__shm_wish *wish)
+{
+    ipcx__shm_wish most = *wish;
+    if (wish->room) {
+        uint64_t quarter = self->tx.limit / 4 - IPCX__RING_HEADER;
+        most.plenty = wish->size < quarter;
+        most.size = most.plenty ? quarter : wish->size;
+    }
+    return most;
+}
+
 ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
                                  ipcx_deadline deadline, ipcx_error *err)
 {
+    const ipcx__shm_wish most = awake_for(self, wish);
     int64_t start;
     ipcx_status status = IPCX_OK;
     unsigned vain = 0;
     bool woken = false;
-    if (spin(self, wish, &self->tx_spin, &start)) {
+    if (spin(self, &most, &self->tx_spin, &start)) {
         return IPCX_OK;
     }
     while (status == IPCX_OK) {

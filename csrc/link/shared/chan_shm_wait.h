@@ -16,6 +16,7 @@
 typedef struct ipcx__shm_wish {
     bool data, front; /* in a thread that has the rx turn */
     bool room;        /* in a thread that has the tx turn */
+    bool plenty;      /* with `room`: more than is needed, so not now or never */
     uint64_t size, at;
 } ipcx__shm_wish;
 ipcx_status ipcx__shm_wait_space(ipcx__shm *self, const ipcx__shm_wish *wish,
