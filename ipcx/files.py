@@ -43,9 +43,6 @@ from ipcx._closing import Closing
 from ipcx._core import Closed, PeerClosed, WouldBlock
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from _typeshed import ReadableBuffer
 
 __all__ = [
@@ -154,19 +151,10 @@ class FileLock(_core.FileLock):
     """
 
     def __init__(self, path: StrPath, *, shared: bool = False) -> None:
-        super().__init__(path)
+        super().__init__(path, shared)
         self.path = path
-        self.shared = shared
         self.closed = False
-        self._held: list[int] = []
         _locks.add(self)
-
-    def acquire(self, timeout: float | None = None, *, shared: bool | None = None) -> None:
-        """Wait for the lock: None for ever, else `Timeout` after so many seconds; 0: `WouldBlock`.
-
-        IsADirectoryError, PermissionError: what is at the path cannot be locked.
-        """
-        self._held.append(self._acquire(self.shared if shared is None else shared, timeout))
 
     def try_acquire(self, *, shared: bool | None = None) -> bool:
         """Take the lock if it is free, and tell whether it was."""
@@ -175,14 +163,6 @@ class FileLock(_core.FileLock):
         except WouldBlock:
             return False
         return True
-
-    def release(self) -> None:
-        """Give the lock back. RuntimeError: nobody holds it by this object."""
-        try:
-            held = self._held.pop()
-        except IndexError:
-            raise RuntimeError(f"{self!r} is not held") from None
-        self._release(held)
 
     @property
     def locked(self) -> bool:
@@ -195,18 +175,6 @@ class FileLock(_core.FileLock):
         self._close()
         while self._held:
             self.release()
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def __repr__(self) -> str:
         state = "held" if self._held else "closed" if self.closed else "free"

@@ -318,6 +318,33 @@ def test_a_forgotten_lock_warns(path):
         assert other.locked
 
 
+def test_a_storm_of_signals_loses_no_lock(path):
+    """A handler may raise between any two instructions: what was taken is given back."""
+
+    class Struck(Exception):
+        pass
+
+    def strike(number, frame):
+        raise Struck
+
+    lock, struck, before = FileLock(path), 0, signal.signal(signal.SIGALRM, strike)
+    try:
+        while struck < 500:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + struck * 1e-7)
+                while True:
+                    with lock:
+                        pass
+            except Struck:
+                struck += 1
+                assert not lock.locked
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with FileLock(path) as other:
+        assert other.locked
+
+
 # ---- MessageLog
 
 MESSAGES = [

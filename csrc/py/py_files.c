@@ -5,6 +5,8 @@
 #include "py/py_chan.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <structmember.h>
 
 #include "ipcx/fd.h"
 #include "ipcx/file.h"
@@ -132,35 +134,60 @@ static PyType_Slot replacement_slots[] = {
     {0, NULL},
 };
 
-/* ---- locking */
+/* ---- locking
+ * All of it is C, so that no handler of a signal can raise between a lock that was taken and the
+ * note of it, nor between the end of a `with` block and the lock's release. */
 
 typedef struct file_lock {
     PyObject_HEAD PyObject *path; /* bytes */
+    PyObject *held;               /* the descriptors, a list */
+    char shared;
     ipcx_gate gate;
 } file_lock;
 
 static int lock_start(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
+    file_lock *self = (file_lock *)op;
     PyObject *path;
-    if (!PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &path)) {
+    int shared;
+    if (self->held == NULL && (self->held = PyList_New(0)) == NULL) {
         return -1;
     }
-    Py_XSETREF(((file_lock *)op)->path, path);
+    if (!PyArg_ParseTuple(args, "O&p", PyUnicode_FSConverter, &path, &shared)) {
+        return -1;
+    }
+    self->shared = (char)shared;
+    Py_XSETREF(self->path, path);
     return 0;
 }
 
-static PyObject *lock_acquire(PyObject *op, PyObject *args)
+static PyObject *note_held(file_lock *self, int fd)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    if (number == NULL || PyList_Append(self->held, number) < 0) {
+        Py_XDECREF(number);
+        ipcx_file_unlock(fd);
+        return NULL;
+    }
+    Py_DECREF(number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *take(PyObject *op, int shared, PyObject *timeout)
 {
     file_lock *self = (file_lock *)op;
     const char *path;
-    int shared, fd;
-    PyObject *timeout, *kept;
+    int fd;
+    PyObject *kept;
     int64_t patience;
     ipcx_deadline deadline;
     ipcx_status status;
     ipcx_error err = {0};
-    if (!PyArg_ParseTuple(args, "pO", &shared, &timeout) ||
-        !ipcx_py_patience(timeout, IPCX_PY_EVER, &patience)) {
+    if (self->path == NULL) {
+        PyErr_SetString(PyExc_ValueError, "FileLock.__init__() was not called");
+        return NULL;
+    }
+    if (!ipcx_py_patience(timeout, IPCX_PY_EVER, &patience)) {
         return NULL;
     }
     kept = Py_NewRef(self->path);
@@ -172,18 +199,54 @@ static PyObject *lock_acquire(PyObject *op, PyObject *args)
     if (status == IPCX_INTR) {
         return NULL;
     }
-    return status == IPCX_OK ? PyLong_FromLong(fd)
+    return status == IPCX_OK ? note_held(self, fd)
                              : ipcx_py_raise(ipcx_py_state_of(op), status, &err);
 }
 
-static PyObject *lock_release(PyObject *Py_UNUSED(op), PyObject *args)
+static PyObject *lock_acquire(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    int fd;
-    if (!PyArg_ParseTuple(args, "i", &fd)) {
+    static char *names[] = {"timeout", "shared", NULL};
+    PyObject *timeout = Py_None, *wanted = Py_None;
+    int shared = ((file_lock *)op)->shared;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O", names, &timeout, &wanted)) {
         return NULL;
     }
-    ipcx_file_unlock(fd);
+    if (wanted != Py_None && (shared = PyObject_IsTrue(wanted)) < 0) {
+        return NULL;
+    }
+    return take(op, shared, timeout);
+}
+
+static PyObject *lock_release(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    file_lock *self = (file_lock *)op;
+    Py_ssize_t count = self->held == NULL ? 0 : PyList_GET_SIZE(self->held);
+    long fd;
+    if (count == 0) {
+        PyErr_Format(PyExc_RuntimeError, "%R is not held", op);
+        return NULL;
+    }
+    fd = PyLong_AsLong(PyList_GET_ITEM(self->held, count - 1));
+    if (PyList_SetSlice(self->held, count - 1, count, NULL) < 0) {
+        return NULL;
+    }
+    ipcx_file_unlock((int)fd);
     Py_RETURN_NONE;
+}
+
+static PyObject *lock_enter(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *taken = take(op, ((file_lock *)op)->shared, Py_None);
+    if (taken == NULL) {
+        return NULL;
+    }
+    Py_DECREF(taken);
+    return Py_NewRef(op);
+}
+
+static PyObject *lock_exit(PyObject *op, PyObject *Py_UNUSED(args))
+{
+    return lock_release(op, NULL);
 }
 
 static PyObject *lock_close(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -195,14 +258,31 @@ static PyObject *lock_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 static void lock_dealloc(PyObject *op)
 {
     Py_XDECREF(((file_lock *)op)->path);
+    Py_XDECREF(((file_lock *)op)->held);
     free_object(op);
 }
 
 static PyMethodDef lock_methods[] = {
-    {"_acquire", lock_acquire, METH_VARARGS, NULL},
-    {"_release", lock_release, METH_VARARGS, NULL},
+    {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("acquire($self, timeout=None, *, shared=None)\n--\n\n"
+               "Wait for the lock: None for ever, else `Timeout` after so many seconds; 0: "
+               "`WouldBlock`.\n"
+               "\n"
+               "IsADirectoryError, PermissionError: what is at the path cannot be locked.")},
+    {"release", lock_release, METH_NOARGS,
+     PyDoc_STR("release($self, /)\n--\n\n"
+               "Give the lock back. RuntimeError: nobody holds it by this object.")},
+    {"__enter__", lock_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nAcquire it.")},
+    {"__exit__", lock_exit, METH_VARARGS,
+     PyDoc_STR("__exit__($self, /, *error)\n--\n\nRelease it.")},
     {"_close", lock_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef lock_members[] = {
+    {"shared", T_BOOL, offsetof(file_lock, shared), READONLY, "Whether others may share it."},
+    {"_held", T_OBJECT_EX, offsetof(file_lock, held), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot lock_slots[] = {
@@ -211,6 +291,7 @@ static PyType_Slot lock_slots[] = {
     {Py_tp_init, lock_start},
     {Py_tp_dealloc, lock_dealloc},
     {Py_tp_methods, lock_methods},
+    {Py_tp_members, lock_members},
     {0, NULL},
 };
 
