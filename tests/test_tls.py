@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tls://: who is let in, who is not, and what each side is told; tests/contract has the rest."""
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -20,7 +21,7 @@ from authority import DAY, NOW, Authority
 
 import ipcx
 import ipcx.tls
-from ipcx import _certificates
+from ipcx import _certificates, aio
 from ipcx.framing import Encoder, FrameType
 from socket_help import GUARD
 
@@ -593,6 +594,31 @@ def test_a_key_within(lab: Authority, key: str) -> None:
             with pytest.raises(ipcx.AuthError, match="authkey"):
                 one.send("a stranger's", timeout=GUARD)
             assert isinstance(accepting.exception(), ipcx.Timeout)
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_a_coroutine_is_woken_by_an_accept_that_helped(lab: Authority, key: str | None) -> None:
+    """accept sees to the ends of its own process, and takes in what their coroutines wait for."""
+
+    async def main() -> None:
+        with listening(lab.server(), authkey=key) as listener:
+            core = ipcx.connect(
+                listener.url, tls=lab.client(), authkey=key, vanish_timeout=None
+            )
+            async with aio.Channel(core) as end:
+                waiting = asyncio.ensure_future(
+                    end.flush(timeout=GUARD) if key else end.receive(timeout=GUARD)
+                )
+                while not end._read:
+                    await asyncio.sleep(0)
+                with listener.accept(timeout=GUARD) as there:
+                    there.send("welcome")
+                    with pytest.raises(ipcx.Timeout):
+                        listener.accept(timeout=0.01)
+                    await waiting
+                    assert key or waiting.result() == "welcome"
+
+    asyncio.run(main())
 
 
 def test_the_lab_of_the_examples() -> None:

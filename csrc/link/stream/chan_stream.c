@@ -246,12 +246,15 @@ ipcx_status ipcx__chan_stream_shake(ipcx_chan *chan, ipcx_error *err)
 {
     ipcx__stream *self = ipcx__stream_of(chan);
     ipcx_status status = ipcx__chan_stream_greet(chan, err);
+    uint64_t before;
+    bool moved;
     if (status != IPCX_OK || atomic_load(&self->heard) || self->read_way == IPCX__WAY_NONE) {
         return status;
     }
     if (!ipcx__turn_take(&self->pump)) {
         return IPCX_AGAIN;
     }
+    before = self->decoder.offset;
     while (status == IPCX_OK) {
         status = ipcx__stream_front(self, err);
         if (atomic_load(&self->heard)) {
@@ -262,7 +265,11 @@ ipcx_status ipcx__chan_stream_shake(ipcx_chan *chan, ipcx_error *err)
             status = ipcx__stream_read_hello(self, err);
         }
     }
-    ipcx__turn_leave(&self->pump);
+    moved = self->decoder.offset != before || status < 0;
+    ipcx__stream_leave_pump(self);
+    if (moved) {
+        ipcx__stream_raise_bell(self); /* of a guest's, whom a coroutine may wait for already */
+    }
     return status;
 }
 
