@@ -31,10 +31,12 @@ class Descriptor:
         remove: str,
         again: float | None = None,
         answers: Callable[[], int] = lambda: 0,
+        beside: Descriptor | None = None,
     ) -> None:
         self._add, self._remove = add, remove
         self._answers = answers  # how many were taken in, of those that one waits for aside
         self._seen = 0  # how many of them when those aside tried the last time
+        self._beside = beside  # of the same object: what is tried here may take in its answers
         self._again = again  # seconds after which those who wait try again, whatever it shows
         self._comes_again = False
         self.queue: deque[_Entry] = deque()  # in turn: who comes first is served first
@@ -89,6 +91,9 @@ class Descriptor:
             queue.popleft()
         if self.aside and self._answers() != self._seen:
             self.look_aside()
+        beside = self._beside
+        if beside is not None and beside.aside and beside._answers() != beside._seen:
+            beside.look_aside()
 
     def look_aside(self) -> None:
         """For after a call that may read: what it took in, the descriptor does not show any more.

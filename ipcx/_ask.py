@@ -40,7 +40,11 @@ UNTOLD = Trust()
 
 def _tcp(rest: str) -> tuple[str, socket.socket]:
     host, _, port = rest.partition("?")[0].rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise ValueError("a host and a port are needed: tcp://127.0.0.1:5000")
     host = host.strip("[]")
+    if host in ("", "*"):  # as the URL of a server with all addresses has it
+        host = "localhost"
     return host, socket.create_connection((host, int(port)), PATIENCE)
 
 

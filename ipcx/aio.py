@@ -140,7 +140,8 @@ class Channel:
         self._read = Descriptor("add_reader", "remove_reader", None, lambda: core._answers)
         # What receives is woken for a look at the peer's host by its descriptor, who sends is not.
         watched = core.url.startswith(("tcp:", "tls:"))
-        self._write = Descriptor("add_writer", "remove_writer", 1.0 if watched else None)
+        again = 1.0 if watched else None
+        self._write = Descriptor("add_writer", "remove_writer", again, beside=self._read)
         self._returned: deque[Any] = deque()  # received, and then the receiver was cancelled
         # What a call that need not wait looks at.
         self._senders, self._receivers = self._write.queue, self._read.queue
@@ -298,7 +299,7 @@ class Channel:
                 continue
             with contextlib.suppress(WouldBlock, PeerClosed):
                 messages += self.core.receive_many(max - len(messages), timeout=0)
-                self._read.look_aside()
+            self._read.look_aside()  # an answer may have come, and no message
             break
         return messages
 

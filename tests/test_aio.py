@@ -188,6 +188,48 @@ def test_whatever_takes_an_acknowledgement_in_wakes_its_sender(url, call):
     run(scenario())
 
 
+@pytest.mark.parametrize("url", ["unix://", "tcp://"])
+def test_receive_many_that_takes_in_only_an_acknowledgement_wakes_its_sender(url):
+    """The first message is there, and while the task is about to run the answer comes as well."""
+
+    async def scenario():
+        async with pair(url) as (a, b):
+            sending = asyncio.create_task(b.send("now", sync=True))
+            receiving = asyncio.create_task(b.receive_many())
+            while not (b._read.aside and b._read.queue):
+                await asyncio.sleep(0)
+            a.core.send("one", timeout=5)
+            while b._read.queue:
+                await asyncio.sleep(0)
+            assert a.core.receive(timeout=5) == "now"
+            assert await receiving == ["one"]
+            await sending
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("url", ["unix://", "tcp://"])
+def test_a_sender_that_waits_for_room_takes_in_no_other_ones_answer(url):
+    """It reads when it tries again, and what it has read shows nowhere else."""
+
+    async def scenario():
+        async with pair(url) as (a, b):
+            sending = asyncio.create_task(b.send("now", sync=True))
+            while not b._read.aside:
+                await asyncio.sleep(0)
+            other = asyncio.create_task(b.send(bytes(8 << 20), sync=True))
+            while not b._write.queue:
+                await asyncio.sleep(0)
+            assert a.core.receive(timeout=5) == "now"
+            b._write.serve()  # as the loop's timer does
+            await sending
+            other.cancel()
+            await asyncio.wait({other})
+            await b.close(0)
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("url", ["unix://", "tcp://", "pipe://"])
 def test_a_large_message_waits_for_room_without_blocking_the_loop(url):
     async def scenario():

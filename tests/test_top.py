@@ -114,6 +114,8 @@ def test_who_has_the_key_may_ask(url):
         with ipcx.connect(server.url, authkey=b"a secret") as client:  # nobody was disturbed
             client.send("x")
             assert client.receive(timeout=SOON) == "x"
+        stats = server.stats()
+        assert (stats.waiting, stats.refused, stats.strangers) == (0, 3, 3)
     with echoing(url) as server, pytest.raises(PermissionError, match="key"):
         _ask.Asker(server.url, _ask.Trust(b"a secret"))
 
@@ -264,6 +266,19 @@ def test_json_a_line():
         assert first["name"] == second["name"] == server.url
         assert "received_per_second" not in first
         assert second["received_per_second"] == 0
+
+
+def test_a_server_with_all_addresses():
+    with echoing("tcp://*:0", insecure=True) as server:
+        status, out, _ = command("--once", "--json", server.url)
+        assert (status, json.loads(out)["peers"]) == (0, 0)
+
+
+@pytest.mark.parametrize("url", ["tcp://x", "tcp://127.0.0.1:99999", "tls://:", "tcp://1:-1"])
+def test_no_address(url):
+    status, out, err = command("--once", "--json", url)
+    assert (status, err) == (1, "")
+    assert "a host and a port are needed" in json.loads(out)["trouble"]
 
 
 def test_nobody_there():

@@ -74,7 +74,7 @@ static void close_fd(ipcx_mux_peer *peer)
 static void count_out(ipcx_mux_peer *peer)
 {
     ipcx_mux_stats *stats = &peer->mux->stats;
-    if (peer->asks) {
+    if (peer->asks && peer->proof == NULL) {
         return;
     }
     if (!peer->joined) {
@@ -124,8 +124,8 @@ void ipcx__mux_leave(ipcx_mux_peer *peer, ipcx_status why, const char *reason)
     }
     ipcx__held_free(self, peer->held);
     peer->held = NULL;
-    ipcx__mux_unguard(peer);
     count_out(peer);
+    ipcx__mux_unguard(peer);
     cut_off(peer);
     /* By hand: a copy of the descriptor in a child would keep it in the set. */
     (void)epoll_ctl(self->epoll, EPOLL_CTL_DEL, peer->fd, NULL);
