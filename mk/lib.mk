@@ -93,7 +93,7 @@ $(eval $(call c_variant,fuzz,$(CLANG),-UIPCX_TEST_ALLOC -O1 -g $(SANITIZE_FUZZ))
 # in CI, if it does so twice, or a sanitizer or the clock has spoken: docs/adr/0021.
 define c_run
 @failed=; rm -f $(VENV)/.flaky-c-$(1); \
-run() { timeout 120 env $(2) $$1 > $$1.log 2>&1; }; \
+run() { timeout 300 env $(2) $$1 > $$1.log 2>&1; }; \
 again() { test $$2 != 124 -a "$$IPCX_AGAIN" = 1 && ! grep -qE 'Sanitizer:|runtime error:' $$1.log && run $$1 && echo $$1 >> $(VENV)/.flaky-c-$(1); }; \
 for test in $(C_TESTS:%=build/c/$(1)/%); do echo "$$test"; \
   run $$test || { status=$$?; cat $$test.log; again $$test $$status || failed="$$failed $$test"; }; \

@@ -28,13 +28,16 @@ enum { GOOD, GOOD_FAILED, GOOD_EXHAUSTED, BAD_STATUS, LEAK, BAD_RETRY };
 
 typedef ipcx_status (*scenario)(const char *url);
 
+/* How long what cannot happen any more is waited for. */
+static int64_t patience = 50 * MS;
+
 /* Everything once: a listener, a peer, a word each way, the end. */
 static ipcx_status talk(const char *url)
 {
     ipcx_message said = {.data = "hello", .size = 5}, heard;
     ipcx_listener *listener = NULL;
     ipcx_chan *there = NULL, *here = NULL;
-    ipcx_deadline soon = ipcx_deadline_after(50 * MS);
+    ipcx_deadline soon = ipcx_deadline_after(patience);
     ipcx_status status = ipcx_listen(url, NULL, &listener, NULL);
     if (status == IPCX_OK) {
         status = ipcx_connect(ipcx_listener_url(listener), NULL, soon, &there, NULL);
@@ -160,6 +163,7 @@ static void traced(scenario run, const char *url)
         fflush(stdout);
         _exit(LEAK);
     }
+    patience = 60000 * MS; /* a loaded machine may be slow, too */
     if (run(url) != IPCX_OK) {
         _exit(BAD_RETRY);
     }
@@ -168,12 +172,19 @@ static void traced(scenario run, const char *url)
                                                              : GOOD_FAILED);
 }
 
+/* AddressSanitizer maps memory of its own, and what it cannot map it reports at length. */
+#ifdef __SANITIZE_ADDRESS__
+#define MAPS_FOR_ITSELF 1
+#else
+#define MAPS_FOR_ITSELF 0
+#endif
+
 /* Calls whose failure means nothing here: they cannot fail so, or only this process suffers. */
 static int is_spared(long number)
 {
-    return number == SYS_close || number == SYS_munmap || number == SYS_futex ||
-           number == SYS_brk || number == SYS_rt_sigprocmask || number == SYS_rt_sigaction ||
-           number == SYS_exit_group;
+    return (number == SYS_mmap && MAPS_FOR_ITSELF) || number == SYS_close || number == SYS_munmap ||
+           number == SYS_futex || number == SYS_brk || number == SYS_rt_sigprocmask ||
+           number == SYS_rt_sigaction || number == SYS_exit_group;
 }
 
 /* Steps `child` to its next stop at a system call; false when it has ended, with its state. */
@@ -318,8 +329,10 @@ TEST(what_shared_memory_needs)
         return;
     }
     for (int i = 0; i < 6; i++) {
-        one_resource_fails(trusting, numbers[i], i < 3 ? ENOMEM : EMFILE);
-        one_resource_fails(wary, numbers[i], i < 3 ? ENOMEM : EMFILE);
+        if (!is_spared(numbers[i])) {
+            one_resource_fails(trusting, numbers[i], i < 3 ? ENOMEM : EMFILE);
+            one_resource_fails(wary, numbers[i], i < 3 ? ENOMEM : EMFILE);
+        }
     }
     for (int i = 3; i < 6; i++) {
         one_resource_fails(trusting, numbers[i], EPERM);
