@@ -102,8 +102,10 @@ TEST(a_look_at_a_connection)
     REQUIRE(connect(ends[0], (struct sockaddr *)(void *)&addr, sizeof addr) == 0);
     ends[1] = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
     for (int i = 0; i < 2; i++) {
-        REQUIRE(ipcx__vigil_look(ends[i], IPCX__VANISH_NS, &seen));
-        CHECK(!seen.vanished);
+        if (!check_qemu()) { /* which does not know TCP_INFO */
+            REQUIRE(ipcx__vigil_look(ends[i], IPCX__VANISH_NS, &seen));
+            CHECK(!seen.vanished);
+        }
         CHECK(!ipcx__vigil_owes(ends[i]));
     }
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other) == 0);
