@@ -89,13 +89,22 @@ class _Maker:
         return made, incoming, outgoing
 
 
+def _allows_old(context: ssl.SSLContext) -> bool:
+    """A minimum may be left to OpenSSL, as Debian's CPython 3.13 does: OpenSSL 3 knows versions
+    before TLS 1.2 at security level 0 only."""
+    least, unset = context.minimum_version, ssl.TLSVersion.MINIMUM_SUPPORTED
+    old = ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+    if least >= ssl.TLSVersion.TLSv1_2 or context.options & old == old:
+        return False
+    return least != unset or context.security_level < 1 or ssl.OPENSSL_VERSION_INFO < (3,)
+
+
 def _check(context: object, side: str, unfit: ssl._SSLMethod) -> ssl.SSLContext:
     if not isinstance(context, ssl.SSLContext):
         raise TypeError(f"tls= is an ssl.SSLContext, not {type(context).__name__}")
     if context.protocol == unfit:
         raise ValueError(f"tls= of {side} is a context for the other side: {context.protocol.name}")
-    old = ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    if context.minimum_version < ssl.TLSVersion.TLSv1_2 and context.options & old != old:
+    if _allows_old(context):
         raise ValueError(
             "tls= allows versions before TLS 1.2: "
             "set context.minimum_version = ssl.TLSVersion.TLSv1_2"

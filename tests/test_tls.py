@@ -391,7 +391,21 @@ def test_what_cannot_be(call, error, match: str) -> None:
 def _old() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
+
+
+@pytest.mark.skipif(ssl.OPENSSL_VERSION_INFO < (3,), reason="OpenSSL 3 or newer")
+def test_a_minimum_may_be_left_to_openssl(lab: Authority) -> None:
+    """As Debian's CPython 3.13 leaves it: at its security level there is nothing before TLS 1.2."""
+    server, client = lab.server(), lab.client()
+    for context in (server, client):
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with ipcx.listen("tls://127.0.0.1:0", tls=server) as listener:
+        still_serves(listener, client)
+    client.minimum_version = ssl.TLSVersion.TLSv1_1  # asked for by name
+    with pytest.raises(ValueError, match="TLSv1_2"):
+        ipcx.connect("tls://127.0.0.1:1", tls=client)
 
 
 def test_the_whole_network_may_be_listened_to(lab: Authority) -> None:
