@@ -2,9 +2,23 @@
 """Descriptors of our own that are closed whatever happens."""
 
 import contextlib
+import errno
 import os
 
-__all__ = ["close_quietly"]
+from ipcx._core import ResourceExhausted
+
+__all__ = ["close_quietly", "new_pipe"]
+
+
+def new_pipe(flags: int = os.O_CLOEXEC) -> tuple[int, int]:
+    """pipe2(2). `ResourceExhausted`: no descriptors are left."""
+    try:
+        return os.pipe2(flags)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        why = f"pipe: {error.strerror}: see ulimit -n"
+        raise ResourceExhausted(error.errno, why) from None
 
 
 def close_quietly(fd: int) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ipcx import _core
 from ipcx._closing import Closing
 from ipcx._core import Closed, MessageTooLarge, Timeout, WouldBlock
+from ipcx._descriptors import new_pipe
 from ipcx._timeouts import Deadline
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Pipe(Closing):
     """
 
     def __init__(self) -> None:
-        reads, writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reads, writes = new_pipe(os.O_CLOEXEC | os.O_NONBLOCK)
         self.read_end = ReadEnd(reads, "a pipe")
         self.write_end = WriteEnd(writes, "a pipe")
 

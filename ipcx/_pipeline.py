@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ipcx import _core
 from ipcx._core import Error, PeerClosed, Timeout, WouldBlock
-from ipcx._descriptors import close_quietly
+from ipcx._descriptors import close_quietly, new_pipe
 from ipcx._endings import described, status_and_signal
 from ipcx._lines import Cutter
 from ipcx._programs import environment, searched, why_not
@@ -332,7 +332,7 @@ class _Run:
 
     def pipe(self) -> tuple[int, int]:
         """Both ends; closed by us once the stages have them."""
-        ends = os.pipe()
+        ends = new_pipe()
         self.opened += ends
         return ends
 

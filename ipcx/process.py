@@ -42,7 +42,7 @@ from ipcx import _child, _core, _parcel, _relay
 from ipcx._awaiting import Readable
 from ipcx._child import parent
 from ipcx._core import Channel, Closed, Error, ForkedError, Timeout, Unsupported, WouldBlock
-from ipcx._descriptors import close_quietly
+from ipcx._descriptors import close_quietly, new_pipe
 from ipcx._endings import described, status_and_signal
 from ipcx._pipeline import words_of
 from ipcx._programs import environment, searched, why_not
@@ -284,7 +284,7 @@ class _Start:
         from ipcx import _guardian
 
         order = self.own(_memory(marshal.dumps((os.fsencode(found), self.argv, self.env()))))
-        told, tell = os.pipe()
+        told, tell = new_pipe()
         self.own(tell)
         self.told = open(told, "rb")
         numbers = (self.give(order), self.give(self.this_process()), self.give(tell))
@@ -338,7 +338,7 @@ class _Start:
         reads = []
         if output in ("stream", "capture"):
             for number in (1, 2) if output == "stream" else (1,):
-                mine, theirs = os.pipe()
+                mine, theirs = new_pipe()
                 self.kept.append(mine)
                 reads.append(mine)
                 fds.append((number, self.own(theirs)))

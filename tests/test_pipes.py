@@ -3,7 +3,9 @@
 
 import contextlib
 import doctest
+import errno
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from beside import Background, interrupt, small_disk
 
 import ipcx
-from ipcx import _core, pipes
+from ipcx import _core, pipes, process
 from ipcx.pipes import PIPE_BUF, NamedPipe, Pipeline, pipe
 
 
@@ -93,6 +95,20 @@ def test_closed_by_its_number(tmp_path):
     if number != other.fileno():
         os.close(number)
     other.close()
+
+
+def test_no_descriptor_is_left():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        for makes in (pipe, Pipeline("true").run, lambda: process.spawn("true", output="capture")):
+            with pytest.raises(ipcx.ResourceExhausted) as caught:
+                makes()
+            assert caught.value.errno == errno.EMFILE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_full_pipe():
