@@ -799,6 +799,21 @@ def kinds(watching, count):
     return [(change.kind.value, change.path.name) for change in itertools.islice(watching, count)]
 
 
+def test_a_watch_is_readable_as_long_as_there_is_a_change(tmp_path):
+    """One receive for each time that select says so is enough."""
+    with watch(tmp_path) as changes:
+        names = ["short", "long" * 60, "x"]
+        for name in names:
+            (tmp_path / name).touch()
+        seen = []
+        while select.select([changes], [], [], 0)[0]:
+            seen.append(changes.receive(0))
+        with pytest.raises(ipcx.WouldBlock):
+            changes.receive(0)
+    created = [change.path.name for change in seen if change.kind == ChangeKind.CREATED]
+    assert created == names
+
+
 def test_a_directory(tmp_path):
     with watch(tmp_path) as watching:
         assert repr(watching) == f"<Watch of {os.fspath(tmp_path)!r}>"

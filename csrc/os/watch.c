@@ -112,6 +112,20 @@ static bool take(ipcx_watch *watch, ipcx_change *change)
     return false;
 }
 
+/* One event, so that the descriptor stays readable while there are more. The kernel refuses room
+ * that is too small for it with EINVAL; names are padded to multiples of the event's own size. */
+static ssize_t read_one(ipcx_watch *watch)
+{
+    ssize_t n;
+    size_t size = 0;
+    do {
+        size += sizeof(struct inotify_event);
+        n = read(watch->fd, watch->events, size);
+    } while (n < 0 && errno == EINVAL &&
+             size + sizeof(struct inotify_event) <= sizeof watch->events);
+    return n;
+}
+
 static ipcx_status next_inside(ipcx_watch *watch, ipcx_deadline deadline, ipcx_change *change,
                                ipcx_error *err)
 {
@@ -124,7 +138,7 @@ static ipcx_status next_inside(ipcx_watch *watch, ipcx_deadline deadline, ipcx_c
         if (take(watch, change)) {
             return IPCX_OK;
         }
-        n = read(watch->fd, watch->events, sizeof watch->events);
+        n = read_one(watch);
         if (n > 0) {
             watch->next = 0;
             watch->end = (uint32_t)n;
