@@ -403,7 +403,8 @@ def test_a_minimum_may_be_left_to_openssl(lab: Authority) -> None:
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with ipcx.listen("tls://127.0.0.1:0", tls=server) as listener:
         still_serves(listener, client)
-    client.minimum_version = ssl.TLSVersion.TLSv1_1  # asked for by name
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        client.minimum_version = ssl.TLSVersion.TLSv1_1  # asked for by name
     with pytest.raises(ValueError, match="TLSv1_2"):
         ipcx.connect("tls://127.0.0.1:1", tls=client)
 
@@ -616,9 +617,7 @@ def test_a_coroutine_is_woken_by_an_accept_that_helped(lab: Authority, key: str 
 
     async def main() -> None:
         with listening(lab.server(), authkey=key) as listener:
-            core = ipcx.connect(
-                listener.url, tls=lab.client(), authkey=key, vanish_timeout=None
-            )
+            core = ipcx.connect(listener.url, tls=lab.client(), authkey=key, vanish_timeout=None)
             async with aio.Channel(core) as end:
                 waiting = asyncio.ensure_future(
                     end.flush(timeout=GUARD) if key else end.receive(timeout=GUARD)
