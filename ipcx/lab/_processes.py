@@ -204,6 +204,10 @@ class LabProcess:
     def _stop(self, first: int) -> None:
         with pump.changed:
             now = time.monotonic()
+            if self._exited:  # `_look` has the last word, and what is left behind hears it now
+                self._plan.append((now, lambda: self._signal_all(first)))
+                pump.ring()
+                return
             self._plan = [(now, lambda: self._signal_all(first))]
             if first == signal.SIGINT:
                 self._plan.append((now + GRACE, lambda: self._signal_all(signal.SIGTERM)))
@@ -285,7 +289,7 @@ class LabProcess:
         if now >= self._ended + GRACE or (silent and not _warden.members(self._mark, self.pid)):
             self._bury()
         else:
-            self._plan = [(now + AGAIN, self._look)]
+            self._plan.append((now + AGAIN, self._look))
 
     def _bury(self) -> None:
         """What it has left behind ends, and it is reaped."""
@@ -302,6 +306,7 @@ class LabProcess:
         if self._lines is not None:
             self._lines.end()
         self._process.close()  # reaps it
+        self._plan.clear()
         self._done = True
 
     def _forget(self) -> None:

@@ -12,6 +12,7 @@ from beside import alive
 
 import ipcx
 from ipcx import lab
+from ipcx.lab._pump import pump
 
 pytestmark = pytest.mark.hang_guard(30)
 
@@ -220,6 +221,26 @@ def test_a_program_that_it_has_started_ends_too():
     assert not alive(int(done.output))
 
 
+def test_who_is_stopped_when_it_has_ended_already():
+    """What it has left behind still runs and has its output open: the process is not over."""
+    one = start(
+        """
+        import signal, subprocess, sys
+        code = "import signal as s; s.signal(15, s.SIG_IGN); print('deaf', flush=True); s.pause()"
+        subprocess.Popen([sys.executable, "-c", code])
+        signal.pause()
+        """,
+        until="deaf",
+    )
+    with pump.changed:
+        os.kill(one.pid, signal.SIGKILL)
+        assert pump.changed.wait_for(lambda: one._exited, 20)
+        assert one.running
+        one._stop(signal.SIGTERM)  # as stop() does, before anybody else has a turn
+    done = one.wait(20)
+    assert (done.signal, done.left) == (signal.SIGKILL, 1)
+
+
 def test_bytes_that_are_no_text_are_shown_as_escapes():
     assert run(r"import os; os.write(1, b'\xff\n')").output == "\\xff\n"
 
@@ -399,6 +420,7 @@ def test_a_process_forked_from_this_one_has_a_lab_of_its_own():
 
 NOTEBOOK = """
 from ipcx import lab
+from ipcx.lab._pump import pump
 port = lab.port("server")
 lab.start(f'''
 import socket
@@ -472,6 +494,7 @@ def test_source_gives_a_cells_text(monkeypatch):
 KERNEL = """
 import os, signal
 from ipcx import lab
+from ipcx.lab._pump import pump
 path = lab.path("x")
 one = lab.start('''
 import os, signal
@@ -516,6 +539,7 @@ def gone(pid):
 INTERRUPTED = """
 import sys
 from ipcx import lab
+from ipcx.lab._pump import pump
 pause = "import signal; print('up'); signal.pause()"
 a = lab.start(pause, name="a", until="up")
 text = '''
