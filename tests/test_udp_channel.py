@@ -543,7 +543,7 @@ def test_options_of_a_group(stack) -> None:
         with socket.socket(fileno=os.dup(one._send_fileno())) as sock:
             assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == ttl
             assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP) == loop
-    with pytest.raises(ipcx.InsecureAddress):
+    with pytest.raises(ipcx.InsecureAddress, match="if=lo"):
         ipcx.listen(url.partition("?")[0])
     for bad in ("ttl=256", "loop=2", "if=", "hops=3", "ttl", "", "if=no-such-interface0"):
         with pytest.raises(ipcx.InvalidURL):

@@ -88,7 +88,9 @@ TEST(no_descriptors_no_address_space)
     ipcx_error err;
     void *at;
     int fd = memory(PAGE), other = -1;
-    CHECK_STATUS(ipcx__memory_map(fd, 0, (size_t)1 << 62, true, &at, &err), IPCX_EXHAUSTED);
+    if (!check_valgrind()) { /* which answers EINVAL */
+        CHECK_STATUS(ipcx__memory_map(fd, 0, (size_t)1 << 62, true, &at, &err), IPCX_EXHAUSTED);
+    }
     CHECK(ipcx__memory_map(fd, 1, PAGE, true, &at, &err) < 0); /* not at a page */
     REQUIRE(getrlimit(RLIMIT_NOFILE, &old) == 0);
     none = old;

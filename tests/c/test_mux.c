@@ -797,10 +797,15 @@ TEST(no_more_than_max_peers)
 TEST(without_a_descriptor_peers_wait)
 {
     struct rlimit old, low;
-    ipcx_mux *mux = serving("unix://", NULL);
-    ipcx_chan *a = connected(ipcx_mux_url(mux, 0)), *b;
+    ipcx_mux *mux;
+    ipcx_chan *a, *b;
     seen got = {.echo = true};
     int highest;
+    if (check_valgrind()) { /* which has a limit of its own */
+        return;
+    }
+    mux = serving("unix://", NULL);
+    a = connected(ipcx_mux_url(mux, 0));
     serve(mux, &got, 1, 0, 0);
     b = connected(ipcx_mux_url(mux, 0));
     highest = dup(0);

@@ -135,7 +135,8 @@ static ipcx_status bind_any(ipcx__dgram_listener *self, char *text, ipcx_error *
     for (int i = 0; i < found.count; i++) {
         if (!ipcx__udp_is_private(&found.at[i], &self->where) && !self->options->insecure) {
             return ipcx__url_fail(err, IPCX_INSECURE, EACCES, "listen", text,
-                                  "others can reach it; use 127.0.0.1, or say insecure=True");
+                                  "others can reach it; use %s, or say insecure=True",
+                                  ipcx__udp_is_group(&found.at[i]) ? "?if=lo" : "127.0.0.1");
         }
         status = bind_at(self, &found.at[i], &why);
         if (status == IPCX_OK && self->where.name[0] == '\0') {

@@ -316,9 +316,8 @@ static void close_name(ipcx_listener *self)
 
 static void free_name(ipcx_listener *self, bool inherited)
 {
-    if (!inherited) {
-        ipcx__mem_free(self->state);
-    }
+    (void)inherited; /* the memory is a child's own copy, too */
+    ipcx__mem_free(self->state);
 }
 
 const ipcx__listener_kind ipcx__listener_mem = {
