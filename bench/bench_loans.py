@@ -218,7 +218,7 @@ def _(kind, cpus):
 
 
 def _there_and_back(left):
-    sink = bytearray(SIZE)
+    sink = memoryview(bytearray(SIZE))  # assigned to in place: a bytearray makes a copy first
 
     def run(n):
         for _ in repeat(None, n):
@@ -229,7 +229,7 @@ def _there_and_back(left):
 
 
 def _answer(right):
-    sink = bytearray(SIZE)
+    sink = memoryview(bytearray(SIZE))  # assigned to in place: a bytearray makes a copy first
     right.receive(sink)
     while sink[0] == SOURCE[0]:
         right.send(sink)
